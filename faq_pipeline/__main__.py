@@ -1,0 +1,5 @@
+"""`python -m faq_pipeline` is `faq`."""
+
+from faq_pipeline.cli.main import main
+
+main()

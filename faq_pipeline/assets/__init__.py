@@ -1,0 +1,31 @@
+"""One thin module a stage: read inputs, call the domain, record metadata. No algorithms here."""
+
+import dagster as dg
+
+from faq_pipeline.assets import (
+    calibration_set,
+    competition_scores,
+    eval_report,
+    inference_traces,
+    quantized_checkpoint,
+    recipe_comparison,
+    reference_eval,
+    regenerated_corpus,
+    seed_data,
+)
+
+CELL_ASSETS = (
+    seed_data,
+    inference_traces,
+    regenerated_corpus,
+    competition_scores,
+    calibration_set,
+    quantized_checkpoint,
+    reference_eval,
+    eval_report,
+)
+
+
+def build_assets(cells: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """Every asset of the pipeline; those of a cell are partitioned by `cells`."""
+    return [module.build(cells) for module in CELL_ASSETS] + [recipe_comparison.build()]

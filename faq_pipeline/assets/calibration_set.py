@@ -1,0 +1,35 @@
+"""`calibration_set`: winners in one form, one length, one budget; with its fitness."""
+
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.assets.pictures import picture
+from faq_pipeline.assets.stage_asset import stage_asset, table
+from faq_pipeline.calibration.stage import CALIBRATION_SET
+from faq_pipeline.cell import Cell
+from faq_pipeline.records import Sample, read_rows
+from faq_pipeline.runner import Outcome
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+    return stage_asset(
+        CALIBRATION_SET,
+        cells,
+        description="Winners re-normalized: the target's template, uniform length, equal token budget,"
+        " balanced domains. Its fitness is known before anything is quantized.",
+        group="calibration",
+        kinds={"parquet"},
+        gpu=True,
+        describe=_describe,
+    )
+
+
+def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    samples = read_rows(outcome.artifact.file("samples.parquet"), Sample)
+    shown = [{"seed": s.seed_id, "domain": s.domain, "tokens": s.tokens, "text": s.text} for s in samples[:4]]
+    return {
+        "first_samples": table(shown),
+        "fitness_by_layer": picture(outcome.artifact.file("fitness.png")),
+    }

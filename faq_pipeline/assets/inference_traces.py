@@ -1,0 +1,28 @@
+"""`inference_traces`: the target's own generations on development prompts."""
+
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.assets.stage_asset import stage_asset
+from faq_pipeline.cell import Cell
+from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
+from faq_pipeline.runner import Outcome
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+    return stage_asset(
+        INFERENCE_TRACES,
+        cells,
+        description="What the target itself writes on development prompts: what calibration data should"
+        " look like. Fitness and selection may look at nothing else.",
+        group="target",
+        kinds={"transformers", "parquet"},
+        gpu=True,
+        describe=_describe,
+    )
+
+
+def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    return {"target": cell.target.partition}

@@ -1,0 +1,33 @@
+"""`quantized_checkpoint`: the target with its weights as integers."""
+
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.assets.stage_asset import stage_asset
+from faq_pipeline.cell import Cell
+from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from faq_pipeline.runner import Outcome
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+    return stage_asset(
+        QUANTIZED_CHECKPOINT,
+        cells,
+        description="A folder that transformers and vLLM load: llmcompressor's oneshot on the calibration set.",
+        group="target",
+        kinds={"llmcompressor", "safetensors"},
+        gpu=True,
+        describe=_describe,
+    )
+
+
+def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    spec = cell.recipe.quantization
+    return {
+        "method": spec.method,
+        "scheme": spec.scheme,
+        "group_size": str(spec.group_size),
+        "checkpoint": dg.MetadataValue.path(str(outcome.artifact.file("checkpoint"))),
+    }

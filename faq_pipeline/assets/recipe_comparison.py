@@ -1,0 +1,44 @@
+"""`recipe_comparison`: all evaluated recipes of a member, beside each other."""
+
+import dagster as dg
+
+from faq_pipeline import op_tags
+from faq_pipeline.assets.stage_asset import provenance, user_mistakes_fail_plainly
+from faq_pipeline.member_comparison import NAME, VERSION, compare_member
+from faq_pipeline.partitions import MEMBERS
+from faq_pipeline.resources import PipelineResource, ProgressResource
+
+
+def build() -> dg.AssetsDefinition:
+    """The asset, one partition a member."""
+
+    @dg.asset(
+        name=NAME,
+        deps=[
+            dg.AssetDep(
+                "eval_report",
+                partition_mapping=dg.MultiToSingleDimensionPartitionMapping(
+                    partition_dimension_name="member"
+                ),
+            )
+        ],
+        partitions_def=MEMBERS,
+        group_name="evaluation",
+        description="Loss, divergence and loss reduction of every evaluated recipe of the member.",
+        code_version=str(VERSION),
+        kinds={"markdown"},
+        op_tags=op_tags.CPU,
+    )
+    def recipe_comparison(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource, progress: ProgressResource
+    ) -> dg.MaterializeResult:
+        with user_mistakes_fail_plainly():
+            outcome = compare_member(pipeline.settings(), context.partition_key)
+            progress.finished(context.partition_key, "all", outcome)
+        text = outcome.artifact.file("comparison.md").read_text(encoding="utf-8")
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(outcome.artifact.digest),
+            metadata={**provenance(outcome), "comparison": dg.MetadataValue.md(text)},
+        )
+
+    return recipe_comparison

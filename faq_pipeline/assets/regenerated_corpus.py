@@ -1,0 +1,45 @@
+"""`regenerated_corpus`: K candidates for every seed."""
+
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.assets.stage_asset import stage_asset, table
+from faq_pipeline.cell import Cell
+from faq_pipeline.records import Candidate, read_rows
+from faq_pipeline.regeneration.stage import REGENERATED_CORPUS
+from faq_pipeline.runner import Outcome
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+    return stage_asset(
+        REGENERATED_CORPUS,
+        cells,
+        description="Each seed rewritten by the teacher as several chain-of-thought candidates"
+        " (or passed through, for the controls).",
+        group="calibration",
+        kinds={"transformers", "parquet"},
+        gpu=True,
+        describe=_describe,
+    )
+
+
+def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    candidates = read_rows(outcome.artifact.file("candidates.parquet"), Candidate)
+    return {
+        "source": cell.recipe.regeneration.source,
+        "teacher": cell.teacher.partition if cell.teacher else "none",
+        "first_candidates": table(
+            [
+                {
+                    "seed": c.seed_id,
+                    "position": c.position,
+                    "finish": c.finish,
+                    "tokens": c.tokens,
+                    "text": c.text,
+                }
+                for c in candidates[:6]
+            ]
+        ),
+    }

@@ -1,0 +1,36 @@
+"""`seed_data`: the seed samples of the recipe's draw."""
+
+from collections import Counter
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.assets.stage_asset import stage_asset, table
+from faq_pipeline.cell import Cell
+from faq_pipeline.records import Seed, read_rows
+from faq_pipeline.regeneration.seeds_stage import SEED_DATA
+from faq_pipeline.runner import Outcome
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+    return stage_asset(
+        SEED_DATA,
+        cells,
+        description="Seed samples drawn for the recipe, balanced over domains.",
+        group="calibration",
+        kinds={"parquet"},
+        gpu=False,
+        describe=_describe,
+    )
+
+
+def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    seeds = read_rows(outcome.artifact.file("seeds.parquet"), Seed)
+    domains = Counter(seed.domain for seed in seeds)
+    licences = Counter(seed.licence for seed in seeds)
+    return {
+        "domains": table([{"domain": d, "seeds": n} for d, n in domains.most_common()]),
+        "licences": ", ".join(sorted(licences)),
+        "first_seeds": table([{"id": s.id, "kind": s.kind, "text": s.text} for s in seeds[:5]]),
+    }

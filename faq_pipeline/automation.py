@@ -1,0 +1,37 @@
+"""What happens without a human: known members become partitions."""
+
+import dagster as dg
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import find_weights
+from faq_pipeline.partitions import MEMBERS
+from faq_pipeline.settings import Settings
+
+
+def known_partitions(settings: Settings) -> tuple[list[str], list[str]]:
+    """Partition keys of all members whose weights are usable, and the problems of the others."""
+    keys, problems = [], []
+    for family in settings.catalog.families.values():
+        for member in family.members:
+            try:
+                keys.append(find_weights(member, settings.digests).partition)
+            except FaqError as error:
+                problems.append(str(error))
+    return keys, problems
+
+
+@dg.sensor(
+    name="register_members",
+    description="Makes a partition of every member in the family files, at its current revision.",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    target=[],
+)
+def register_members(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Adds missing partitions; requests no runs."""
+    keys, problems = known_partitions(Settings.from_environment())
+    there = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))
+    new = [key for key in keys if key not in there]
+    if not new:
+        return dg.SkipReason("; ".join(["all members are registered", *problems]))
+    return dg.SensorResult(dynamic_partitions_requests=[MEMBERS.build_add_request(new)])

@@ -1,0 +1,1 @@
+"""Re-normalization: winners in one form, length, budget and balance; and the fitness of the result."""

@@ -1,0 +1,128 @@
+"""From winners to a calibration set: rendered, tokenised, chosen under the budget, packed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faq_pipeline.calibration.pack import pack
+from faq_pipeline.calibration.render import Rendered, encode, render_sample
+from faq_pipeline.calibration.select import Piece, Selection, select
+from faq_pipeline.config.family import Family
+from faq_pipeline.config.recipe import Calibration
+from faq_pipeline.errors import FaqError
+from faq_pipeline.records import Candidate, Row, Sample, Seed, Standing
+from faq_pipeline.store.fingerprint import short_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A calibration set. `left_out` counts the seeds that gave no sample, by reason."""
+
+    samples: list[Sample]
+    rows: list[Row]
+    left_out: dict[str, int]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows."""
+        return sum(len(row.input_ids) for row in self.rows)
+
+    @property
+    def domain_shares(self) -> dict[str, float]:
+        """Share of the tokens, by domain."""
+        domains = sorted({s.domain for s in self.samples})
+        counts = {d: sum(s.tokens for s in self.samples if s.domain == d) for d in domains}
+        return {domain: count / self.tokens for domain, count in counts.items()}
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A winner as text and as the target's tokens."""
+
+    seed: Seed
+    candidate: Candidate
+    rendered: Rendered
+    ids: list[int]
+
+
+def winners_of(
+    seeds: Iterable[Seed], corpus: Iterable[Candidate], standings: Iterable[Standing]
+) -> list[Candidate]:
+    """The winners, in the order of the seeds (which is the draw's)."""
+    won = {s.candidate_id for s in standings if s.winner}
+    by_seed = {c.seed_id: c for c in corpus if c.id in won}
+    return [by_seed[seed.id] for seed in seeds if seed.id in by_seed]
+
+
+def assemble(
+    seeds: Sequence[Seed],
+    winners: Iterable[Candidate],
+    family: Family,
+    calibration: Calibration,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Assembled:
+    """Make the calibration set of the winners.
+
+    Raises:
+        FaqError: nothing could be chosen.
+    """
+    by_id = {seed.id: seed for seed in seeds}
+    drafts: dict[str, _Draft] = {}
+    for winner in winners:
+        seed = by_id[winner.seed_id]
+        rendered = render_sample(seed, winner, family, calibration.template, tokenizer)
+        drafts[winner.id] = _Draft(seed, winner, rendered, encode(tokenizer, rendered))
+    pieces = [Piece(i, d.seed.domain, len(d.ids), d.rendered.whole) for i, d in drafts.items()]
+    selection = select(pieces, calibration.tokens, calibration.sequence_length)
+    left_out = {
+        "no_winner": len(by_id) - len(drafts),
+        "too_long": len(selection.too_long),
+        "over_budget": len(selection.unused),
+    }
+    if not selection.chosen:
+        reasons = ", ".join(f"{name}: {count}" for name, count in left_out.items())
+        raise FaqError(
+            f"no sample can enter the calibration set ({reasons})",
+            mend="raise calibration.sequence_length or sampling.max_new_tokens, or change the seeds",
+        )
+    samples, rows = _packed(selection, drafts, calibration.sequence_length, tokenizer)
+    return Assembled(samples, rows, left_out)
+
+
+def _packed(
+    selection: Selection,
+    drafts: Mapping[str, _Draft],
+    length: int,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[list[Sample], list[Row]]:
+    chosen = selection.chosen
+    samples: list[Sample] = []
+    rows: list[Row] = []
+    for number, indices in enumerate(pack([c.tokens for c in chosen], length)):
+        ids: list[int] = []
+        for index in indices:
+            draft, kept = drafts[chosen[index].piece.id], chosen[index].tokens
+            cut = kept < len(draft.ids)
+            text = tokenizer.decode(draft.ids[:kept]) if cut else draft.rendered.text
+            samples.append(_sample(draft, number, len(ids), kept, str(text)))
+            ids += draft.ids[:kept]
+        rows.append(Row(number, ids))
+    return samples, rows
+
+
+def _sample(draft: _Draft, row: int, start: int, tokens: int, text: str) -> Sample:
+    return Sample(
+        id=short_hash(f"{draft.candidate.id}|{text}".encode()),
+        candidate_id=draft.candidate.id,
+        seed_id=draft.seed.id,
+        domain=draft.seed.domain,
+        row=row,
+        start=start,
+        tokens=tokens,
+        text=text,
+    )

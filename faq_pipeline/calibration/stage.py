@@ -1,0 +1,124 @@
+"""Stage `calibration_set`: winners rendered, chosen, packed; and how well they fit the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faq_pipeline.calibration.assemble import Assembled, assemble, winners_of
+from faq_pipeline.calibration.fitness import by_layer, fitness, mismatches
+from faq_pipeline.calibration.plot import draw_fitness
+from faq_pipeline.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import device_identity
+from faq_pipeline.records import (
+    Candidate,
+    ChannelMismatch,
+    Row,
+    Sample,
+    Seed,
+    Standing,
+    Trace,
+    read_rows,
+    write_rows,
+)
+from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.fingerprint import tool_version
+
+TOLERANCE = 0.02
+"""Share of the budget that may stay empty without a note."""
+
+
+def identity(cell: Cell) -> dict[str, Any]:
+    """The recipe's calibration section, and the target with all that renders and measures."""
+    return {
+        "calibration": cell.recipe.calibration.model_dump(),
+        "target": cell.target.digest,
+        "tokenizer": cell.target.tokenizer_digest,
+        "thinking": cell.family.thinking.model_dump(),
+        "prompts": cell.family.prompts.model_dump(),
+        "tools": {name: tool_version(name) for name in ("torch", "transformers")},
+        "device": device_identity(cell.device),
+    }
+
+
+def build(task: Build) -> dict[str, Any]:
+    """Write `samples.parquet`, `rows.parquet`, `fitness.parquet` and `fitness.png`."""
+    made = _assembled(task)
+    write_rows(task.directory / "samples.parquet", made.samples, Sample)
+    write_rows(task.directory / "rows.parquet", made.rows, Row)
+    measured = _fitness(task, made.rows)
+    write_rows(task.directory / "fitness.parquet", measured, ChannelMismatch)
+    draw_fitness(measured, task.directory / "fitness.png")
+    budget = task.cell.recipe.calibration.tokens
+    notes = _notes(made.tokens, budget)
+    for note in notes:
+        task.progress.note(note)
+    return {
+        "samples": len(made.samples),
+        "rows": len(made.rows),
+        "tokens": made.tokens,
+        "budget": budget,
+        "shortfall": budget - made.tokens,
+        "domain_shares": made.domain_shares,
+        "left_out": made.left_out,
+        "fitness": fitness(measured),
+        "fitness_by_layer": [
+            {"layer": layer, "mismatch": value} for layer, value in by_layer(measured).items()
+        ],
+        "notes": notes,
+    }
+
+
+def _notes(tokens: int, budget: int) -> list[str]:
+    """What the user should know about the set's size."""
+    if tokens >= (1 - TOLERANCE) * budget:
+        return []
+    return [
+        f"the calibration set has {tokens:,} of {budget:,} tokens: add seeds or lower"
+        " calibration.tokens, and compare only sets of equal size"
+    ]
+
+
+def _assembled(task: Build) -> Assembled:
+    from faq_pipeline.models.loading import load_tokenizer
+
+    cell = task.cell
+    length, context = cell.recipe.calibration.sequence_length, cell.target.context
+    if length > context:
+        raise FaqError(
+            f"recipe {cell.recipe.name!r}: calibration.sequence_length is {length}, and"
+            f" {cell.target.name!r} attends to {context} tokens",
+            mend=f"set it to {context} or less",
+        )
+    seeds = read_rows(task.inputs["seed_data"].file("seeds.parquet"), Seed)
+    corpus = read_rows(task.inputs["regenerated_corpus"].file("candidates.parquet"), Candidate)
+    scores = task.inputs["competition_scores"].file("standings.parquet")
+    winners = winners_of(seeds, corpus, read_rows(scores, Standing))
+    return assemble(seeds, winners, cell.family, cell.recipe.calibration, load_tokenizer(cell.target))
+
+
+def _fitness(task: Build, rows: list[Row]) -> list[ChannelMismatch]:
+    """Mismatch of every linear layer of the target; empty where there are no traces."""
+    from faq_pipeline.models.loading import load_model, release
+    from faq_pipeline.models.moments import input_moments
+
+    traces = read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
+    traces = [trace for trace in traces if trace.input_ids]
+    if not traces:
+        return []
+    task.progress.start("rows through the target", len(rows) + len(traces))
+    model = load_model(task.cell.target, task.cell.device)
+    own = input_moments(model, (row.input_ids for row in rows), task.progress.advance)
+    theirs = input_moments(model, (t.input_ids for t in traces), task.progress.advance)
+    del model
+    release()
+    return mismatches(own, theirs)
+
+
+CALIBRATION_SET = Stage(
+    name="calibration_set",
+    version=1,
+    inputs=("seed_data", "regenerated_corpus", "competition_scores", "inference_traces"),
+    identity=identity,
+    build=build,
+)

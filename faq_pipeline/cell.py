@@ -1,0 +1,36 @@
+"""One cell of the matrix member x recipe: everything a stage may read besides its input artifacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from faq_pipeline.config.family import Family
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.models.weights import Weights
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A target, the recipe it is quantized with, and the teacher that the recipe resolves to.
+
+    Attributes:
+        target: the member being quantized, its files checked and digested.
+        teacher: the member that regenerates; the target itself for source `self`, None where no
+            model regenerates (`original`, `random`).
+        device: `cpu` or `cuda`.
+    """
+
+    family: Family
+    recipe: Recipe
+    target: Weights
+    teacher: Weights | None
+    device: str
+
+    @property
+    def partition(self) -> str:
+        """The partition key, `name@rev8|recipe`."""
+        return f"{self.target.partition}|{self.recipe.name}"
+
+    def with_recipe(self, recipe: Recipe) -> Cell:
+        """The same cell under another recipe of the same source (a study's draw, say)."""
+        return replace(self, recipe=recipe)

@@ -1,0 +1,58 @@
+"""How figures look in the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Figure = Mapping[str, float | None]
+
+
+def out() -> Console:
+    """Where results go. A pipe gets wide lines instead of wrapped cells."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+
+
+def err() -> Console:
+    """Where progress goes, so that stdout stays clean."""
+    return Console(stderr=True, highlight=False, force_terminal=sys.stderr.isatty())
+
+
+def print_json(content: Any) -> None:
+    """One JSON object on stdout."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose columns of figures are right-aligned."""
+    made = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    for index, name in enumerate(columns):
+        cells = [row[index] for row in rows]
+        numeric = bool(cells) and all(not cell or cell[0] in "-+0123456789.<" for cell in cells)
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def figure(value: Figure | None, digits: int = 3, scale: float = 1.0) -> str:
+    """A figure with its 95% interval."""
+    if value is None or value["value"] is None:
+        return "-"
+    shown = f"{value['value'] * scale:.{digits}f}"
+    low, high = value.get("low"), value.get("high")
+    if low is None or high is None:
+        return shown
+    return f"{shown} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    if value < 60:
+        return f"{value:.1f} s"
+    return f"{int(value // 60)} min {int(value % 60):02d} s"

@@ -1,0 +1,70 @@
+"""`faq doctor`: what is here, and what is wrong."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+
+import typer
+
+from faq_pipeline.cli.display import out, print_json, table
+from faq_pipeline.cli.options import JsonOption
+from faq_pipeline.errors import FaqError
+from faq_pipeline.settings import Settings
+from faq_pipeline.store.fingerprint import tool_version
+
+TOOLS = (
+    "dagster",
+    "torch",
+    "transformers",
+    "llmcompressor",
+    "compressed-tensors",
+    "lm-eval",
+    "duckdb",
+    "vllm",
+)
+
+
+def doctor(json: JsonOption = False) -> None:
+    """Check versions, device, data folders and disk; exit 1 if a run could not work."""
+    rows = _checks()
+    if json:
+        print_json({"checks": [dict(zip(("what", "found", "problem"), row, strict=True)) for row in rows]})
+    else:
+        out().print(table("Doctor", ["what", "found", "problem"], rows))
+    if any(row[2] for row in rows):
+        raise typer.Exit(1)
+
+
+def _checks() -> list[list[str]]:
+    settings = Settings.from_environment()
+    rows = [["python", platform.python_version(), ""]]
+    for tool in TOOLS:
+        found = tool_version(tool)
+        missing = found == "absent" and tool != "vllm"
+        note = (
+            "absent (its own environment; not needed by the transformers engine)" if tool == "vllm" else found
+        )
+        rows.append([tool, note if found == "absent" else found, "not installed" if missing else ""])
+    rows.append(_device(settings))
+    try:
+        catalog = settings.catalog
+        rows.append(["families", ", ".join(catalog.families), ""])
+        rows.append(["recipes", str(len(catalog.recipes)), ""])
+    except FaqError as error:
+        rows.append(["data", "", str(error)])
+    free = shutil.disk_usage(settings.home.parent if not settings.home.exists() else settings.home).free
+    rows.append(
+        ["disk", f"{free / 2**30:.1f} GiB free at {settings.home}", "" if free > 2**30 else "below 1 GiB"]
+    )
+    return rows
+
+
+def _device(settings: Settings) -> list[str]:
+    from faq_pipeline.models.device import choose_device, device_memory
+
+    try:
+        device = choose_device(settings.device)
+        return ["device", f"{device}, {device_memory(device) / 2**30:.1f} GiB", ""]
+    except FaqError as error:
+        return ["device", settings.device, str(error)]

@@ -1,0 +1,31 @@
+"""`faq export`: a checkpoint folder out of the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faq_pipeline.cli.display import out
+from faq_pipeline.errors import FaqError
+from faq_pipeline.settings import Settings
+
+
+def export(
+    fingerprint: Annotated[str, typer.Argument(help="Of a quantized_checkpoint, or its first digits.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the checkpoint.")],
+) -> None:
+    """Copy a checkpoint to a folder that vLLM and transformers load."""
+    from faq_pipeline.quantization.export import export as copy_checkpoint
+
+    found = [
+        a
+        for a in Settings.from_environment().store.find(fingerprint)
+        if a.path.parent.name == "quantized_checkpoint"
+    ]
+    if len(found) != 1:
+        what = "no checkpoint has" if not found else f"{len(found)} checkpoints have"
+        raise FaqError(f"{what} a fingerprint that starts with {fingerprint!r}", mend="see: faq cache ls")
+    copy_checkpoint(found[0], folder)
+    out().print(f"{folder}: serve it with  vllm serve {folder}")

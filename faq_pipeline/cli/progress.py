@@ -1,0 +1,90 @@
+"""Progress of a run in the terminal: a bar for what is under way, a line for what is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from faq_pipeline.cli.display import err, seconds
+from faq_pipeline.resources import ProgressResource
+from faq_pipeline.runner import Outcome
+
+
+class TerminalProgress(ProgressResource):
+    """Draws bars on stderr and collects the outcomes of all stages for the table at the end."""
+
+    _rows: list[dict[str, Any]] = PrivateAttr(default_factory=list)
+    _bars: Progress = PrivateAttr(
+        default_factory=lambda: Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err(),
+            transient=True,
+        )
+    )
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a stage: member, recipe, asset, fingerprint, cache, seconds."""
+        return self._rows
+
+    @property
+    def bars(self) -> Progress:
+        """The live display; a context manager."""
+        return self._bars
+
+    def heading(self, text: str) -> None:
+        """A line above what follows."""
+        self._bars.console.print(f"[bold]{text}[/bold]")
+
+    def listen(self, context: dg.AssetExecutionContext, stage: str) -> TerminalListener:
+        return TerminalListener(self._bars, stage)
+
+    def finished(self, member: str, recipe: str, outcome: Outcome) -> None:
+        for task in list(self._bars.task_ids):
+            self._bars.remove_task(task)
+        artifact = outcome.artifact
+        self._rows.append(
+            {
+                "member": member,
+                "recipe": recipe,
+                "asset": outcome.stage.name,
+                "fingerprint": artifact.fingerprint,
+                "cache": outcome.cache,
+                "seconds": round(outcome.seconds, 3),
+            }
+        )
+        mark = "[cyan]hit [/cyan]" if outcome.hit else "[green]made[/green]"
+        self._bars.console.print(
+            f"  {mark} {outcome.stage.name:<22} {artifact.fingerprint[:8]}  {seconds(outcome.seconds)}"
+        )
+
+
+class TerminalListener:
+    """One stage's work as a bar."""
+
+    def __init__(self, bars: Progress, stage: str) -> None:
+        self._bars, self._stage = bars, stage
+        self._task = bars.add_task(stage, total=None)
+
+    def start(self, what: str, total: int) -> None:
+        self._bars.update(self._task, description=f"{self._stage}: {what}", total=total, completed=0)
+
+    def advance(self, done: int = 1) -> None:
+        self._bars.update(self._task, advance=done)
+
+    def note(self, message: str) -> None:
+        self._bars.console.print(f"  [yellow]note[/yellow] {self._stage}: {message}")

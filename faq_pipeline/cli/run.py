@@ -1,0 +1,130 @@
+"""`faq run`: the main job, from seed to report, with the recipe's original-data baselines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.cli.display import figure, out, print_json, seconds, table
+from faq_pipeline.cli.options import (
+    DEFAULT_MEMBER,
+    DEFAULT_RECIPE,
+    DeviceOption,
+    JsonOption,
+    MemberOption,
+    RecipeOption,
+)
+from faq_pipeline.errors import FaqError
+from faq_pipeline.resolve import resolve_cell
+from faq_pipeline.runner import plan
+from faq_pipeline.settings import Settings
+from faq_pipeline.stages import STAGES
+
+
+def run(
+    member: MemberOption = DEFAULT_MEMBER,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    device: DeviceOption = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be made, and its cost.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Quantize a member with a recipe, and measure it beside the original data. Finished stages are reused."""
+    settings = Settings.from_environment()
+    if device:
+        settings = replace(settings, device=device)
+    cells = wanted_cells(settings, member, recipe)
+    if dry_run:
+        from faq_pipeline.cli.dry_run import show_plan
+
+        show_plan(settings, cells, json=json)
+        return
+    result = _execute(settings, cells)
+    if json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
+    """The cells of a run, baselines first. Every mistake of the user is found here, before Dagster starts."""
+    from faq_pipeline.quantization.check import check_spec
+
+    catalog = settings.catalog
+    wanted = catalog.recipe(recipe)
+    names = [*wanted.baselines, wanted.name]
+    cells = [
+        resolve_cell(catalog, member, catalog.recipe(name), settings.device, settings.digests)
+        for name in names
+    ]
+    for cell in cells:
+        check_spec(cell.recipe.quantization, cell.target)
+    return cells
+
+
+def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
+    from faq_pipeline.cli.dagster_runs import Runs, open_instance, register
+    from faq_pipeline.cli.progress import TerminalProgress
+    from faq_pipeline.jobs import COMPARE, QUANTIZE
+    from faq_pipeline.member_comparison import read_comparison
+
+    member = cells[-1].target.partition
+    progress = TerminalProgress()
+    with open_instance(settings) as instance:
+        register(instance, [member])
+        runs = Runs(settings, instance, progress)
+        with progress.bars:
+            for cell in cells:
+                progress.heading(cell.partition)
+                runs.execute(QUANTIZE, cell.partition, "eval_report")
+            progress.heading(f"{member}, all recipes")
+            compared = runs.execute(COMPARE, member, "recipe_comparison")
+    comparison = read_comparison(settings.store, str(compared["fingerprint"]))
+    results = [_result(settings, cell, comparison) for cell in cells]
+    return {"stages": progress.rows, "result": results[-1], "baselines": results[:-1]}
+
+
+def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one cell, from its artifacts."""
+    planned = plan(cell, STAGES, settings.store)
+    checkpoint, report = planned["quantized_checkpoint"].artifact, planned["eval_report"].artifact
+    if checkpoint is None or report is None:
+        raise FaqError(f"{cell.partition} has no report", mend=f"faq run --recipe {cell.recipe.name}")
+    names = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")
+    row = next(row for row in comparison["recipes"] if row["recipe"] == cell.recipe.name)
+    return {
+        "member": cell.target.partition,
+        "recipe": cell.recipe.name,
+        "checkpoint_path": str(checkpoint.file("checkpoint")),
+        **{name: report.metadata[name] for name in names},
+        "loss_reduction": row.get("loss_reduction"),
+        "verdict": row.get("verdict"),
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    rows = [
+        [
+            row["recipe"],
+            figure(row["reference"], 1, 100),
+            figure(row["quantized"], 1, 100),
+            figure(row["loss"], 1, 100),
+            figure(row["kl"], 2, 1000),
+            figure(row["kl_prose"], 2, 1000),
+        ]
+        for row in [*result["baselines"], result["result"]]
+    ]
+    console = out()
+    columns = ["recipe", "reference %", "quantized %", "loss, points", "KL tasks x1e-3", "KL prose x1e-3"]
+    main = result["result"]
+    console.print(table(f"{main['member']}: accuracy and divergence, 95% intervals", columns, rows))
+    console.print(f"recovery        {figure(main['recovery'])}")
+    console.print(f"loss reduction  {figure(main['loss_reduction'])}  {main['verdict'] or ''}")
+    console.print(f"checkpoint      {main['checkpoint_path']}")
+    hits = sum(row["cache"] == "hit" for row in result["stages"])
+    total = sum(row["seconds"] for row in result["stages"])
+    console.print(f"{hits} of {len(result['stages'])} stages reused, {seconds(total)} in stages")

@@ -1,0 +1,57 @@
+"""How likely the target finds a candidate: text near its own habits scores high."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from faq_pipeline.competition.expert import Context, Group
+from faq_pipeline.models.transcript import Exchange, exchange
+from faq_pipeline.records import Candidate, Seed
+from faq_pipeline.regeneration.prompts import seed_messages
+
+
+@dataclass(frozen=True)
+class TargetLikelihood:
+    """Mean log-probability (nats) per token of the reply under the target, in the target's template.
+
+    Abstains where no model wrote the candidate (seeds passed through, random tokens), where the
+    reply has no token, and where prompt and reply do not fit the target's context.
+    """
+
+    name: str = "target_likelihood"
+    needs_target: bool = True
+
+    def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
+        """One batched forward pass over all replies."""
+        from faq_pipeline.models.likelihood import Scored, mean_logprobs
+
+        asked = [(group.seed, c) for group in groups for c in group.candidates]
+        scores: list[float | None] = [None] * len(asked)
+        items: dict[int, Scored] = {}
+        for index, (seed, candidate) in enumerate(asked):
+            if candidate.model is None:
+                continue
+            text = _exchange(seed, candidate, context)
+            ids = [_ids(context, part) for part in (text.prompt, text.reply)]
+            if ids[0] and ids[1] and len(ids[0]) + len(ids[1]) <= context.cell.target.context:
+                items[index] = Scored(ids[0], ids[1])
+        if items:
+            context.progress.start("candidates under the target", len(items))
+            values = mean_logprobs(context.model, list(items.values()), context.progress.advance)
+            for index, value in zip(items, values, strict=True):
+                scores[index] = value
+        return scores
+
+
+def _exchange(seed: Seed, candidate: Candidate, context: Context) -> Exchange:
+    family = context.cell.family
+    messages = seed_messages(seed, family)
+    if context.tokenizer.chat_template is None:
+        return Exchange(messages[-1]["content"] + "\n", candidate.text)
+    reply = (candidate.text, candidate.reasoning, candidate.answer)
+    return exchange(context.tokenizer, messages, reply, family.thinking)
+
+
+def _ids(context: Context, text: str) -> list[int]:
+    return list(context.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,92 @@
+"""Stage `competition_scores`: experts judge the candidates of every group, and one of each wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.competition.expert import Context, Expert, Group, groups_of
+from faq_pipeline.competition.experts import experts_named
+from faq_pipeline.competition.group import Verdict, compete
+from faq_pipeline.competition.summary import summarise
+from faq_pipeline.models.device import device_identity
+from faq_pipeline.records import Candidate, Score, Seed, Standing, read_rows, write_rows
+from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.fingerprint import tool_version
+
+
+def identity(cell: Cell) -> dict[str, Any]:
+    """Experts with their weights, and what those experts read besides the corpus.
+
+    Raises:
+        FaqError: the recipe names an unknown expert.
+    """
+    competition = cell.recipe.competition
+    experts = experts_named(competition.experts)
+    declared: dict[str, Any] = {
+        "experts": {e.name: competition.experts[e.name] for e in experts},
+        "selection": competition.selection,
+    }
+    if competition.selection == "random":
+        declared["draw"] = cell.recipe.draw
+    if any(e.needs_target for e in experts):
+        declared["target"] = {
+            "weights": cell.target.digest,
+            "tokenizer": cell.target.tokenizer_digest,
+            "prompts": cell.family.prompts.model_dump(),
+            "thinking": cell.family.thinking.model_dump(),
+            "tools": {name: tool_version(name) for name in ("torch", "transformers")},
+            "device": device_identity(cell.device),
+        }
+    return declared
+
+
+def build(task: Build) -> dict[str, Any]:
+    """Score, compete, write `scores.parquet` and `standings.parquet`."""
+    recipe = task.cell.recipe
+    seeds = read_rows(task.inputs["seed_data"].file("seeds.parquet"), Seed)
+    corpus = task.inputs["regenerated_corpus"].file("candidates.parquet")
+    groups = groups_of(seeds, read_rows(corpus, Candidate))
+    raw = _opinions(groups, experts_named(recipe.competition.experts), task)
+    draw = recipe.draw if recipe.competition.selection == "random" else None
+    verdicts: list[Verdict] = []
+    for index, group in enumerate(groups):
+        own = {name: scores[index] for name, scores in raw.items()}
+        verdicts.append(compete(group, own, recipe.competition.experts, draw))
+    write_rows(task.directory / "scores.parquet", [s for v in verdicts for s in v.scores], Score)
+    standings = [s for v in verdicts for s in v.standings]
+    write_rows(task.directory / "standings.parquet", standings, Standing)
+    metadata = summarise(groups, verdicts)
+    if metadata["groups_without_winner"]:
+        task.progress.note(
+            f"{metadata['groups_without_winner']} of {len(groups)} groups have no winner:"
+            f" every candidate is cut, empty or looping"
+        )
+    return metadata
+
+
+def _opinions(
+    groups: Sequence[Group], experts: Sequence[Expert], task: Build
+) -> dict[str, list[list[float | None]]]:
+    """Every expert's scores, by expert, then group, then candidate."""
+    context = Context(task.cell, task.progress)
+    try:
+        flat = {expert.name: expert.score(groups, context) for expert in experts}
+    finally:
+        context.close()
+    return {name: _by_group(scores, groups) for name, scores in flat.items()}
+
+
+def _by_group(scores: Sequence[float | None], groups: Sequence[Group]) -> list[list[float | None]]:
+    remaining = iter(scores)
+    return [[next(remaining) for _ in group.candidates] for group in groups]
+
+
+COMPETITION_SCORES = Stage(
+    name="competition_scores",
+    version=1,
+    inputs=("seed_data", "regenerated_corpus"),
+    identity=identity,
+    build=build,
+)

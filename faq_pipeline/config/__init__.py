@@ -1,0 +1,1 @@
+"""Families and recipes: what users write in YAML, checked and typed."""

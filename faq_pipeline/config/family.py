@@ -1,0 +1,90 @@
+"""A family: members that share tokenizer, template and habits, as one YAML file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from faq_pipeline.config.yaml import Strict
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Prompts(Strict):
+    """What the teacher is asked, a Jinja template for each kind of seed; `{{ text }}` is the seed's text."""
+
+    question: str = "{{ text }}"
+    text: str = "Read the passage and reason about it step by step.\n\n{{ text }}"
+
+
+class Thinking(Strict):
+    """How members of the family mark their reasoning."""
+
+    open: str = "<think>"
+    close: str = "</think>"
+    template_kwargs: dict[str, bool | str | int] = {}
+    """Passed to the chat template, e.g. `enable_thinking: true` for Qwen3."""
+
+
+class Member(Strict):
+    """One model of the family: a local folder, or a hub repository at a commit."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    path: Path | None = None
+    hub: str | None = None
+    revision: str | None = None
+    parameters: PositiveInt
+    """Number of weights; orders members by size and estimates memory before anything is loaded."""
+    licence: str = "unknown"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Member:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError(f"member {self.name!r} needs either 'path' or 'hub', and not both")
+        if self.hub is not None and not (self.revision and COMMIT.fullmatch(self.revision)):
+            raise ValueError(
+                f"member {self.name!r}: 'revision' must be a 40-digit commit hash, not a branch or tag"
+            )
+        if self.trust_remote_code and self.hub is None:
+            raise ValueError(
+                f"member {self.name!r}: 'trust_remote_code' is allowed only for a hub member with a pinned"
+                " 'revision'"
+            )
+        return self
+
+
+class Family(Strict):
+    """A model family and what the pipeline must know to regenerate with it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    owners: list[str] = []
+    """Hub owners whose repositories may be loaded as members."""
+    licence: str = "unknown"
+    memory_budget_gib: PositiveFloat
+    """Most memory that a teacher may take, weights and working space together."""
+    prompts: Prompts = Prompts()
+    thinking: Thinking = Thinking()
+    development: Path
+    """JSONL of prompts for inference traces: the only ones that fitness and selection may look at."""
+    members: Annotated[list[Member], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Family:
+        names = [member.name for member in self.members]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"member {sorted(twice)[0]!r} is listed twice")
+        for member in self.members:
+            if member.hub is not None and member.hub.split("/")[0] not in self.owners:
+                raise ValueError(
+                    f"member {member.name!r}: owner of {member.hub!r} is not in this family's 'owners'"
+                )
+        return self
+
+    def member(self, name: str) -> Member | None:
+        """The member of that name, or None."""
+        return next((member for member in self.members if member.name == name), None)

@@ -1,0 +1,41 @@
+"""What Dagster loads. Importing it loads no model library."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.assets import build_assets
+from faq_pipeline.automation import register_members
+from faq_pipeline.jobs import build_jobs
+from faq_pipeline.partitions import cells
+from faq_pipeline.resources import PipelineResource, ProgressResource
+from faq_pipeline.settings import Settings
+
+
+def build_defs(
+    settings: Settings | None = None, *, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """The pipeline's definitions.
+
+    Args:
+        settings: whose recipes become partitions; the environment's by default.
+        resource_overrides: resources by name (`pipeline`, `progress`) that replace the defaults.
+    """
+    settings = settings or Settings.from_environment()
+    matrix = cells(sorted(settings.catalog.recipes))
+    return dg.Definitions(
+        assets=build_assets(matrix),
+        jobs=build_jobs(),
+        sensors=[register_members],
+        resources={
+            "pipeline": PipelineResource(),
+            "progress": ProgressResource(),
+            **(resource_overrides or {}),
+        },
+        # A process a step gives its memory back; two at most, and the pool lets one on the GPU.
+        executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,23 @@
+"""The one exception a user's mistake becomes. Bugs stay ordinary exceptions, with their traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class FaqError(Exception):
+    """Bad input: one line that names where it is, what is wrong and how to mend it.
+
+    The CLI prints it without a traceback and exits with 2.
+    """
+
+    def __init__(
+        self, problem: str, *, mend: str = "", file: Path | str | None = None, line: int | None = None
+    ) -> None:
+        self.problem, self.mend, self.file, self.line = problem, mend, file, line
+        where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
+        super().__init__(where + problem + (f" ({mend})" if mend else ""))
+
+
+class MissingUpstream(FaqError):
+    """A stage was asked for whose input has not been made yet."""

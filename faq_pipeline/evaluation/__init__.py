@@ -1,0 +1,1 @@
+"""How a quantized member is judged: lm-eval, paired statistics, divergence, contamination, reports."""

@@ -1,0 +1,171 @@
+"""All evaluated recipes of a member beside each other, paired by question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.evaluation.paired import Verdict, loss_difference, loss_reduction, verdict
+from faq_pipeline.evaluation.report import interval
+from faq_pipeline.evaluation.stage import ANSWERS, REFERENCE_ANSWERS
+from faq_pipeline.records import Answer, read_rows
+from faq_pipeline.store.artifact import Artifact
+
+Figure = dict[str, float]
+Unfair = Mapping[tuple[str, str], str]
+
+_INTERVALS = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")
+_FIGURES = ("questions", *_INTERVALS, "mcnemar_p", "noise_floor")
+_ORDER: tuple[Verdict, ...] = ("worse", "inconclusive", "better")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row a recipe, best loss first; those over other questions than most stand last.
+
+    Each row holds `recipe`, the report's figures, `comparable`, and, for recipes with baselines,
+    `against` (per baseline: `loss_reduction` or null with its `reason`, `difference` in loss and
+    `verdict`), the headline `loss_reduction` with its `reason`, and the least favourable `verdict`.
+    """
+
+    recipes: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"recipes": self.recipes}
+
+    def markdown(self) -> str:
+        """A table for people."""
+        lines = [
+            "| recipe | quantized, % | recovery | loss, points | KL, 1e-3 | KL prose, 1e-3 | loss reduction |"
+            " verdict |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for row in self.recipes:
+            cells = [
+                row["recipe"],
+                interval(row["quantized"], 1, 100),
+                interval(row["recovery"]),
+                interval(row["loss"], 1, 100),
+                interval(row["kl"], 2, 1000),
+                interval(row["kl_prose"], 2, 1000),
+                interval(row["loss_reduction"], 2) if row["loss_reduction"] else row["reason"],
+                (row["verdict"] or "") if row["comparable"] else "not comparable: other questions",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        for row in self.recipes:
+            lines += [""] * bool(row["against"]) + [_against(row["recipe"], one) for one in row["against"]]
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class _Report:
+    reference: list[Answer]
+    answers: list[Answer]
+    metadata: Mapping[str, Any]
+
+    @property
+    def questions(self) -> frozenset[tuple[str, ...]]:
+        return frozenset((a.task, a.doc_hash, a.filter, a.prompt_hash) for a in self.answers)
+
+
+def compare(
+    reports: Mapping[str, Artifact], baselines: Mapping[str, Iterable[str]], unfair: Unfair | None = None
+) -> Comparison:
+    """Compare a member's reports.
+
+    Args:
+        reports: its `eval_report` artifacts, by recipe.
+        baselines: recipes with the original data, by recipe.
+        unfair: pairs (recipe, baseline) that must not be compared, each with its reason, as
+            `unfair_baselines` finds them.
+
+    Recipes are paired with baselines over the same questions only.
+    """
+    read = {name: _read(artifact) for name, artifact in reports.items()}
+    common = _most_common([report.questions for report in read.values()])
+    rows: list[dict[str, Any]] = []
+    for name, report in read.items():
+        against = [_beside(name, base, read, unfair or {}) for base in baselines.get(name, ())]
+        figures = {key: report.metadata.get(key) for key in _FIGURES}
+        row: dict[str, Any] = {"recipe": name, "comparable": report.questions == common, **figures}
+        rows.append(row | {"against": against, **_headline(against)})
+    rows.sort(key=lambda row: (not row["comparable"], row["loss"]["value"], row["recipe"]))
+    return Comparison(rows)
+
+
+def unfair_baselines(recipes: Mapping[str, Recipe]) -> dict[tuple[str, str], str]:
+    """Pairs (recipe, baseline) that differ in more than the calibration data's source, with the reason."""
+    found = {}
+    for (name, recipe), (base, other) in permutations(recipes.items(), 2):
+        if base in recipe.baselines and (reason := _unfair(recipe, other)):
+            found[name, base] = reason
+    return found
+
+
+def _unfair(recipe: Recipe, baseline: Recipe) -> str:
+    checks = {
+        "another seed set": (recipe.seeds, recipe.draw) == (baseline.seeds, baseline.draw),
+        "another token budget": recipe.calibration.tokens == baseline.calibration.tokens,
+        "another quantization": recipe.quantization == baseline.quantization,
+    }
+    return next((reason for reason, same in checks.items() if not same), "")
+
+
+def _read(artifact: Artifact) -> _Report:
+    reference = read_rows(artifact.file(REFERENCE_ANSWERS), Answer)
+    return _Report(reference, read_rows(artifact.file(ANSWERS), Answer), artifact.metadata)
+
+
+def _most_common(sets: Sequence[frozenset[tuple[str, ...]]]) -> frozenset[tuple[str, ...]]:
+    """The questions of most reports; of as many, the larger set."""
+    return max(sets, key=lambda s: (sets.count(s), len(s)), default=frozenset())
+
+
+def _beside(name: str, base: str, reports: Mapping[str, _Report], unfair: Unfair) -> dict[str, Any]:
+    """A recipe against one baseline."""
+    row: dict[str, Any] = {"baseline": base, "loss_reduction": None, "difference": None, "verdict": None}
+    recipe, baseline = reports[name], reports.get(base)
+    if baseline is None:
+        return row | {"reason": "the baseline is not evaluated yet"}
+    if (name, base) in unfair:
+        return row | {"reason": unfair[name, base]}
+    if baseline.questions != recipe.questions:
+        return row | {"reason": "other questions"}
+    reduction = loss_reduction(recipe.reference, recipe.answers, baseline.answers)
+    difference = loss_difference(recipe.answers, baseline.answers)
+    return row | {
+        "loss_reduction": reduction.estimate and reduction.estimate.as_dict(),
+        "reason": reduction.reason,
+        "difference": difference.as_dict(),
+        "verdict": verdict(Estimate(-difference.value, -difference.high, -difference.low)),
+    }
+
+
+def _headline(against: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The smaller of the loss reductions, formed where all are; the least favourable verdict."""
+    verdicts = [one["verdict"] for one in against if one["verdict"] is not None]
+    lowest = min(verdicts, key=_ORDER.index, default=None)
+    for one in against:
+        if one["loss_reduction"] is None:
+            reason = f"{one['baseline']}: {one['reason']}"
+            return {"loss_reduction": None, "reason": reason, "verdict": lowest}
+    reductions = [one["loss_reduction"] for one in against]
+    smallest = min(reductions, key=lambda figure: figure["value"], default=None)
+    return {"loss_reduction": smallest, "reason": "", "verdict": lowest}
+
+
+def _against(recipe: str, one: Mapping[str, Any]) -> str:
+    if one["difference"] is None:
+        return f"- {recipe} against {one['baseline']}: {one['reason']}"
+    formed = one["loss_reduction"] is not None
+    reduction = interval(one["loss_reduction"], 2) if formed else f"not formed, {one['reason']}"
+    points = interval(one["difference"], 1, 100)
+    return (
+        f"- {recipe} against {one['baseline']}: loss {points} points,"
+        f" loss reduction {reduction}; {one['verdict']}"
+    )

@@ -1,0 +1,157 @@
+"""Contamination: evaluation documents that occur in calibration samples.
+
+Texts are compared as tokens: NFKC, lower case, white space and punctuation dropped; words, numbers,
+brackets and operators stay (`(a or b) and c` is not `a or (b and c)`). Kinds of leak, strongest first:
+
+- `exact` (blocking): the whole document stands in the sample.
+- `renumbered` (warning): it does once every number is masked, so the sample holds the same question
+  with other numbers. Procedurally generated seeds share templates with evaluation questions
+  legitimately; only the rate tells. At most one a sample is reported.
+- `ngram` (blocking): word 13-grams that the sample shares cover at least 80% of the document (the
+  share from which the Llama 2 report calls a sample dirty).
+- `overlap` (warning): shared 13-grams cover less.
+
+A 13-gram counts as evidence only if, with numbers and single letters masked, it occurs in no other
+evaluation document: what two evaluation questions share is their template, not their content.
+Documents under 13 words have no 13-gram and are found by the exact and the masked pass alone.
+
+What is missed: paraphrases and translations; a question under 13 words with one word changed; longer
+ones changed so often that no 13 words in a row survive; words that a text runs together or splits
+(scripts without spaces are one word a run, so there only the exact pass speaks).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from faq_pipeline.evaluation.documents import Document, evaluation_documents
+from faq_pipeline.records import Sample
+
+__all__ = ["Document", "Leak", "evaluation_documents", "find_leaks", "normalise"]
+
+N = 13
+"""Words of an n-gram."""
+DIRTY = 0.8
+"""Share of a document's words under shared n-grams from which it counts as leaked."""
+
+Kind = Literal["exact", "ngram", "overlap", "renumbered"]
+Words = tuple[str, ...]
+
+_WORD = re.compile(r"[^\W_]+|[()\[\]{}+<>=×÷]|(?<=[\d)\s])[-*/^%](?=[\s\d(])")
+_BLOCKING = ("exact", "ngram")
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A document found in a sample, and the words that gave it away."""
+
+    sample_id: str
+    document_id: str
+    kind: Kind
+    matched: str
+
+    @property
+    def blocking(self) -> bool:
+        """Whether it stops the pipeline; the other kinds are counted and shown."""
+        return self.kind in _BLOCKING
+
+
+def find_leaks(samples: Sequence[Sample], documents: Sequence[Document]) -> list[Leak]:
+    """Every document that a sample holds, by sample; each pair once, under its strongest kind."""
+    index = _Index()
+    for document in documents:
+        index.add(document)
+    return [leak for sample in samples for leak in _leaks_of(sample, index)]
+
+
+def normalise(text: str) -> Words:
+    """The words of a text as they are compared."""
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
+
+
+@dataclass
+class _Index:
+    """Documents by the n-grams by which a sample meets them. Equal documents are kept once."""
+
+    ids: dict[Words, str] = field(default_factory=dict)
+    opening: dict[Words, list[Words]] = field(default_factory=lambda: defaultdict(list))
+    """Documents by their first N words (fewer, if they are shorter)."""
+    masked_opening: dict[Words, list[Words]] = field(default_factory=lambda: defaultdict(list))
+    grams: dict[Words, list[tuple[Words, int]]] = field(default_factory=lambda: defaultdict(list))
+    templates: dict[Words, set[Words]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, document: Document) -> None:
+        words = normalise(document.text)
+        if not words or words in self.ids:
+            return
+        self.ids[words] = document.id
+        self.opening[words[:N]].append(words)
+        self.masked_opening[_without_numbers(words)[:N]].append(words)
+        for start, gram in _grams(words):
+            self.grams[gram].append((words, start))
+            self.templates[_template(gram)].add(words)
+
+    def specific(self, gram: Words) -> tuple[Words, int] | None:
+        """The one document whose content this n-gram is, and where it stands there."""
+        found = self.grams.get(gram, [])
+        if len(found) == 1 and len(self.templates[_template(gram)]) == 1:
+            return found[0]
+        return None
+
+
+def _leaks_of(sample: Sample, index: _Index) -> Iterator[Leak]:
+    words = normalise(sample.text)
+    exact = dict.fromkeys(_held(words, index.opening, lambda document: document))
+    for document in exact:
+        yield Leak(sample.id, index.ids[document], "exact", " ".join(document))
+    masked = dict.fromkeys(_held(_without_numbers(words), index.masked_opening, _without_numbers))
+    renumbered = [document for document in masked if document not in exact]
+    for document in renumbered[:1]:
+        yield Leak(sample.id, index.ids[document], "renumbered", " ".join(_without_numbers(document)))
+    for document, places in _shared(words, index).items():
+        if document in masked:
+            continue
+        covered = {place + i for place in places for i in range(N)}
+        kind: Kind = "ngram" if len(covered) >= DIRTY * len(document) else "overlap"
+        first = min(places)
+        yield Leak(sample.id, index.ids[document], kind, " ".join(document[first : first + N]))
+
+
+def _held(
+    words: Words, openings: dict[Words, list[Words]], form: Callable[[Words], Words]
+) -> Iterator[Words]:
+    """Documents that stand in `words` as a whole, each in the form in which it is compared."""
+    for size in sorted({len(opening) for opening in openings}):
+        for start in range(len(words) - size + 1):
+            for document in openings.get(words[start : start + size], ()):
+                whole = form(document)
+                if words[start : start + len(whole)] == whole:
+                    yield document
+
+
+def _shared(words: Words, index: _Index) -> dict[Words, list[int]]:
+    """Where the sample's specific n-grams stand, by document."""
+    places: dict[Words, list[int]] = defaultdict(list)
+    for _, gram in _grams(words):
+        found = index.specific(gram)
+        if found is not None:
+            places[found[0]].append(found[1])
+    return places
+
+
+def _grams(words: Words) -> Iterator[tuple[int, Words]]:
+    for start in range(len(words) - N + 1):
+        yield start, words[start : start + N]
+
+
+def _without_numbers(words: Words) -> Words:
+    return tuple("0" if any(c.isdigit() for c in word) else word for word in words)
+
+
+def _template(gram: Words) -> Words:
+    return tuple("x" if len(word) == 1 and word.isalpha() else word for word in _without_numbers(gram))

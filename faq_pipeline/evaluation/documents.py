@@ -1,0 +1,120 @@
+"""Evaluation documents: the texts that calibration must not hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import BaseModel
+
+from faq_pipeline.config.recipe import Evaluation
+from faq_pipeline.evaluation.tasks import TaskFolder
+from faq_pipeline.regeneration.jsonl import read_rows
+
+LONG = 8
+"""Words from which an answer identifies its question; shorter ones (a number, a name) occur anywhere."""
+SHORTEST = 3
+"""Words from which a field is text."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text that calibration must not hold: an evaluation question, a long answer, a prose passage."""
+
+    id: str
+    text: str
+
+
+class Prose(BaseModel):
+    """A row of held-out plain text."""
+
+    id: str
+    text: str
+
+
+def evaluation_documents(spec: Evaluation) -> list[Document]:
+    """All documents of the evaluation's tasks (whatever its limit) and of its prose file.
+
+    JSON files of local tasks are read as they are, without lm-eval; other tasks are loaded by it.
+
+    Raises:
+        FaqError: an unknown task, or a file that is missing or malformed.
+    """
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        questions = list(_from_files(spec))
+        if not questions:
+            questions = list(_from_harness(spec, folder))
+    return [*questions, *(Document(row.id, row.text) for row in prose_rows(spec.prose))]
+
+
+def prose_rows(path: Path) -> list[Prose]:
+    """The held-out plain text.
+
+    Raises:
+        FaqError: naming file and line of what is missing or malformed.
+    """
+    return [row for _, row in read_rows(path, Prose)]
+
+
+def _from_files(spec: Evaluation) -> Iterator[Document]:
+    """Documents of local tasks; nothing at all unless every task's data is JSON or JSON lines."""
+    if spec.include is None:
+        return
+    folder = TaskFolder(spec.include)
+    tasks = [task for name in spec.tasks for task in folder.sources(name)]
+    if not all(path.suffix in (".json", ".jsonl") for task in tasks for path in task.evaluated):
+        return
+    for task in tasks:
+        number = 0
+        for path in task.evaluated:
+            for row in _rows(path):
+                yield from _of_row(f"{task.name}/{number}", row, task.question, task.answer)
+                number += 1
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":
+        content = json.loads(text)
+        return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _from_harness(spec: Evaluation, scratch: Path) -> Iterator[Document]:
+    from faq_pipeline.evaluation.harness import task_manager
+
+    for name, task in task_manager(spec, scratch).load(list(spec.tasks))["tasks"].items():
+        question, answer = task.config.doc_to_text, task.config.doc_to_target
+        for number, row in enumerate(task.eval_docs):
+            yield from _of_row(f"{name}/{number}", row, question, answer)
+
+
+def _of_row(name: str, row: Mapping[str, Any], question: Any, answer: Any) -> Iterator[Document]:
+    """The texts of one row: what the task asks, and what it expects where that is long.
+
+    The fields themselves, not the prompt made of them: a leak does not copy "Question:".
+    """
+    fields = {key: value for key, value in row.items() if isinstance(value, str)}
+    asked = list(_named(fields, question)) or [k for k in fields if _words(fields[k]) >= LONG]
+    for key in asked:
+        if _words(fields[key]) >= SHORTEST:
+            yield Document(name if len(asked) == 1 else f"{name} {key}", fields[key])
+    for key in _named(fields, answer):
+        if key not in asked and _words(fields[key]) >= LONG:
+            yield Document(f"{name} {key}", fields[key])
+
+
+def _named(fields: Iterable[str], template: Any) -> list[str]:
+    """Fields that a `doc_to_...` mentions; none where it is a function."""
+    mentioned = set(re.findall(r"\w+", template)) if isinstance(template, str) else set()
+    return [key for key in fields if key in mentioned]
+
+
+def _words(text: str) -> int:
+    return len(re.findall(r"\w+", text))

@@ -1,0 +1,118 @@
+"""The figures of an evaluation, as JSON-able data and as rows of the lineage index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from faq_pipeline.config.recipe import Gate
+from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.evaluation.paired import PairedResult, accuracy, compare_paired, join
+from faq_pipeline.records import Answer, Evaluation
+
+Figures = dict[str, Any]
+
+
+def reference_figures(answers: Sequence[Answer]) -> Figures:
+    """Accuracy, overall and per task, and how many replies were cut."""
+    return {
+        "questions": len(answers),
+        "accuracy": accuracy(join(answers)[:, 0]).as_dict(),
+        "truncated": sum(a.truncated for a in answers),
+        "tokens": sum(a.tokens for a in answers),
+        "per_task": {
+            label: {"accuracy": accuracy(join(group)[:, 0]).as_dict(), "n": len(group)}
+            for label, group in by_label(answers).items()
+        },
+    }
+
+
+def report_figures(
+    reference: Sequence[Answer],
+    quantized: Sequence[Answer],
+    kl: Estimate | None,
+    kl_prose: Estimate | None,
+    gate: Gate | None,
+) -> Figures:
+    """All figures of a quantized model beside its reference.
+
+    The gate is passed where recovery's lower bound reaches it, unrounded.
+
+    Raises:
+        FaqError: the answers are to different questions.
+    """
+    result = compare_paired(reference, quantized)
+    low = result.recovery.low if result.recovery else None
+    return {
+        "questions": result.questions,
+        "reference": result.reference.as_dict(),
+        "quantized": result.quantized.as_dict(),
+        "recovery": _optional(result.recovery),
+        "loss": result.loss.as_dict(),
+        "kl": _optional(kl),
+        "kl_prose": _optional(kl_prose),
+        "mcnemar_p": result.mcnemar_p,
+        "noise_floor": result.noise_floor,
+        "verdict": result.verdict,
+        "truncated": {
+            "reference": sum(a.truncated for a in reference),
+            "quantized": sum(a.truncated for a in quantized),
+        },
+        "gate": gate and {"threshold": gate.recovery, "passed": low is not None and low >= gate.recovery},
+        "per_task": _per_task(reference, quantized),
+    }
+
+
+def by_label(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    """Answers by domain, and by task where several tasks are evaluated."""
+    several = len({a.task for a in answers}) > 1
+    groups: dict[str, list[Answer]] = {}
+    for answer in answers:
+        named = several and answer.domain != answer.task
+        label = f"{answer.task}/{answer.domain}" if named else answer.domain
+        groups.setdefault(label, []).append(answer)
+    return dict(sorted(groups.items()))
+
+
+def evaluation_rows(figures: Figures) -> list[Evaluation]:
+    """The figures that have a value, one row each."""
+    n = figures["questions"]
+    rows = [*_rows("all", figures, n), *_rows("traces", {"kl": figures.get("kl")}, n)]
+    rows += _rows("prose", {"kl": figures.get("kl_prose")}, n)
+    for label, task in figures["per_task"].items():
+        rows += _rows(label, task, task["n"])
+    return rows
+
+
+def _rows(scope: str, figures: Mapping[str, Any], n: int) -> Iterator[Evaluation]:
+    for metric, figure in figures.items():
+        if scope == "all" and metric in ("kl", "kl_prose"):
+            continue
+        if isinstance(figure, dict) and {"value", "low", "high"} <= figure.keys():
+            yield Evaluation(scope, metric, figure["value"], figure["low"], figure["high"], n)
+        elif metric in ("mcnemar_p", "noise_floor"):
+            yield Evaluation(scope, metric, float(figure), None, None, n)
+        elif metric == "truncated":
+            counts = figure if isinstance(figure, dict) else {"reference": figure}
+            for model, count in counts.items():
+                yield Evaluation(scope, f"truncated_{model}", float(count), None, None, n)
+
+
+def _per_task(reference: Sequence[Answer], quantized: Sequence[Answer]) -> Figures:
+    theirs = by_label(quantized)
+    results = {label: compare_paired(group, theirs[label]) for label, group in by_label(reference).items()}
+    return {label: _task(result) for label, result in results.items()}
+
+
+def _task(result: PairedResult) -> Figures:
+    return {
+        "reference": result.reference.as_dict(),
+        "quantized": result.quantized.as_dict(),
+        "loss": result.loss.as_dict(),
+        "verdict": result.verdict,
+        "n": result.questions,
+    }
+
+
+def _optional(figure: Estimate | None) -> dict[str, float] | None:
+    return None if figure is None else figure.as_dict()

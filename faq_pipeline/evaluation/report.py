@@ -1,0 +1,69 @@
+"""The evaluation report for people: report.md, report.html and recovery.png."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.records import Checkpoint
+
+PLOT = "recovery.png"
+
+
+def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Write the three files into `folder`; their bytes depend on the arguments alone."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    for name in ("report.md", "report.html"):
+        environment = Environment(
+            loader=PackageLoader("faq_pipeline.evaluation"),
+            autoescape=name.endswith(".html"),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        environment.filters["percent"] = lambda figure: interval(figure, 1, 100)
+        environment.filters["milli"] = lambda figure: interval(figure, 2, 1000)
+        environment.filters["interval"] = interval
+        text = environment.get_template(f"{name}.jinja").render(
+            checkpoint=asdict(checkpoint), plot=PLOT, **figures
+        )
+        (folder / name).write_text(text, encoding="utf-8")
+    _plot(folder / PLOT, figures)
+
+
+def interval(figure: Mapping[str, float] | None, digits: int = 3, scale: float = 1.0) -> str:
+    """`value [low, high]`, or a dash where the figure is not formed."""
+    if figure is None:
+        return "-"
+    value, low, high = (figure[key] * scale for key in ("value", "low", "high"))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _plot(path: Path, figures: Mapping[str, Any]) -> None:
+    """Recovery with its interval, against the gate."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 2.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.axvline(1.0, color="0.6", linewidth=1, label="reference")
+    recovery, gate = figures["recovery"], figures["gate"]
+    if gate is not None:
+        axes.axvline(gate["threshold"], color="tab:red", linestyle="--", linewidth=1, label="gate")
+    if recovery is None:
+        axes.text(0.5, 0.5, "recovery is not formed", ha="center", va="center", transform=axes.transAxes)
+    else:
+        reach = [[recovery["value"] - recovery["low"]], [recovery["high"] - recovery["value"]]]
+        axes.errorbar(
+            [recovery["value"]], [0], xerr=reach, fmt="o", capsize=4, color="tab:blue", label="recovery"
+        )
+    axes.set(yticks=[], ylim=(-1, 1), xlabel="recovery, 95% interval")
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    figure.legend(loc="outside upper left", frameon=False, fontsize="small", ncols=3)
+    # No software version in the file: equal figures are to have equal bytes.
+    figure.savefig(path, format="png", metadata={"Software": None})

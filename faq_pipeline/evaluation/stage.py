@@ -1,0 +1,108 @@
+"""The stages `reference_eval` and `eval_report`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import device_identity
+from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.fingerprint import file_digest, tool_version
+
+ANSWERS, REFERENCE_ANSWERS, EVALUATIONS = (
+    "answers.parquet",
+    "reference_answers.parquet",
+    "evaluations.parquet",
+)
+TRACES, PROSE = "divergence/traces.safetensors", "divergence/prose.safetensors"
+
+
+def _identity(cell: Cell) -> dict[str, Any]:
+    """What both evaluations share: files by digest, never by path; the gate judges but does not measure."""
+    from faq_pipeline.evaluation.tasks import TaskFolder
+
+    spec = cell.recipe.evaluation
+    if not spec.prose.is_file():
+        raise FaqError("no such file", mend="evaluation.prose is a JSONL of {id, text}", file=spec.prose)
+    tasks: Any = list(spec.tasks)
+    if spec.include is not None:
+        tasks = TaskFolder(spec.include).digests(spec.tasks)
+    return {
+        "target": cell.target.digest,
+        "tokenizer": cell.target.tokenizer_digest,
+        "tasks": tasks,
+        "prose": file_digest(spec.prose),
+        "evaluation": spec.model_dump(mode="json", exclude={"tasks", "include", "prose", "gate"}),
+        "thinking": cell.family.thinking.model_dump(mode="json"),
+        "tools": {name: tool_version(name) for name in ("lm_eval", "transformers", "torch")},
+        "device": device_identity(cell.device),
+    }
+
+
+def _report_identity(cell: Cell) -> dict[str, Any]:
+    gate = cell.recipe.evaluation.gate
+    return {**_identity(cell), "gate": None if gate is None else gate.model_dump(mode="json")}
+
+
+def _build_reference(build: Build) -> dict[str, Any]:
+    from faq_pipeline.evaluation.divergence import store_reference
+    from faq_pipeline.evaluation.figures import evaluation_rows, reference_figures
+    from faq_pipeline.evaluation.harness import answer_questions
+    from faq_pipeline.evaluation.held_out import prose_passages, spread
+    from faq_pipeline.models.loading import load_model, load_tokenizer
+    from faq_pipeline.records import Answer, Evaluation, write_rows
+
+    cell, spec = build.cell, build.cell.recipe.evaluation
+    tokenizer, model = load_tokenizer(cell.target), load_model(cell.target, cell.device)
+    prose = prose_passages(spec, tokenizer, cell.target.context)
+    answered = answer_questions(model, tokenizer, spec, cell.family.thinking, build.progress)
+    traces = spread([a.passage for a in answered if a.passage is not None], spec.traces)
+    (build.directory / TRACES).parent.mkdir()
+    for name, passages in ((TRACES, traces), (PROSE, prose)):
+        build.progress.start("reference distributions", len(passages))
+        store_reference(model, passages, build.directory / name, advance=build.progress.advance)
+    answers = [a.answer for a in answered]
+    figures = reference_figures(answers)
+    write_rows(build.directory / ANSWERS, answers, Answer)
+    write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), Evaluation)
+    return figures
+
+
+def _build_report(build: Build) -> dict[str, Any]:
+    from faq_pipeline.evaluation.divergence import mean_divergence, measure
+    from faq_pipeline.evaluation.figures import evaluation_rows, report_figures
+    from faq_pipeline.evaluation.harness import answer_questions
+    from faq_pipeline.evaluation.report import write_report
+    from faq_pipeline.models.loading import load_tokenizer
+    from faq_pipeline.quantization.load import load_quantized
+    from faq_pipeline.records import Answer, Checkpoint, Evaluation, read_rows, write_rows
+
+    cell, spec = build.cell, build.cell.recipe.evaluation
+    reference, checkpoint = build.inputs["reference_eval"], build.inputs["quantized_checkpoint"]
+    remote_code = cell.target.member.trust_remote_code
+    model = load_quantized(checkpoint.file("checkpoint"), cell.device, trust_remote_code=remote_code)
+    divergences = []
+    for name in (TRACES, PROSE):
+        build.progress.start("divergence", spec.traces)
+        parts = measure(model, reference.file(name), advance=build.progress.advance)
+        divergences.append(mean_divergence(parts))
+    tokenizer = load_tokenizer(cell.target)
+    answered = answer_questions(model, tokenizer, spec, cell.family.thinking, build.progress)
+    answers = [a.answer for a in answered]
+    figures = report_figures(
+        read_rows(reference.file(ANSWERS), Answer), answers, divergences[0], divergences[1], spec.gate
+    )
+    # A comparison of recipes reads reports alone, so the reference's answers lie beside.
+    shutil.copy(reference.file(ANSWERS), build.directory / REFERENCE_ANSWERS)
+    write_rows(build.directory / ANSWERS, answers, Answer)
+    write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), Evaluation)
+    write_report(build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), Checkpoint)[0])
+    return figures
+
+
+REFERENCE_EVAL = Stage("reference_eval", 1, (), _identity, _build_reference)
+EVAL_REPORT = Stage(
+    "eval_report", 1, ("quantized_checkpoint", "reference_eval"), _report_identity, _build_report
+)

@@ -1,0 +1,150 @@
+"""lm-eval task YAMLs of a folder: which files a task is made of, and copies that any process can load.
+
+lm-eval resolves `data_files` against the working directory; here they are relative to the YAML that
+names them. The copies name them absolutely and keep the datasets cache in a folder of their own, so
+that neither a stale nor a stranger's cache is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from faq_pipeline.config.yaml import plain, read
+from faq_pipeline.errors import FaqError
+from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
+from faq_pipeline.store.fingerprint import file_digest, short_hash
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """One task: the data files that it evaluates, and how it asks (None where a function does)."""
+
+    name: str
+    evaluated: list[Path]
+    question: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """The task YAMLs under `root`, by the names that they define."""
+
+    root: Path
+
+    def digests(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Digests of all files that each task depends on: its YAMLs, their modules and data files.
+
+        Raises:
+            FaqError: an unknown task, or a file that a task names and that is not there.
+        """
+        return {name: sorted({file_digest(path) for path in self._files(name)}) for name in names}
+
+    def resolve(self, names: Sequence[str], folder: Path) -> None:
+        """Write copies of the tasks' YAMLs, with absolute paths, into `folder`.
+
+        Raises:
+            FaqError: as `digests`.
+        """
+        for path in {path: None for name in names for path in self._yamls(name)}:
+            tree = with_absolute_files(read(path), path, folder / "cache")
+            if "include" in tree:
+                tree["include"] = [str(_copy_of(p, folder)) for p in _included(path, tree)]
+            copy = _copy_of(path, folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with copy.open("w", encoding="utf-8") as file:
+                YAML(typ="rt").dump(tree, file)
+            for module in path.parent.glob("*.py"):
+                shutil.copy(module, copy.parent)
+
+    def sources(self, name: str) -> list[TaskSource]:
+        """The tasks that a name stands for (several for a group or tag), without loading lm-eval.
+
+        Raises:
+            FaqError: as `digests`.
+        """
+        found = []
+        for path in dict.fromkeys(self._yamls(name)):
+            tree = _merged(path)
+            if isinstance(tree.get("task"), str):
+                asks = [tree.get(key) for key in ("doc_to_text", "doc_to_target")]
+                question, answer = (ask if isinstance(ask, str) else None for ask in asks)
+                found.append(TaskSource(tree["task"], evaluated_files(tree), question, answer))
+        return found
+
+    @cached_property
+    def _index(self) -> dict[str, list[Path]]:
+        """YAMLs by task, group and tag; a tag stands for several."""
+        found: dict[str, list[Path]] = {}
+        for path in sorted(self.root.glob("**/*.yaml")):
+            try:
+                tree = read(path)
+            except FaqError:
+                continue  # a YAML of something else; a chosen task's mistakes show when it is loaded
+            for name in [tree.get("group"), tree.get("task"), *_listed(tree.get("tag"))]:
+                if isinstance(name, str):
+                    found.setdefault(name, []).append(path)
+        return found
+
+    def _files(self, name: str) -> Iterator[Path]:
+        for path in self._yamls(name):
+            yield path
+            yield from data_files(read(path), path)
+            if "!function" in path.read_text(encoding="utf-8"):
+                yield from path.parent.glob("*.py")
+
+    def _yamls(self, name: str, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
+        """The YAMLs of a task, group or tag, with those that they include."""
+        if name not in self._index:
+            near = difflib.get_close_matches(name, self._index, n=1)
+            known = ", ".join(sorted(self._index)) or "none"
+            mend = f"did you mean {near[0]!r}?" if near else f"known: {known}"
+            raise FaqError(f"no task {name!r} here", mend=mend, file=self.root)
+        for path in self._index[name]:
+            yield from _with_included(path)
+            for member in _members(read(path)):
+                if member in self._index and member not in seen:
+                    yield from self._yamls(member, seen | {name})
+
+
+def _members(tree: CommentedMap) -> list[str]:
+    """What a group's YAML lists under `task`."""
+    task = tree.get("task")
+    listed = task if isinstance(task, list) else []
+    names = [m.get("task", m.get("group")) if isinstance(m, dict) else m for m in listed]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _with_included(path: Path) -> Iterator[Path]:
+    yield path
+    for other in _included(path, read(path)):
+        yield from _with_included(other)
+
+
+def _merged(path: Path) -> dict[str, Any]:
+    """The YAML laid upon those that it includes, data files absolute."""
+    tree = read(path)
+    merged: dict[str, Any] = {}
+    for other in _included(path, tree):
+        merged |= _merged(other)
+    return merged | plain(with_absolute_files(tree, path, path.parent))
+
+
+def _included(path: Path, tree: CommentedMap) -> list[Path]:
+    return [(path.parent / name).resolve() for name in _listed(tree.get("include"))]
+
+
+def _copy_of(path: Path, folder: Path) -> Path:
+    return folder / short_hash(str(path.parent.resolve()).encode()) / path.name
+
+
+def _listed(node: Any) -> list[str]:
+    return [str(item) for item in node] if isinstance(node, list) else [str(node)] if node else []

@@ -1,0 +1,91 @@
+"""Short-lived connections to the index. DuckDB lets in one writing process, or several readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from faq_pipeline.errors import FaqError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_LOCKED = ("Could not set lock on file", "being used by another process")
+"""DuckDB has no error class of its own for this."""
+PATIENCE = 0.5
+"""Seconds to wait for a locked index."""
+
+
+class BusyError(Exception):
+    """Another process or thread holds the index."""
+
+
+class UnreadableError(Exception):
+    """The file is no index that this DuckDB can read."""
+
+
+@contextmanager
+def connection(path: Path, *, read_only: bool, patience: float = PATIENCE) -> Iterator[DuckDBPyConnection]:
+    """A connection that is closed whatever happens.
+
+    Raises:
+        BusyError: still locked after `patience` seconds.
+        UnreadableError: not a database, or one of another DuckDB.
+    """
+    again = Retrying(
+        retry=retry_if_exception_type(BusyError),
+        stop=stop_after_delay(patience),
+        wait=wait_fixed(0.05),
+        reraise=True,
+    )
+    con = again(_open, path, read_only)
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+@contextmanager
+def reading(source: Path | str | DuckDBPyConnection) -> Iterator[DuckDBPyConnection]:
+    """A connection to read from: `source` itself if it is one, else its file, read-only.
+
+    Raises:
+        FaqError: there is no index, it is locked, or it must be rebuilt.
+    """
+    if not isinstance(source, (str, Path)):
+        yield source
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise FaqError("no lineage index here", mend="faq run, or faq lineage rebuild", file=path)
+    try:
+        with connection(path, read_only=True, patience=2 * PATIENCE) as con:
+            yield con
+    except BusyError as busy:
+        raise FaqError(f"the lineage index is in use: {busy}", mend="try again", file=path) from None
+    except UnreadableError:
+        raise FaqError("the lineage index cannot be read", mend="faq lineage rebuild", file=path) from None
+
+
+def _open(path: Path, read_only: bool) -> DuckDBPyConnection:
+    import duckdb
+
+    try:
+        return duckdb.connect(str(path), read_only=read_only)
+    except duckdb.ConnectionException as error:
+        # A thread of this very process holds it in the other mode.
+        raise BusyError(str(error)) from error
+    except duckdb.Error as error:
+        if any(words in str(error) for words in _LOCKED):
+            raise BusyError(_holder(str(error))) from error
+        raise UnreadableError(str(error)) from error
+
+
+def _holder(message: str) -> str:
+    """DuckDB's own words for who holds the lock, where it says so."""
+    _, mark, holder = message.partition("Conflicting lock is ")
+    return holder.partition(". See")[0] if mark else message

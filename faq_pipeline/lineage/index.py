@@ -1,0 +1,113 @@
+"""Bringing the index up to the store: `merge` after each stage, `rebuild` from nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.lineage import schema
+from faq_pipeline.lineage.connect import PATIENCE, BusyError, UnreadableError, connection
+from faq_pipeline.store.store import Store
+
+REBUILD_PATIENCE = 30.0
+"""Seconds that a rebuild waits for a merge or another rebuild to finish."""
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What a merge did.
+
+    Attributes:
+        merged, removed: artifacts that entered and left the index.
+        pending: the index could not be written; the next merge repairs it.
+        reason: why it is pending; empty if it is not.
+        problems: artifact files that could not be read, one line each; each merge tries them anew.
+    """
+
+    merged: int = 0
+    removed: int = 0
+    pending: bool = False
+    reason: str = ""
+    problems: tuple[str, ...] = ()
+
+
+def merge(store: Store, path: Path) -> MergeResult:
+    """Bring the index at `path` up to the store: new artifacts enter, removed ones leave.
+
+    An index that is missing, damaged or of another schema version is rebuilt. A locked index is
+    waited for one second at the most. Never raises for the index's sake: the index may be late,
+    a run may not fail for it.
+    """
+    import duckdb
+
+    try:
+        with _sole_writer(path, PATIENCE):
+            try:
+                return _update(store, path)
+            except (UnreadableError, _OutdatedError):
+                return _rebuild(store, path)
+    except Timeout:
+        return MergeResult(pending=True, reason="another merge is at work")
+    except (BusyError, OSError, duckdb.Error) as error:
+        return MergeResult(pending=True, reason=str(error))
+
+
+def rebuild(store: Store, path: Path) -> MergeResult:
+    """Build the index afresh from the store alone, aside, and rename it in place.
+
+    Works while another process holds the old file open: that one keeps what it had.
+
+    Raises:
+        FaqError: another merge or rebuild does not finish.
+    """
+    try:
+        with _sole_writer(path, REBUILD_PATIENCE):
+            return _rebuild(store, path)
+    except Timeout:
+        raise FaqError("another merge of the lineage index is at work", mend="try again", file=path) from None
+
+
+class _OutdatedError(Exception):
+    """The index has another schema version."""
+
+
+@contextmanager
+def _sole_writer(path: Path, patience: float) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock"), timeout=patience):
+        yield
+
+
+def _update(store: Store, path: Path) -> MergeResult:
+    from faq_pipeline.lineage.rows import bring_up
+
+    with connection(path, read_only=False) as con:
+        found = schema.version(con)
+        if found is None:
+            schema.create(con)
+        elif found != schema.SCHEMA_VERSION:
+            raise _OutdatedError
+        merged, removed, problems = bring_up(con, store)
+        return MergeResult(merged, removed, problems=tuple(problems))
+
+
+def _rebuild(store: Store, path: Path) -> MergeResult:
+    for left in path.parent.glob(f"{path.name}.*.new*"):
+        left.unlink(missing_ok=True)
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
+    try:
+        result = _update(store, aside)
+        # A write-ahead log belongs to one database: the old one's must not be played into this.
+        for log in path.parent.glob(f"{path.name}.wal*"):
+            log.unlink(missing_ok=True)
+        aside.replace(path)
+    finally:
+        for left in path.parent.glob(f"{aside.name}*"):
+            left.unlink(missing_ok=True)
+    return replace(result, removed=0)

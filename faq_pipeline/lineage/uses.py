@@ -1,0 +1,112 @@
+"""Which cells used which artifact: small files beside the artifacts, written once a use.
+
+An artifact is keyed by what its stage declares and may serve several cells, so no manifest can
+name them. `root/.uses/<member>|<recipe>/<stage>/<fingerprint>.json` does; the newest of a stage is
+the cell's current one. The index reads these files, so the store alone is enough to rebuild it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.store.store import Store
+
+FOLDER = ".uses"
+
+
+@dataclass(frozen=True)
+class Use:
+    """A cell's use of an artifact.
+
+    Attributes:
+        partition: `name@rev8|recipe`.
+        used: nanoseconds since 1970.
+        current: whether no other artifact of the stage was used by the cell later.
+        licences: of `base` and `teacher`, where they were recorded.
+    """
+
+    partition: str
+    stage: str
+    fingerprint: str
+    used: int
+    current: bool
+    licences: Mapping[str, str]
+
+    @property
+    def member(self) -> str:
+        """`name@rev8`."""
+        return self.partition.partition("|")[0]
+
+    @property
+    def recipe(self) -> str:
+        return self.partition.partition("|")[2]
+
+
+def record_use(
+    store: Store,
+    partition: str,
+    stage: str,
+    fingerprint: str,
+    licences: Mapping[str, str] | None = None,
+) -> None:
+    """Note that the cell `partition` (`name@rev8|recipe`) uses an artifact, atomically; newest wins.
+
+    Args:
+        licences: of the models behind the cell, see `cell_licences`.
+    """
+    path = store.root / FOLDER / partition / stage / f"{fingerprint}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
+    fresh.write_text(json.dumps({"used": time.time_ns(), "licences": dict(licences or {})}) + "\n")
+    fresh.replace(path)
+
+
+def cell_licences(cell: Cell) -> dict[str, str]:
+    """Licences of the cell's target (`base`) and of its teacher, where it has one."""
+    licences = {"base": _licence(cell, cell.target)}
+    if cell.teacher is not None:
+        licences["teacher"] = _licence(cell, cell.teacher)
+    return licences
+
+
+def read_uses(store: Store) -> list[Use]:
+    """All recorded uses; files that cannot be read count as not written."""
+    found = sorted(_read(store), key=lambda use: (use.used, use.fingerprint))
+    newest = {(use.partition, use.stage): use.fingerprint for use in found}
+    return [
+        Use(
+            use.partition,
+            use.stage,
+            use.fingerprint,
+            use.used,
+            newest[use.partition, use.stage] == use.fingerprint,
+            use.licences,
+        )
+        for use in found
+    ]
+
+
+def _licence(cell: Cell, weights: Weights) -> str:
+    own = weights.member.licence
+    return own if own != "unknown" or cell.family.member(weights.name) is None else cell.family.licence
+
+
+def _read(store: Store) -> Iterator[Use]:
+    for path in (store.root / FOLDER).glob("*/*/*.json"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            used, licences = int(content["used"]), dict(content["licences"])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+        yield Use(_partition(path), path.parent.name, path.stem, used, False, licences)
+
+
+def _partition(path: Path) -> str:
+    return path.parent.parent.name

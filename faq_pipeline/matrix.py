@@ -1,0 +1,66 @@
+"""The matrix of members x recipes as it stands: which cells exist and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.resolve import resolve_cell
+from faq_pipeline.runner import Planned, plan
+from faq_pipeline.settings import Settings
+from faq_pipeline.stages import STAGES
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One cell: its plan, or why it cannot be."""
+
+    member: str
+    recipe: str
+    cell: Cell | None
+    planned: dict[str, Planned]
+    problem: str | None
+
+    @property
+    def made(self) -> int:
+        """Stages whose artifact is there."""
+        return sum(p.artifact is not None for p in self.planned.values())
+
+    @property
+    def complete(self) -> bool:
+        return self.cell is not None and self.made == len(STAGES)
+
+
+def cell_states(
+    settings: Settings, members: list[str] | None = None, recipes: list[str] | None = None
+) -> Iterator[CellState]:
+    """All cells whose recipe is for the member's family, or those named.
+
+    Raises:
+        FaqError: an unknown name.
+    """
+    catalog = settings.catalog
+    everyone = [m.name for family in catalog.families.values() for m in family.members]
+    for name in members or everyone:
+        family, _ = catalog.member(name.partition("@")[0])
+        for recipe_name in recipes or catalog.recipes:
+            recipe = catalog.recipe(recipe_name)
+            if family.name not in recipe.families:
+                continue
+            try:
+                cell = resolve_cell(catalog, name, recipe, settings.device, settings.digests)
+            except FaqError as error:
+                yield CellState(name, recipe_name, None, {}, str(error))
+                continue
+            planned = plan(cell, STAGES, settings.store)
+            yield CellState(cell.target.partition, recipe_name, cell, planned, None)
+
+
+def reachable(settings: Settings) -> set[str]:
+    """Fingerprints of all artifacts that some current cell uses."""
+    kept = set()
+    for state in cell_states(settings):
+        kept |= {p.key.fingerprint for p in state.planned.values() if p.key is not None}
+    return kept

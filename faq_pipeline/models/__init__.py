@@ -1,0 +1,1 @@
+"""Members on disk and in memory: checked weights, tokenizers, chat templates, devices."""

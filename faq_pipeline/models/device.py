@@ -1,0 +1,79 @@
+"""Which device runs, and whether a model fits on it; asked without loading torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import psutil
+
+from faq_pipeline.config.family import Member
+from faq_pipeline.errors import FaqError
+
+WORKING_SPACE = 1.25
+"""Weights times this is what inference takes at least (activations, key-value cache)."""
+
+
+def choose_device(wanted: str) -> str:
+    """`auto` becomes `cuda` where a GPU answers, else `cpu`; a wanted but absent GPU is an error."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise FaqError(f"unknown device {wanted!r}", mend="auto, cpu or cuda")
+    present = gpu_name() is not None
+    if wanted == "cuda" and not present:
+        raise FaqError("no CUDA device answers here", mend="use --device cpu or auto")
+    return "cuda" if present and wanted != "cpu" else "cpu"
+
+
+@cache
+def gpu_name() -> str | None:
+    """Name of the first GPU, or None."""
+    handle = _first_gpu()
+    if handle is None:
+        return None
+    import pynvml
+
+    return str(pynvml.nvmlDeviceGetName(handle))
+
+
+def device_identity(device: str) -> str:
+    """What of the device shapes the bytes of sampled text or weights."""
+    return "cpu" if device == "cpu" else f"cuda:{gpu_name()}"
+
+
+def device_memory(device: str) -> int:
+    """Bytes that the device can hold."""
+    if device == "cpu":
+        return int(psutil.virtual_memory().total)
+    import pynvml
+
+    return int(pynvml.nvmlDeviceGetMemoryInfo(_first_gpu()).total)
+
+
+def check_fits(member: Member, device: str, alternatives: Sequence[Member] = ()) -> None:
+    """Refuse a member too big for the device, before it is loaded.
+
+    Raises:
+        FaqError: names the alternatives that fit.
+    """
+    need, have = 2 * member.parameters * WORKING_SPACE, device_memory(device)
+    if need <= have:
+        return
+    fitting = [m.name for m in alternatives if 2 * m.parameters * WORKING_SPACE <= have]
+    raise FaqError(
+        f"{member.name!r} needs about {need / 2**30:.1f} GiB and the {device} device has"
+        f" {have / 2**30:.1f} GiB",
+        mend=f"these fit: {', '.join(fitting)}" if fitting else "no other member fits either",
+    )
+
+
+@cache
+def _first_gpu() -> object | None:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetHandleByIndex(0) if pynvml.nvmlDeviceGetCount() else None
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,67 @@
+"""Members into memory. The only place that calls `from_pretrained` on a member."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
+    """The member's tokenizer with its chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        weights.folder, trust_remote_code=weights.member.trust_remote_code
+    )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(weights: Weights, device: str) -> PreTrainedModel:
+    """The member in bf16 on the device, in evaluation mode."""
+    return load_folder(weights.folder, device, trust_remote_code=weights.member.trust_remote_code)
+
+
+def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
+    """A checkpoint folder as a causal language model in bf16, in evaluation mode.
+
+    Raises:
+        FaqError: the weights do not fit the configuration, or some are missing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.bfloat16, use_safetensors=True, output_loading_info=True, **kwargs
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FaqError(f"weights cannot be loaded: {first}", file=folder) from error
+    model, info = loaded
+    # transformers only warns, and makes up random weights.
+    if missing := sorted(info["missing_keys"]):
+        raise FaqError(
+            f"weights are incomplete: {missing[0]} is missing"
+            f"{f', and {len(missing) - 1} more' if missing[1:] else ''}",
+            mend="copy or download them again",
+            file=folder,
+        )
+    return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def release(*_: object) -> None:
+    """Give memory of dropped models back to the device. Call it after the last reference is gone."""
+    gc.collect()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

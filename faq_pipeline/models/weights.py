@@ -1,0 +1,199 @@
+"""A member's files: found, checked and digested without loading a model library."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.config.family import Member
+from faq_pipeline.errors import FaqError
+from faq_pipeline.store.fingerprint import LENGTH, file_digest, short_hash
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One member at one revision.
+
+    Attributes:
+        digest: identity of the weights: the hub commit, or a hash of the local files' bytes.
+        tokenizer_digest: identity of tokenizer and chat template.
+    """
+
+    member: Member
+    digest: str
+    tokenizer_digest: str
+
+    @property
+    def name(self) -> str:
+        return self.member.name
+
+    @property
+    def partition(self) -> str:
+        """`name@rev8`."""
+        return f"{self.member.name}@{self.digest[:8]}"
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder with the member's files; a hub member is downloaded on first use.
+
+        Raises:
+            FaqError: files are missing, corrupt, not safetensors, or want remote code unpinned.
+        """
+        if self.member.path is not None:
+            return self.member.path
+        from huggingface_hub import snapshot_download
+
+        assert self.member.hub is not None
+        folder = Path(
+            snapshot_download(self.member.hub, revision=self.member.revision, allow_patterns=HUB_PATTERNS)
+        )
+        check_folder(self.member, folder)
+        return folder
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The member's `config.json`."""
+        return _json(self.folder / "config.json")
+
+    @property
+    def context(self) -> int:
+        """Most tokens that the member can attend to."""
+        return int(self.config.get("max_position_embeddings", 2048))
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights in bf16, from the parameter count: known before anything is loaded."""
+        return 2 * self.member.parameters
+
+
+def find_weights(member: Member, cache: Path) -> Weights:
+    """Check and digest a member.
+
+    Args:
+        cache: folder that remembers digests of unchanged files (by path, size and mtime).
+
+    Raises:
+        FaqError: see `check_folder`.
+    """
+    if member.path is None:
+        commit = str(member.revision)
+        return Weights(member, commit, f"{member.hub}@{commit}")
+    folder = member.path
+    check_folder(member, folder)
+    # The generation config is part of the model: its end marks decide where a sample stops.
+    settings = [folder / n for n in ("config.json", "generation_config.json") if (folder / n).is_file()]
+    weights = [*settings, *sorted(folder.glob("*.safetensors"))]
+    tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    return Weights(member, _digest(weights, cache), _digest(tokenizer, cache))
+
+
+def check_folder(member: Member, folder: Path) -> None:
+    """Refuse a folder that is not a complete, safe checkpoint.
+
+    Raises:
+        FaqError: weights missing, corrupt or not safetensors, no config or tokenizer, or remote code
+            asked for without a pin.
+    """
+    config_path = folder / "config.json"
+    if not folder.is_dir() or not config_path.is_file():
+        raise FaqError(
+            f"member {member.name!r} has no weights here", mend="expected a model folder", file=folder
+        )
+    for path in (config_path, folder / "tokenizer_config.json"):
+        if path.is_file() and "auto_map" in _json(path) and not member.trust_remote_code:
+            raise FaqError(
+                f"member {member.name!r} asks for remote code",
+                mend="only a hub member with a pinned revision may set trust_remote_code: true",
+                file=path,
+            )
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        other = next((p for g in ("*.bin", "*.pt", "*.pth") for p in folder.glob(g)), None)
+        what = f"weights are not safetensors ({other.name})" if other else "weights are missing"
+        raise FaqError(f"member {member.name!r}: {what}", mend="convert them to *.safetensors", file=folder)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        for name in sorted(set(_json(index).get("weight_map", {}).values())):
+            if not (folder / name).is_file():
+                raise FaqError(
+                    f"member {member.name!r}: shard {name} is missing", mend="copy it here", file=index
+                )
+    for shard in shards:
+        _check_safetensors(shard)
+    if not (folder / "tokenizer_config.json").is_file():
+        raise FaqError(f"member {member.name!r} has no tokenizer here", file=folder)
+
+
+def vocabulary_digest(weights: Weights) -> str:
+    """Identity of the base vocabulary, without added tokens: what 'same tokenizer' means."""
+    path = weights.folder / "tokenizer.json"
+    if not path.is_file():
+        return weights.tokenizer_digest
+    model = _json(path).get("model", {})
+    return short_hash(json.dumps([model.get("vocab"), model.get("merges")], sort_keys=True).encode())
+
+
+def _check_safetensors(path: Path) -> None:
+    """Read the header and compare the size it announces with the file's."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size:
+                raise ValueError
+            header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        if 8 + length + max(ends, default=0) != size:
+            raise ValueError
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError):
+        raise FaqError(
+            "corrupt safetensors file (its size does not fit its header)",
+            mend="copy or download it again",
+            file=path,
+        ) from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise FaqError(f"cannot be read as JSON: {error}", file=path) from None
+    if not isinstance(content, dict):
+        raise FaqError("expected a JSON object", file=path)
+    return content
+
+
+def _digest(paths: list[Path], cache: Path) -> str:
+    parts = [f"{path.name}:{_cached_digest(path, cache)}" for path in paths]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:LENGTH]
+
+
+def _cached_digest(path: Path, cache: Path) -> str:
+    stat = path.stat()
+    entry = cache / short_hash(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+    try:
+        return entry.read_text(encoding="ascii")
+    except FileNotFoundError:
+        digest = file_digest(path)
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = entry.with_suffix(f".{uuid.uuid4().hex[:8]}")  # another process may write the same
+        fresh.write_text(digest, encoding="ascii")
+        fresh.replace(entry)
+        return digest

@@ -1,0 +1,79 @@
+"""Refuse a quantization section that cannot work, before anything is loaded or computed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import HUB_PATTERNS, Weights
+from faq_pipeline.quantization.layers import is_ignored, linear_layers, read_tensors
+from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.quantization.schemes import check_scheme
+
+GROUPS = (128, 64, 32, 16)
+"""Group sizes to suggest: those that inference kernels know, largest first."""
+
+
+def check_spec(spec: Quantization, weights: Weights) -> None:
+    """Check that the recipe's quantization section fits the target; takes milliseconds.
+
+    Reads safetensors headers. The layers of a hub member that is not downloaded yet are checked
+    when its checkpoint is built.
+
+    Raises:
+        FaqError: unknown method or scheme, a target that is quantized already, nothing left to
+            quantize, or a group size that does not divide the columns of a quantized layer.
+    """
+    find_method(spec.method)
+    check_scheme(spec.scheme)
+    folder = _folder_here(weights)
+    if folder is None:
+        return
+    if "quantization_config" in weights.config:
+        raise FaqError(f"{weights.name!r} is quantized already", mend="quantize the original", file=folder)
+    layers = linear_layers(read_tensors(folder))
+    quantized = {name: size for name, size in layers.items() if not is_ignored(name, spec.ignore)}
+    if not quantized:
+        raise FaqError(
+            f"quantization.ignore leaves no layer of {weights.name!r} to quantize",
+            mend="shorten the list",
+        )
+    if spec.group_size != "channel":
+        _check_groups(spec.group_size, {name: columns for name, (_, columns) in quantized.items()})
+
+
+def _check_groups(size: int, columns: dict[str, int]) -> None:
+    """`columns` by module; every one must be a multiple of `size`."""
+    wrong = [name for name, count in columns.items() if count % size]
+    if not wrong:
+        return
+    shared = math.gcd(*columns.values())
+    working = [str(group) for group in GROUPS if shared % group == 0] or [str(shared)]
+    others = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    raise FaqError(
+        f"group_size {size} does not divide the {columns[wrong[0]]} columns of {wrong[0]}{others}",
+        mend=f"group sizes that work: {', '.join([*working, 'channel'])}",
+    )
+
+
+def _folder_here(weights: Weights) -> Path | None:
+    """The target's folder if it is on this machine; nothing is downloaded."""
+    if weights.member.path is not None:
+        return weights.member.path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    assert weights.member.hub is not None
+    try:
+        return Path(
+            snapshot_download(
+                weights.member.hub,
+                revision=weights.member.revision,
+                allow_patterns=HUB_PATTERNS,
+                local_files_only=True,
+            )
+        )
+    except LocalEntryNotFoundError:
+        return None

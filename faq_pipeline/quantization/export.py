@@ -1,0 +1,43 @@
+"""A checkpoint out of the store, into a folder of the user's."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.quantization.stage import CHECKPOINT
+from faq_pipeline.store.artifact import Artifact
+
+
+def export(artifact: Artifact, target_dir: Path) -> Path:
+    """Copy an artifact's checkpoint to `target_dir`, which appears complete or not at all.
+
+    Returns:
+        The folder, for transformers and vLLM to load.
+
+    Raises:
+        FaqError: the artifact holds no checkpoint, or the target is a file or a folder with files.
+    """
+    source = artifact.file(CHECKPOINT)
+    if not source.is_dir():
+        raise FaqError(
+            f"{artifact.fingerprint} is of stage {artifact.manifest.stage} and holds no checkpoint",
+            mend="give the fingerprint of a quantized_checkpoint",
+        )
+    target = target_dir.absolute()
+    if target.is_dir() and any(target.iterdir()):
+        raise FaqError("this folder is not empty", mend="name a new one", file=target_dir)
+    if target.exists() and not target.is_dir():
+        raise FaqError("this is a file", mend="name a new folder", file=target_dir)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        shutil.copytree(source, staging)
+        staging.replace(target)
+    except OSError as error:
+        raise FaqError(f"cannot be written: {error.strerror}", file=target_dir) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target

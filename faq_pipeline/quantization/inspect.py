@@ -1,0 +1,132 @@
+"""Facts about a quantized checkpoint, for the checks that block a bad one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.quantization.layers import (
+    Tensor,
+    is_quantized,
+    linear_layers,
+    opened,
+    read_tensors,
+    shards,
+    weight_bytes,
+)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a checkpoint.
+
+    Attributes:
+        bytes, original_bytes: size of the safetensors files, quantized and original.
+        nan_tensors: tensors that hold a NaN or an infinity.
+        missing_tensors: tensors of the original that the checkpoint has neither as they were nor
+            quantized.
+        fallback_modules: modules that the method gave up and rounded to nearest.
+        unquantized_linear_layers: linear layers that are still as they were; a recipe's `ignore`
+            names the ones that should be.
+        loads: whether transformers loads it, and a first forward pass gives finite logits.
+        load_error: why not; empty if it does.
+    """
+
+    bytes: int
+    original_bytes: int
+    nan_tensors: tuple[str, ...]
+    missing_tensors: tuple[str, ...]
+    fallback_modules: tuple[str, ...]
+    unquantized_linear_layers: tuple[str, ...]
+    loads: bool
+    load_error: str
+
+    @property
+    def smaller(self) -> bool:
+        """Whether the checkpoint takes less space than the original."""
+        return self.bytes < self.original_bytes
+
+
+def inspect_checkpoint(
+    folder: Path, original_folder: Path, fallback_modules: Sequence[str] = ()
+) -> Inspection:
+    """Look through a checkpoint, one tensor in memory at a time, then load and try it on the CPU.
+
+    Args:
+        fallback_modules: `rtn_fallback` of the artifact's metadata. Only the run that made the
+            checkpoint knows: its bytes do not tell.
+    """
+    tensors, original = read_tensors(folder), read_tensors(original_folder)
+    error = _load_error(folder)
+    return Inspection(
+        bytes=weight_bytes(folder),
+        original_bytes=weight_bytes(original_folder),
+        nan_tensors=tuple(find_nan(folder)),
+        missing_tensors=tuple(_missing(folder, tensors, original)),
+        fallback_modules=tuple(fallback_modules),
+        unquantized_linear_layers=tuple(
+            name for name in linear_layers(original) if not is_quantized(name, tensors)
+        ),
+        loads=not error,
+        load_error=error,
+    )
+
+
+def find_nan(folder: Path) -> list[str]:
+    """Names of tensors that hold a NaN or an infinity."""
+    import torch
+
+    found = []
+    for path in shards(folder):
+        with opened(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+                    found.append(name)
+    return found
+
+
+def bits_per_weight(folder: Path, original_folder: Path) -> float:
+    """Stored bits (integers, scales, zero points, shapes) for each weight of the quantized layers."""
+    tensors, original = read_tensors(folder), read_tensors(original_folder)
+    bits = weights = 0
+    for name, (rows, columns) in linear_layers(original).items():
+        if is_quantized(name, tensors):
+            weights += rows * columns
+            bits += sum(t.bits for key, t in tensors.items() if key.startswith(f"{name}.weight"))
+    return bits / weights if weights else 0.0
+
+
+def _missing(folder: Path, tensors: dict[str, Tensor], original: dict[str, Tensor]) -> list[str]:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # Some originals hold a head that is tied; saving leaves the copy out.
+    tied = {"lm_head.weight"} if config.get("tie_word_embeddings") else set()
+    return [
+        name
+        for name in original
+        if name not in tensors and f"{name}_packed" not in tensors and name not in tied
+    ]
+
+
+def _load_error(folder: Path) -> str:
+    """Why the checkpoint cannot be used; empty if it can.
+
+    The forward pass is needed: of a quantized checkpoint transformers takes the shapes as they come.
+    """
+    import torch
+
+    from faq_pipeline.models.loading import release
+    from faq_pipeline.quantization.load import load_quantized
+
+    try:
+        model = load_quantized(folder, "cpu")
+        with torch.no_grad():
+            logits = model(torch.arange(8).unsqueeze(0)).logits
+        return "" if torch.isfinite(logits).all() else "logits are not finite"
+    except (FaqError, RuntimeError) as error:
+        return str(error).splitlines()[0]
+    finally:
+        release()

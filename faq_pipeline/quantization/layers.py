@@ -1,0 +1,97 @@
+"""Which layers and tensors a checkpoint folder holds, read from safetensors headers alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.errors import FaqError
+
+BITS = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16, "I16": 16}
+"""Width of safetensors' dtypes; those left out are 8 bits wide."""
+
+_EMBEDDING = re.compile(r"embed|(^|\.)(wte|wpe)$")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a safetensors file: its shape and its size in bits."""
+
+    shape: tuple[int, ...]
+    bits: int
+
+
+def shards(folder: Path) -> list[Path]:
+    """The folder's safetensors files, in order of name."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def weight_bytes(folder: Path) -> int:
+    """Size of the folder's safetensors files."""
+    return sum(path.stat().st_size for path in shards(folder))
+
+
+@contextmanager
+def opened(path: Path, framework: str = "numpy") -> Iterator[Any]:
+    """A safetensors file, read lazily."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework=framework) as file:
+        yield file
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint by name; no weight is read."""
+    found: dict[str, Tensor] = {}
+    for path in shards(folder):
+        with opened(path) as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                part = file.get_slice(name)
+                shape = tuple(part.get_shape())
+                found[name] = Tensor(shape, math.prod(shape) * BITS.get(part.get_dtype(), 8))
+    return found
+
+
+def linear_layers(tensors: dict[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Linear layers of an unquantized checkpoint: (rows, columns) of the weight, by module name.
+
+    A matrix called `<module>.weight` is a linear layer unless its name is that of an embedding. A
+    head that is tied to the embedding is not in the file, and not in the answer.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for name, tensor in tensors.items():
+        module = name.removesuffix(".weight")
+        if module == name or len(tensor.shape) != 2 or _EMBEDDING.search(module):
+            continue
+        found[module] = (tensor.shape[0], tensor.shape[1])
+    return found
+
+
+def is_quantized(module: str, tensors: dict[str, Tensor]) -> bool:
+    """Whether a checkpoint holds the module's weight as integers with scales."""
+    return f"{module}.weight_scale" in tensors
+
+
+def is_ignored(module: str, ignore: Iterable[str]) -> bool:
+    """Whether a recipe leaves the module unquantized: its exact name, or `re:` with a pattern.
+
+    Raises:
+        FaqError: not a regular expression.
+    """
+    for entry in ignore:
+        if entry.startswith("re:"):
+            try:
+                if re.match(entry.removeprefix("re:"), module):
+                    return True
+            except re.error as error:
+                raise FaqError(
+                    f"quantization.ignore: {entry!r} is not a regular expression: {error}"
+                ) from None
+        elif entry == module:
+            return True
+    return False

@@ -1,0 +1,33 @@
+"""GPTQ (arXiv 2210.17323): rounds column by column, the rest making up for each error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.quantization.schemes import config_groups
+
+
+class Gptq:
+    """GPTQ with the recipe's column order and dampening."""
+
+    name = "gptq"
+    calibrated = True
+    options: tuple[str, ...] = ("actorder", "dampening")
+
+    def modifiers(self, spec: Quantization) -> list[Any]:
+        """One GPTQModifier."""
+        from llmcompressor.modifiers.gptq import GPTQModifier
+
+        return [
+            GPTQModifier(
+                config_groups=config_groups(spec),
+                ignore=list(spec.ignore),
+                # Given even where it is None: llmcompressor's own default is "static".
+                actorder=spec.actorder,
+                dampening_frac=spec.dampening,
+                # Its default batches layers by the GPU memory that happens to be free, and batched
+                # linear algebra rounds differently: two runs would not give equal bytes.
+                batched_quantization=None,
+            )
+        ]

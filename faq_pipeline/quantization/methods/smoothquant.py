@@ -1,0 +1,22 @@
+"""SmoothQuant (arXiv 2211.10438): moves outliers from activations into weights, then GPTQ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.quantization.methods.gptq import Gptq
+
+
+class SmoothQuant:
+    """SmoothQuant with the recipe's strength, then GPTQ."""
+
+    name = "smoothquant"
+    calibrated = True
+    options: tuple[str, ...] = ("smoothing", *Gptq.options)
+
+    def modifiers(self, spec: Quantization) -> list[Any]:
+        """SmoothQuantModifier (a transform only), then the modifier of GPTQ."""
+        from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+        return [SmoothQuantModifier(smoothing_strength=spec.smoothing), *Gptq().modifiers(spec)]

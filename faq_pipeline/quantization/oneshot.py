@@ -1,0 +1,166 @@
+"""One run of llmcompressor: a member in, a checkpoint folder out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.loading import load_model, load_tokenizer, release
+from faq_pipeline.models.weights import TOKENIZER_FILES, Weights
+from faq_pipeline.progress import Progress
+from faq_pipeline.quantization.methods import Method, find_method
+from faq_pipeline.quantization.placement import computing_on, reporting_to
+from faq_pipeline.quantization.quiet import quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SEED = 0
+"""Nothing that these methods do is drawn; the seed is set so that this stays true of new ones."""
+
+COMPANIONS = (*TOKENIZER_FILES, "tokenizer.model", "generation_config.json", "LICENSE", "NOTICE")
+"""Files that a checkpoint takes over from its target unchanged."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized model in memory.
+
+    Attributes:
+        model: weights already on the grid of the scheme, not yet packed.
+        rtn_fallback: names of modules that GPTQ gave up (their Hessian was not positive definite)
+            and rounded to nearest.
+    """
+
+    model: PreTrainedModel
+    rtn_fallback: tuple[str, ...]
+
+
+def quantize(
+    spec: Quantization,
+    weights: Weights,
+    rows: Sequence[Sequence[int]],
+    folder: Path,
+    device: str,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Quantize a member and save the checkpoint in `folder`; see `run` and `save`.
+
+    Returns:
+        `Quantized.rtn_fallback`.
+    """
+    quantized = run(spec, weights, rows, device, progress)
+    save(quantized.model, weights, folder)
+    fallback = quantized.rtn_fallback
+    del quantized
+    release()
+    return fallback
+
+
+def run(
+    spec: Quantization,
+    weights: Weights,
+    rows: Sequence[Sequence[int]],
+    device: str,
+    progress: Progress,
+) -> Quantized:
+    """Quantize a member in memory.
+
+    The model is loaded into main memory whatever the device: see `computing_on`.
+
+    Args:
+        rows: calibration sequences in the target's token ids, used in this order, one at a time
+            and uncut; not looked at by methods that need none.
+
+    Raises:
+        FaqError: no rows for a method that needs some.
+    """
+    method = find_method(spec.method)
+    if method.calibrated and not any(rows):
+        raise FaqError(
+            f"method {spec.method!r} needs a calibration set, and this one is empty",
+            mend="raise calibration.tokens or seeds.count",
+        )
+    import torch
+    from llmcompressor import oneshot
+
+    torch.manual_seed(SEED)
+    modifiers = method.modifiers(spec)
+    fallback = _watched(modifiers)
+    with quiet(), computing_on(device):
+        model = load_model(weights, "cpu")
+        with reporting_to(progress, _blocks(model, method, modifiers)):
+            data = _data(rows) if method.calibrated else {}
+            tokenizer: Any = load_tokenizer(weights)
+            oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
+    names = tuple(name for found in fallback for name in found)
+    if names:
+        progress.note(
+            f"GPTQ failed on {len(names)} layers, which are rounded to nearest: {', '.join(names[:3])}"
+            f"{', ...' if len(names) > 3 else ''} (raise quantization.dampening or calibration.tokens)"
+        )
+    return Quantized(model, names)
+
+
+def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
+    """Pack the model's weights and save them for transformers and vLLM.
+
+    The same model gives the same bytes. Must follow its `run`, whose modifiers are written to
+    `recipe.yaml`. The tokenizer's files and the generation configuration are the target's own.
+    """
+    from llmcompressor.core import reset_session
+
+    with quiet():
+        model.save_pretrained(folder, save_compressed=True)
+        reset_session()
+    _without_version(folder / "generation_config.json")
+    for name in COMPANIONS:
+        source = weights.folder / name
+        if source.is_file():
+            shutil.copyfile(source, folder / name)
+
+
+def _data(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+    from datasets import Dataset
+
+    # A batch of one: larger ones are cut to their shortest row, or padded into the statistics.
+    return {
+        "dataset": Dataset.from_dict({"input_ids": [list(row) for row in rows]}),
+        "batch_size": 1,
+        "num_calibration_samples": len(rows),
+        "shuffle_calibration_samples": False,
+        "max_seq_length": max(len(row) for row in rows),
+    }
+
+
+def _watched(modifiers: list[Any]) -> list[list[str]]:
+    """The lists in which GPTQ modifiers note the modules that they round to nearest instead.
+
+    Taken before the run: a modifier parts with its list when it ends, telling only the log.
+    """
+    from llmcompressor.modifiers.gptq import GPTQModifier
+
+    return [m._rtn_fallback_module_names for m in modifiers if isinstance(m, GPTQModifier)]
+
+
+def _blocks(model: PreTrainedModel, method: Method, modifiers: list[Any]) -> int:
+    """How many blocks llmcompressor goes through: the layers and the head, for each calibration."""
+    layers = int(model.config.get_text_config().num_hidden_layers) + 1
+    if not method.calibrated:
+        return 1
+    calibrating = sum(1 for modifier in modifiers if modifier.requires_calibration_data)
+    return layers * calibrating + len(modifiers) - calibrating
+
+
+def _without_version(path: Path) -> None:
+    """Take the writing library's version out of a generation configuration that it made up."""
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content.pop("transformers_version", None)
+        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,41 @@
+"""The quantizer's own logs and bars, kept from standard output and the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+LIBRARIES = ("llmcompressor", "compressed_tensors")
+
+# Importing llmcompressor starts a log on standard output, where `faq run --json` prints its object.
+# (Its own switch, LLM_COMPRESSOR_LOG_DISABLED, also leaves out a log level that GPTQ then misses.)
+os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "CRITICAL")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No log lines, progress bars or warnings of llmcompressor and what it calls."""
+    from loguru import logger
+    from tqdm.std import tqdm
+
+    original = tqdm.__init__
+
+    def silent(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **{**kwargs, "disable": True})
+
+    tracing = logging.getLogger("torch.fx._symbolic_trace")
+    level = tracing.level
+    for library in LIBRARIES:
+        logger.disable(library)
+    try:
+        tracing.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), patch.object(tqdm, "__init__", silent):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tracing.setLevel(level)

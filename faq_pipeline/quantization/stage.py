@@ -1,0 +1,92 @@
+"""The stage `quantized_checkpoint`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.models.device import device_identity
+from faq_pipeline.quantization.check import check_spec
+from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.records import Checkpoint, Row, read_rows, write_rows
+from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.fingerprint import tool_version
+
+CHECKPOINT = "checkpoint"
+"""Folder of an artifact that transformers and vLLM load."""
+
+TOOLS = ("llmcompressor", "compressed-tensors", "torch", "transformers")
+COMMON = ("method", "scheme", "group_size", "ignore")
+
+
+def identity(cell: Cell) -> dict[str, Any]:
+    """What of the cell shapes a checkpoint, beside the calibration set."""
+    spec = cell.recipe.quantization
+    return {
+        "quantization": _used(spec),
+        "target": cell.target.digest,
+        "tokenizer": cell.target.tokenizer_digest,
+        "device": device_identity(cell.device),
+        "tools": {name: tool_version(name) for name in TOOLS},
+    }
+
+
+def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """No inputs for a method that looks at no data."""
+    return inputs if find_method(cell.recipe.quantization.method).calibrated else ()
+
+
+def build(job: Build) -> dict[str, Any]:
+    """Quantize the target.
+
+    Files: `checkpoint/` and `checkpoints.parquet` (one Checkpoint). Sizes in the metadata are in
+    bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up.
+
+    Raises:
+        FaqError: see `check_spec`, `run`.
+    """
+    from faq_pipeline.quantization.inspect import bits_per_weight
+    from faq_pipeline.quantization.layers import weight_bytes
+    from faq_pipeline.quantization.oneshot import quantize
+
+    cell, spec = job.cell, job.cell.recipe.quantization
+    original = cell.target.folder  # a hub member is downloaded here, and so checked below
+    check_spec(spec, cell.target)
+    folder = job.directory / CHECKPOINT
+    fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress)
+    size, original_size = weight_bytes(folder), weight_bytes(original)
+    row = Checkpoint(
+        cell.target.partition, spec.method, spec.scheme, str(spec.group_size), size, original_size
+    )
+    write_rows(job.directory / "checkpoints.parquet", [row], Checkpoint)
+    return {
+        "bytes": size,
+        "original_bytes": original_size,
+        "ratio": size / original_size,
+        "bits_per_weight": bits_per_weight(folder, original),
+        "rtn_fallback": list(fallback),
+    }
+
+
+def _rows(job: Build) -> list[list[int]]:
+    if "calibration_set" not in job.inputs:
+        return []
+    rows = read_rows(job.inputs["calibration_set"].file("rows.parquet"), Row)
+    return [row.input_ids for row in sorted(rows, key=lambda row: row.row)]
+
+
+def _used(spec: Quantization) -> dict[str, Any]:
+    """The fields that the method reads: others must not move its fingerprint."""
+    names = {*COMMON, *find_method(spec.method).options}
+    return spec.model_dump(mode="json", include=names)
+
+
+QUANTIZED_CHECKPOINT = Stage(
+    name="quantized_checkpoint",
+    version=1,
+    inputs=("calibration_set",),
+    identity=identity,
+    build=build,
+    select=select,
+)

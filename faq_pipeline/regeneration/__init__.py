@@ -1,0 +1,1 @@
+"""Seeds to candidates: drawing seeds, engines that sample, the regenerated corpus, inference traces."""

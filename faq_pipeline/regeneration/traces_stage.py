@@ -1,0 +1,91 @@
+"""The stage `inference_traces`: greedy generations of the target on development prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.errors import FaqError
+from faq_pipeline.records import Trace, write_rows
+from faq_pipeline.regeneration.context import check_fits_context
+from faq_pipeline.regeneration.engine import Engine
+from faq_pipeline.regeneration.engines import make_engine
+from faq_pipeline.regeneration.traces import (
+    Development,
+    load_development,
+    make_trace,
+    pick_development,
+    trace_requests,
+)
+from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.fingerprint import file_digest
+
+COUNT = 64
+"""Prompts that are answered: enough for second moments, cheap enough for every member."""
+
+
+def _identity(cell: Cell) -> dict[str, Any]:
+    path = cell.family.development
+    if not path.is_file():
+        raise FaqError(
+            f"family {cell.family.name!r} has no development file here",
+            mend="check the family's 'development'",
+            file=path,
+        )
+    return {
+        "target": cell.target.digest,
+        "tokenizer": cell.target.tokenizer_digest,
+        "development": file_digest(path),
+        "count": COUNT,
+        "max_new_tokens": cell.recipe.evaluation.max_new_tokens,
+        "template_kwargs": cell.family.thinking.template_kwargs,
+        "engine": _engine(cell).identity(),
+    }
+
+
+def _engine(cell: Cell) -> Engine:
+    """The recipe's engine for the target, in batches of the evaluation's size.
+
+    Not the regeneration's: controls and teachers of other sizes then share one artifact.
+    """
+    recipe = cell.recipe
+    return make_engine(recipe.regeneration.engine, cell.target, cell.device, recipe.evaluation.batch_size)
+
+
+def _build(build: Build) -> dict[str, Any]:
+    from faq_pipeline.models.loading import load_tokenizer
+
+    cell, progress = build.cell, build.progress
+    prompts = pick_development(load_development(cell.family.development), COUNT)
+    tokenizer = load_tokenizer(cell.target)
+    requests = trace_requests(prompts, tokenizer, cell.family.thinking)
+    sampling = Sampling(temperature=0, max_new_tokens=cell.recipe.evaluation.max_new_tokens)
+    check_fits_context(
+        zip(prompts, (request.prompt for request in requests), strict=True),
+        tokenizer,
+        cell.target,
+        Development.error,
+        new_tokens=sampling.max_new_tokens,
+    )
+    progress.start("traces", len(requests))
+    completions = {}
+    with _engine(cell) as engine:
+        for completion in engine.generate(requests, sampling):
+            completions[completion.request_id] = completion
+            progress.advance()
+    rows = [
+        make_trace(prompt, request, completions[request.id], tokenizer)
+        for prompt, request in zip(prompts, requests, strict=True)
+    ]
+    write_rows(build.directory / "traces.parquet", rows, Trace)
+    return {
+        "traces": len(rows),
+        "tokens": sum(len(row.input_ids) for row in rows),
+        "continuation_tokens": sum(len(row.input_ids) - row.prompt_tokens for row in rows),
+        "truncated": sum(c.finish == "length" for c in completions.values()),
+        "domains": len({row.domain for row in rows}),
+    }
+
+
+INFERENCE_TRACES = Stage(name="inference_traces", version=1, inputs=(), identity=_identity, build=_build)

@@ -1,0 +1,144 @@
+"""The engine that needs nothing but transformers: batches through `generate`, on CPU or one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+
+from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.models.device import device_identity
+from faq_pipeline.models.loading import load_model, load_tokenizer, release
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.regeneration.drawing import hashed
+from faq_pipeline.regeneration.engine import Completion, Request
+from faq_pipeline.store.fingerprint import tool_version
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SMALL = 100_000_000
+"""Parameters below which one CPU thread is used: more gain little, and crawl on a busy machine."""
+
+
+@dataclass
+class TransformersEngine:
+    """One member in bf16. Requests are sorted by prompt length and sampled in left-padded batches.
+
+    `generate` takes no generator of its own, so a batch has one seed, made from its requests'
+    seeds. A sample therefore depends on its batch: the same requests, batch size, versions and
+    device give the same samples, but a lost sample can only be made again with its whole batch.
+    Greedy samples depend on it by rounding alone.
+    """
+
+    weights: Weights
+    device: str
+    batch_size: int
+    _loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = field(default=None, repr=False)
+    _threads_before: int = field(default=0, repr=False)
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads, None on a GPU. Fixed here, since their number changes how sums are rounded."""
+        if self.device != "cpu":
+            return None
+        small = self.weights.member.parameters < SMALL
+        return 1 if small else psutil.cpu_count(logical=False) or 1
+
+    def identity(self) -> dict[str, Any]:
+        """Engine, versions, dtype, batch size, device and threads; without loading torch."""
+        return {
+            "engine": "transformers",
+            "torch": tool_version("torch"),
+            "transformers": tool_version("transformers"),
+            "dtype": "bfloat16",
+            "batch_size": self.batch_size,
+            "device": device_identity(self.device),
+            "threads": self.threads,
+        }
+
+    def __enter__(self) -> Self:
+        import torch
+
+        from faq_pipeline.regeneration.decoding import forget_sampling_defaults
+
+        tokenizer = load_tokenizer(self.weights)
+        tokenizer.padding_side = "left"
+        model = load_model(self.weights, self.device)
+        forget_sampling_defaults(model, tokenizer)
+        self._loaded = model, tokenizer
+        self._threads_before = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(self._threads_before)
+        self._loaded = None
+        release()
+
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+        """Completions, batch by batch, longest prompts first (so that memory fails early or never)."""
+        if self._loaded is None:
+            raise RuntimeError("the engine generates only inside its 'with' block")
+        _, tokenizer = self._loaded
+        waiting = list(requests)
+        if not waiting:
+            return
+        ids = tokenizer([r.prompt for r in waiting], add_special_tokens=False)["input_ids"]
+        length = {request.id: len(these) for request, these in zip(waiting, ids, strict=True)}
+        waiting.sort(key=lambda request: (-length[request.id], request.prompt, request.id))
+        for start in range(0, len(waiting), self.batch_size):
+            yield from self._batch(waiting[start : start + self.batch_size], sampling)
+
+    def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        import torch
+
+        from faq_pipeline.regeneration.decoding import continue_batch
+
+        assert self._loaded is not None
+        model, tokenizer = self._loaded
+        inputs = tokenizer(
+            [request.prompt for request in requests],
+            add_special_tokens=False,
+            padding=True,
+            return_tensors="pt",
+        ).to(self.device)
+        ids = inputs["input_ids"]
+        devices = [self.device] if self.device != "cpu" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(hashed("batch", *(request.seed for request in requests)))
+            rows = continue_batch(model, ids, inputs["attention_mask"], sampling)
+        return [
+            Completion(
+                request_id=request.id,
+                text=_decode(tokenizer, last, row.ids[: len(row.ids) - row.ended]),
+                tokens=len(row.ids),
+                logprob=row.logprob,
+                finish="stop" if row.ended else "length",
+            )
+            for request, last, row in zip(requests, ids[:, -1].tolist(), rows, strict=True)
+        ]
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, last: int, ids: list[int]) -> str:
+    """The continuation as text: `last`, the prompt's last token, keeps a leading space in its place.
+
+    Tokenizers with word-start marks drop the space of the first token that they decode.
+    """
+
+    def text(these: list[int]) -> str:
+        return str(tokenizer.decode(these, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    before, whole = text([last]), text([last, *ids])
+    return whole[len(before) :] if whole.startswith(before) else text(ids)

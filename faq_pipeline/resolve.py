@@ -1,0 +1,107 @@
+"""Names to cells: which weights are the target, which teacher regenerates, on which device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.config.family import Family, Member
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import WORKING_SPACE, check_fits, choose_device
+from faq_pipeline.models.weights import Weights, find_weights, vocabulary_digest
+
+
+def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, digests: Path) -> Cell:
+    """The cell of a member (`name` or `name@rev8`) and a recipe.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        digests: folder that remembers the digests of unchanged weight files.
+
+    Raises:
+        FaqError: an unknown name, a recipe for another family, a revision that is gone, weights
+            that are unusable, or a teacher that cannot serve.
+    """
+    name, _, revision = member.partition("@")
+    family, found = catalog.member(name)
+    if family.name not in recipe.families:
+        raise FaqError(
+            f"recipe {recipe.name!r} is for {', '.join(recipe.families)},"
+            f" and {name!r} is of family {family.name!r}",
+            mend=f"add {family.name} to the recipe's 'families' or choose another recipe",
+        )
+    target = find_weights(found, digests)
+    if revision and target.digest[:8] != revision:
+        raise FaqError(
+            f"{member!r} is not here any more: {name} is now at {target.digest[:8]}",
+            mend=f"use {target.partition}, or put the old weights back",
+        )
+    chosen = choose_device(device)
+    check_fits(found, chosen, _smaller(family, found))
+    teacher = _teacher(catalog, family, target, recipe, chosen, digests)
+    return Cell(family, recipe, target, teacher, chosen)
+
+
+def _teacher(
+    catalog: Catalog, family: Family, target: Weights, recipe: Recipe, device: str, digests: Path
+) -> Weights | None:
+    regeneration = recipe.regeneration
+    if regeneration.source in ("original", "random"):
+        return None
+    if regeneration.source == "self":
+        return target
+    if regeneration.teacher == "auto":
+        member = _largest(family, target.member)
+    else:
+        member = _named(catalog, family, target.member, recipe)
+    check_fits(member, device, _between(family, target.member, member))
+    teacher = find_weights(member, digests)
+    local = target.member.path is not None and member.path is not None
+    if local and vocabulary_digest(teacher) != vocabulary_digest(target):
+        if not regeneration.allow_cross_family:
+            raise FaqError(
+                f"teacher {teacher.name!r} has another base tokenizer than {target.name!r}",
+                mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+            )
+    return teacher
+
+
+def _largest(family: Family, target: Member) -> Member:
+    """Teacher `auto`: the largest member that is no smaller than the target and within the budget."""
+    budget = family.memory_budget_gib * 2**30
+    larger = [m for m in family.members if m.parameters > target.parameters]
+    within = [m for m in larger if 2 * m.parameters * WORKING_SPACE <= budget]
+    if not within:
+        why = "it is the largest" if not larger else "none larger is within memory_budget_gib"
+        raise FaqError(
+            f"no teacher for {target.name!r} in family {family.name!r}: {why}",
+            mend="use a recipe with source: self, or name a teacher",
+        )
+    return max(within, key=lambda m: m.parameters)
+
+
+def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> Member:
+    name = recipe.regeneration.teacher
+    its_family, member = catalog.member(name)
+    if its_family.name != family.name and not recipe.regeneration.allow_cross_family:
+        raise FaqError(
+            f"teacher {name!r} is of family {its_family.name!r}, and {target.name!r} of {family.name!r}",
+            mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+        )
+    if member.parameters < target.parameters:
+        raise FaqError(
+            f"teacher {name!r} ({member.parameters:,} parameters) is smaller than"
+            f" {target.name!r} ({target.parameters:,})",
+            mend="a teacher is at least as large as its target; use teacher: auto",
+        )
+    return member
+
+
+def _smaller(family: Family, than: Member) -> list[Member]:
+    return [m for m in family.members if m.parameters < than.parameters]
+
+
+def _between(family: Family, target: Member, teacher: Member) -> list[Member]:
+    return [m for m in _smaller(family, teacher) if m.parameters > target.parameters]

@@ -1,0 +1,81 @@
+"""What assets are given: the pipeline (catalog, store, device) and somebody to tell of progress."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.lineage.index import merge
+from faq_pipeline.lineage.uses import cell_licences, record_use
+from faq_pipeline.partitions import split
+from faq_pipeline.progress import Progress
+from faq_pipeline.resolve import resolve_cell
+from faq_pipeline.runner import Outcome, obtain
+from faq_pipeline.settings import Settings
+from faq_pipeline.stages import STAGES
+
+
+class PipelineResource(dg.ConfigurableResource):
+    """The pipeline's places and device. Empty fields take the environment's values (see `settings`)."""
+
+    home: str = ""
+    data: list[str] = []
+    device: str = ""
+
+    def settings(self) -> Settings:
+        """The environment's settings with this resource's own fields laid upon them."""
+        found = Settings.from_environment()
+        return Settings(
+            home=Path(self.home).absolute() if self.home else found.home,
+            data=tuple(Path(folder).absolute() for folder in self.data) or found.data,
+            device=self.device or found.device,
+        )
+
+    def cell(self, partition_key: str) -> Cell:
+        """The cell of a partition key `name@rev8|recipe`."""
+        member, recipe = split(partition_key)
+        settings = self.settings()
+        catalog = settings.catalog
+        return resolve_cell(catalog, member, catalog.recipe(recipe), settings.device, settings.digests)
+
+    def obtain(self, stage: str, cell: Cell, progress: Progress) -> Outcome:
+        """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
+        settings = self.settings()
+        outcome = obtain(stage, cell, STAGES, settings.store, progress)
+        record_use(
+            settings.store, cell.partition, stage, outcome.artifact.fingerprint, cell_licences(cell)
+        )
+        merged = merge(settings.store, settings.lineage)
+        if merged.pending:
+            progress.note("the lineage index is held by another program; the next run brings it up to date")
+        return outcome
+
+
+class LogProgress:
+    """Progress as lines in Dagster's log: the start, each tenth, and notes."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log, self._what, self._total, self._done = log, "", 1, 0
+
+    def start(self, what: str, total: int) -> None:
+        self._what, self._total, self._done = what, max(total, 1), 0
+        self._log.info(f"{what}: 0/{total}")
+
+    def advance(self, done: int = 1) -> None:
+        before, self._done = self._done, self._done + done
+        if before * 10 // self._total != self._done * 10 // self._total:
+            self._log.info(f"{self._what}: {self._done}/{self._total}")
+
+    def note(self, message: str) -> None:
+        self._log.info(message)
+
+
+class ProgressResource(dg.ConfigurableResource):
+    """Gives each step its listener. The CLI overrides it to draw bars in the terminal."""
+
+    def listen(self, context: dg.AssetExecutionContext, stage: str) -> Progress:
+        """The listener for one stage of one run."""
+        return LogProgress(context.log)
+
+    def finished(self, member: str, recipe: str, outcome: Outcome) -> None:
+        """A stage of a cell has its artifact; `recipe` is `all` for a member's comparison."""

@@ -1,0 +1,115 @@
+"""Artifacts of a cell: what is there, what is missing, and making what is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.errors import MissingUpstream
+from faq_pipeline.estimate import work_of
+from faq_pipeline.progress import Progress, Silent
+from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.fingerprint import fingerprint
+from faq_pipeline.store.store import Key, Store
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage of a cell before it runs. `key` is None while an input's digest is not known yet."""
+
+    stage: Stage
+    key: Key | None
+    artifact: Artifact | None
+
+    @property
+    def cache(self) -> str:
+        return "hit" if self.artifact is not None else "miss"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A stage of a cell after it ran."""
+
+    stage: Stage
+    artifact: Artifact
+    hit: bool
+    seconds: float
+
+    @property
+    def cache(self) -> str:
+        return "hit" if self.hit else "miss"
+
+
+def plan(cell: Cell, stages: Mapping[str, Stage], store: Store) -> dict[str, Planned]:
+    """Every stage of the cell, in order, with its artifact where there is one."""
+    planned: dict[str, Planned] = {}
+    for stage in stages.values():
+        inputs = {name: planned[name].artifact for name in stage.inputs_for(cell)}
+        if any(artifact is None for artifact in inputs.values()):
+            planned[stage.name] = Planned(stage, None, None)
+            continue
+        key = _key(stage, cell, {name: a for name, a in inputs.items() if a is not None})
+        planned[stage.name] = Planned(stage, key, store.get(stage.name, key.fingerprint))
+    return planned
+
+
+def obtain(
+    name: str,
+    cell: Cell,
+    stages: Mapping[str, Stage],
+    store: Store,
+    progress: Progress | None = None,
+) -> Outcome:
+    """The artifact of one stage, made if it is not there. Its inputs must be there.
+
+    Raises:
+        MissingUpstream: names the input stages to run first.
+    """
+    started = time.perf_counter()
+    stage = stages[name]
+    planned = plan(cell, _needed(stage, cell, stages), store)
+    inputs: dict[str, Artifact] = {}
+    for upstream in stage.inputs_for(cell):
+        artifact = planned[upstream].artifact
+        if artifact is None:
+            raise MissingUpstream(
+                f"{name} of {cell.partition} needs {upstream}, which is not made yet",
+                mend=f"materialize {upstream} first",
+            )
+        inputs[upstream] = artifact
+    build = stage.build
+    artifact, hit = store.produce(
+        _key(stage, cell, inputs),
+        lambda folder: {
+            **build(Build(cell, inputs, folder, progress or Silent())),
+            "work": work_of(name, cell),
+        },
+    )
+    return Outcome(stage, artifact, hit, time.perf_counter() - started)
+
+
+def _needed(stage: Stage, cell: Cell, stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The stages upstream of `stage`, in order."""
+    names: set[str] = set()
+    queue = list(stage.inputs_for(cell))
+    while queue:
+        name = queue.pop()
+        names.add(name)
+        queue.extend(stages[name].inputs_for(cell))
+    return {name: s for name, s in stages.items() if name in names}
+
+
+def _key(stage: Stage, cell: Cell, inputs: Mapping[str, Artifact]) -> Key:
+    identity = stage.identity(cell)
+    digests = {name: artifact.digest for name, artifact in inputs.items()}
+    return Key(
+        stage=stage.name,
+        stage_version=stage.version,
+        fingerprint=fingerprint(stage.name, stage.version, identity, digests),
+        identity=identity,
+        inputs=digests,
+        upstream={name: artifact.fingerprint for name, artifact in inputs.items()},
+    )

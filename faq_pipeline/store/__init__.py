@@ -1,0 +1,1 @@
+"""Artifacts: immutable outputs of stages, found by fingerprint, committed by one rename."""

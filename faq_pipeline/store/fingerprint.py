@@ -1,0 +1,43 @@
+"""The key of an artifact: a hash of everything its stage declares."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+LENGTH = 20
+"""Hex digits of a fingerprint or digest: 80 bits, beyond accidental collision."""
+
+
+def fingerprint(
+    stage: str, stage_version: int, identity: Mapping[str, Any], inputs: Mapping[str, str]
+) -> str:
+    """Hash of the stage's name and version, its declared identity and its inputs' digests."""
+    declared = {"stage": stage, "version": stage_version, "identity": identity, "inputs": dict(inputs)}
+    canonical = json.dumps(declared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return short_hash(canonical.encode())
+
+
+def short_hash(data: bytes) -> str:
+    """The first 80 bits of SHA-256, in hex."""
+    return hashlib.sha256(data).hexdigest()[:LENGTH]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def tool_version(package: str) -> str:
+    """Version of an installed package, read without importing it; `absent` if it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,183 @@
+"""The artifact store: get by fingerprint, or produce once, however many ask."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry, Manifest
+from faq_pipeline.store.fingerprint import LENGTH, file_digest
+
+
+@dataclass(frozen=True)
+class Key:
+    """Everything that is known of an artifact before it is made."""
+
+    stage: str
+    stage_version: int
+    fingerprint: str
+    identity: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    upstream: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Store:
+    """Artifacts under `root/<stage>/<fingerprint>/`.
+
+    A folder of that name exists only complete: it is written in `root/.staging` on the same file
+    system and appears by one rename. Locks are held by the operating system and die with their
+    holder.
+    """
+
+    root: Path
+
+    def get(self, stage: str, fingerprint: str) -> Artifact | None:
+        """The committed artifact, or None."""
+        path = self.root / stage / fingerprint
+        return Artifact(path) if (path / MANIFEST).is_file() else None
+
+    def find(self, prefix: str) -> list[Artifact]:
+        """Artifacts whose fingerprint starts with `prefix`."""
+        return [a for a in self.artifacts() if a.path.name.startswith(prefix)]
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """All committed artifacts, by stage and fingerprint."""
+        for manifest in sorted(self.root.glob(f"[!.]*/*/{MANIFEST}")):
+            yield Artifact(manifest.parent)
+
+    def produce(self, key: Key, build: Callable[[Path], dict[str, Any]]) -> tuple[Artifact, bool]:
+        """The artifact of `key`, built by `build(folder)` unless it is there.
+
+        Of several processes that ask at once, one builds and the others wait for it.
+
+        Returns:
+            The artifact, and whether it was a hit.
+        """
+        hit = self.get(key.stage, key.fingerprint)
+        if hit is not None:
+            return hit, True
+        with self._lock(key.fingerprint):
+            hit = self.get(key.stage, key.fingerprint)
+            if hit is not None:
+                return hit, True
+            self._sweep(key.fingerprint)
+            staging = self.root / ".staging" / f"{key.fingerprint}-{uuid.uuid4().hex[:8]}"
+            staging.mkdir(parents=True)
+            try:
+                return self._commit(key, staging, build), False
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def verify(self, artifact: Artifact) -> list[str]:
+        """What is wrong with an artifact's files: one line each, empty if its bytes are as committed."""
+        problems = []
+        for entry in artifact.manifest.files:
+            path = artifact.path / entry.path
+            if not path.is_file():
+                problems.append(f"{path}: missing")
+            elif path.stat().st_size != entry.bytes or file_digest(path) != entry.sha256:
+                problems.append(f"{path}: bytes differ from the manifest")
+        return problems
+
+    def remove(self, artifact: Artifact) -> None:
+        """Take an artifact away, atomically: it is moved aside before it is deleted."""
+        with self._lock(artifact.path.name):
+            grave = self.root / ".staging" / f"{artifact.path.name}-{uuid.uuid4().hex[:8]}"
+            grave.parent.mkdir(parents=True, exist_ok=True)
+            artifact.path.rename(grave)
+            shutil.rmtree(grave, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Delete what killed runs left in staging; folders whose lock is held are left alone."""
+        swept = 0
+        for folder in (self.root / ".staging").glob("*"):
+            lock = self._lock(folder.name[:LENGTH])
+            if lock.acquire_nowait():
+                try:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    swept += 1
+                finally:
+                    lock.release()
+        return swept
+
+    def _commit(self, key: Key, staging: Path, build: Callable[[Path], dict[str, Any]]) -> Artifact:
+        started = time.perf_counter()
+        metadata = build(staging)
+        files = [_entry(path, staging) for path in sorted(staging.rglob("*")) if path.is_file()]
+        manifest = Manifest(
+            stage=key.stage,
+            stage_version=key.stage_version,
+            fingerprint=key.fingerprint,
+            digest=_digest(files),
+            identity=dict(key.identity),
+            inputs=dict(key.inputs),
+            upstream=dict(key.upstream),
+            files=files,
+            metadata=metadata,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
+        (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        for path in [*staging.rglob("*"), staging]:
+            _sync(path)
+        final = self.root / key.stage / key.fingerprint
+        final.parent.mkdir(parents=True, exist_ok=True)
+        staging.rename(final)
+        _sync(final.parent)
+        return Artifact(final)
+
+    def _lock(self, fingerprint: str) -> _Lock:
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return _Lock(str(folder / f"{fingerprint}.lock"))
+
+    def _sweep(self, fingerprint: str) -> None:
+        for folder in (self.root / ".staging").glob(f"{fingerprint}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Lock(FileLock):
+    """An operating-system lock on a file."""
+
+    def acquire_nowait(self) -> bool:
+        """Take the lock if nobody holds it."""
+        from filelock import Timeout
+
+        try:
+            self.acquire(blocking=False)
+        except Timeout:
+            return False
+        return True
+
+
+def _entry(path: Path, root: Path) -> FileEntry:
+    return FileEntry(
+        path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path)
+    )
+
+
+def _digest(files: list[FileEntry]) -> str:
+    listing = "".join(f"{entry.path}\0{entry.sha256}\n" for entry in files)
+    return hashlib.sha256(listing.encode()).hexdigest()[:LENGTH]
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to disk before the rename may make it visible."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faq_pipeline.calibration.stage import CALIBRATION_SET
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Prompts, Thinking
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.loading import load_tokenizer
+from faq_pipeline.records import (
+    Candidate,
+    ChannelMismatch,
+    Row,
+    Sample,
+    Seed,
+    Standing,
+    Trace,
+    read_rows,
+    write_rows,
+)
+from faq_pipeline.stage import Build
+from faq_pipeline.store.artifact import Artifact
+
+THOUGHT = "<think>\n{} - 5 = {}\n</think>\n\nAnswer: {}"
+
+
+def inputs(root: Path, source: str = "teacher", count: int = 16) -> dict[str, Artifact]:
+    """Upstream artifacts: question and text seeds in turn, over three domains; seed 3 has no winner."""
+    made = {name: root / name for name in CALIBRATION_SET.inputs}
+    for folder in made.values():
+        folder.mkdir(parents=True)
+    seeds, candidates, standings = [], [], []
+    for i in range(count):
+        question = i % 2 == 0
+        text = f"Mira has {i + 12} apples." if question else f"The river town had {i} harvests. " * 9
+        kind = "question" if question else "text"
+        seed = Seed(f"s{i}", text, kind, str(i + 7) if question else None, "abc"[i % 3], "t", "MIT")
+        reply = THOUGHT.format(i + 12, i + 7, i + 7)
+        if source in ("original", "random"):
+            reply = text
+        seeds.append(seed)
+        candidates.append(
+            Candidate(
+                f"c{i}", seed.id, 0, source, None, "", reply, f"{i + 12} - 5 = {i + 7}",
+                f"Answer: {i + 7}", 9, None, "stop",
+            )
+        )  # fmt: skip
+        standings.append(Standing(f"c{i}", seed.id, 0.0, 1, i != 3))
+    traces = [Trace(f"t{i}", "a", [(5 * i + j) % 300 for j in range(20)], 5) for i in range(3)]
+    write_rows(made["seed_data"] / "seeds.parquet", seeds, Seed)
+    write_rows(made["regenerated_corpus"] / "candidates.parquet", candidates, Candidate)
+    write_rows(made["competition_scores"] / "standings.parquet", standings, Standing)
+    write_rows(made["inference_traces"] / "traces.parquet", traces, Trace)
+    return {name: Artifact(folder) for name, folder in made.items()}
+
+
+def with_calibration(cell: Cell, **changes: object) -> Cell:
+    calibration = cell.recipe.calibration.model_copy(update=changes)
+    return cell.with_recipe(cell.recipe.model_copy(update={"calibration": calibration}))
+
+
+def build(cell: Cell, upstream: dict[str, Artifact], folder: Path, progress=None) -> dict:
+    folder.mkdir(parents=True)
+    extra = {"progress": progress} if progress else {}
+    return CALIBRATION_SET.build(Build(cell, upstream, folder, **extra))
+
+
+@pytest.fixture(scope="module")
+def made(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory):
+    root = tmp_path_factory.mktemp("made")
+    cell = with_calibration(tiny_cell, tokens=400)
+    upstream = inputs(root / "in")
+    return cell, upstream, build(cell, upstream, root / "out"), root / "out"
+
+
+def test_rows_hold_the_tokens_of_their_samples(made, tiny_cell: Cell):
+    _, _, metadata, folder = made
+    rows = read_rows(folder / "rows.parquet", Row)
+    samples = read_rows(folder / "samples.parquet", Sample)
+    tokenizer = load_tokenizer(tiny_cell.target)
+    rebuilt: dict[int, list[int]] = {row.row: [] for row in rows}
+    for sample in samples:
+        assert sample.start == len(rebuilt[sample.row])
+        ids = tokenizer(sample.text, add_special_tokens=False)["input_ids"]
+        assert len(ids) == sample.tokens
+        rebuilt[sample.row] += ids
+    assert rebuilt == {row.row: row.input_ids for row in rows}
+    assert all(len(row.input_ids) <= 128 for row in rows)
+    assert len({s.id for s in samples}) == len(samples)
+    assert metadata["samples"] == len(samples) and metadata["rows"] == len(rows)
+
+
+def test_samples_hold_the_winners_whole(made):
+    samples = read_rows(made[3] / "samples.parquet", Sample)
+    for sample in samples:
+        i = int(sample.seed_id[1:])
+        assert THOUGHT.format(i + 12, i + 7, i + 7) + "<|im_end|>" in sample.text
+        assert sample.candidate_id == f"c{i}"
+    assert "s3" not in {s.seed_id for s in samples}
+
+
+def test_metadata_tells_size_balance_and_what_was_left_out(made):
+    metadata = made[2]
+    assert metadata["budget"] == 400
+    assert metadata["tokens"] + metadata["shortfall"] == 400 and metadata["shortfall"] >= 0
+    assert sum(metadata["domain_shares"].values()) == pytest.approx(1)
+    assert set(metadata["domain_shares"]) == {"a", "b", "c"}
+    left_out = metadata["left_out"]
+    assert left_out["no_winner"] == 1
+    assert metadata["samples"] + sum(left_out.values()) == 16
+
+
+def test_fitness_has_a_row_for_every_linear_layer(made):
+    measured = read_rows(made[3] / "fitness.parquet", ChannelMismatch)
+    assert len(measured) == 14 and {row.layer for row in measured} == {0, 1}
+    assert {row.channels for row in measured} == {128, 256}
+    metadata = made[2]
+    assert metadata["fitness"] == pytest.approx(sum(row.mismatch for row in measured) / 14)
+    assert metadata["fitness"] > 0
+    assert [entry["layer"] for entry in metadata["fitness_by_layer"]] == [0, 1]
+    assert (made[3] / "fitness.png").stat().st_size > 1000
+
+
+def test_a_second_build_has_the_same_bytes(made, tmp_path: Path):
+    cell, upstream, metadata, folder = made
+    assert build(cell, upstream, tmp_path / "again") == metadata
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["fitness.parquet", "fitness.png", "rows.parquet", "samples.parquet"]
+    for name in names:
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_calibrating_on_the_traces_themselves_has_fitness_zero(tiny_cell: Cell, tmp_path: Path):
+    upstream = inputs(tmp_path / "in")
+    cell = with_calibration(tiny_cell, tokens=400)
+    build(cell, upstream, tmp_path / "first")
+    rows = read_rows(tmp_path / "first/rows.parquet", Row)
+    traces = [Trace(f"t{row.row}", "a", row.input_ids, 1) for row in rows]
+    write_rows(upstream["inference_traces"].file("traces.parquet"), traces, Trace)
+    assert build(cell, upstream, tmp_path / "second")["fitness"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("source", ["original", "random"])
+def test_plain_text_fills_the_budget_to_the_token(source, tiny_cell: Cell, tmp_path: Path):
+    cell = with_calibration(tiny_cell, tokens=700, template="raw")
+    metadata = build(cell, inputs(tmp_path / "in", source), tmp_path / "out")
+    assert (metadata["tokens"], metadata["shortfall"], metadata["notes"]) == (700, 0, [])
+
+
+def test_a_shortfall_is_recorded_and_told(tiny_cell: Cell, tmp_path: Path):
+    told: list[str] = []
+
+    class Listener:
+        def start(self, what: str, total: int) -> None: ...
+        def advance(self, done: int = 1) -> None: ...
+        def note(self, message: str) -> None:
+            told.append(message)
+
+    cell = with_calibration(tiny_cell, tokens=100_000)
+    metadata = build(cell, inputs(tmp_path / "in"), tmp_path / "out", Listener())
+    assert metadata["shortfall"] > 90_000
+    assert told == metadata["notes"] and "100,000" in told[0]
+
+
+def test_a_sample_longer_than_a_row_is_left_out_and_counted(tiny_cell: Cell, tmp_path: Path):
+    cell = with_calibration(tiny_cell, sequence_length=60, tokens=400)
+    metadata = build(cell, inputs(tmp_path / "in"), tmp_path / "out")
+    assert metadata["left_out"]["too_long"] > 0
+    assert all(len(row.input_ids) <= 60 for row in read_rows(tmp_path / "out/rows.parquet", Row))
+
+
+def test_a_set_without_any_sample_is_an_error(tiny_cell: Cell, tmp_path: Path):
+    cell = with_calibration(tiny_cell, sequence_length=3)
+    with pytest.raises(FaqError, match=r"no_winner: 1, too_long: 15"):
+        build(cell, inputs(tmp_path / "in"), tmp_path / "out")
+
+
+def test_rows_longer_than_the_context_are_refused(tiny_cell: Cell, tmp_path: Path):
+    cell = with_calibration(tiny_cell, sequence_length=1024, tokens=2048)
+    with pytest.raises(FaqError, match="attends to 512 tokens"):
+        build(cell, inputs(tmp_path / "in"), tmp_path / "out")
+
+
+def test_identity_moves_with_what_the_stage_reads_and_with_nothing_else(tiny_cell: Cell):
+    def identity(cell: Cell) -> dict:
+        return CALIBRATION_SET.identity(cell)
+
+    def recipe(**changes: object) -> Cell:
+        return tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update=changes))
+
+    def family(**changes: object) -> Cell:
+        return dataclasses.replace(tiny_cell, family=tiny_cell.family.model_copy(update=changes))
+
+    own = identity(tiny_cell)
+    target = tiny_cell.target
+    moving = [
+        with_calibration(tiny_cell, tokens=640),
+        with_calibration(tiny_cell, sequence_length=64),
+        with_calibration(tiny_cell, template="raw"),
+        family(thinking=Thinking(open="[T]")),
+        family(prompts=Prompts(text="{{ text }}")),
+        dataclasses.replace(tiny_cell, target=dataclasses.replace(target, digest="0" * 20)),
+        dataclasses.replace(tiny_cell, target=dataclasses.replace(target, tokenizer_digest="0" * 20)),
+        dataclasses.replace(tiny_cell, device="cuda"),
+    ]
+    assert all(identity(cell) != own for cell in moving)
+    still = [
+        recipe(name="other", draw=5),
+        recipe(quantization=tiny_cell.recipe.quantization.model_copy(update={"scheme": "W8A8"})),
+        recipe(competition=tiny_cell.recipe.competition.model_copy(update={"experts": {"answer": 2.0}})),
+        family(licence="other"),
+        dataclasses.replace(tiny_cell, teacher=None),
+    ]
+    assert all(identity(cell) == own for cell in still)
+
+
+def test_an_upgraded_torch_moves_the_identity(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
+    own = CALIBRATION_SET.identity(tiny_cell)
+    monkeypatch.setattr("faq_pipeline.calibration.stage.tool_version", lambda package: "99")
+    assert CALIBRATION_SET.identity(tiny_cell) != own
+
+
+@pytest.mark.parametrize("module", ["calibration", "competition"])
+def test_stages_import_no_model_library(module: str):
+    code = (
+        f"import sys; import faq_pipeline.{module}.stage;"
+        " heavy = ('torch', 'transformers', 'pandas', 'matplotlib', 'dagster');"
+        " print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,30 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.resolve import resolve_cell
+from tests.tiny import make_family
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the family `tiny`: random weights, real files. Read-only: copy to change."""
+    return make_family(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_cell(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cell:
+    """Target tiny-s, teacher tiny-l, recipe tiny-faq, on the CPU."""
+    catalog = Catalog((tiny_data,))
+    digests = tmp_path_factory.mktemp("digests")
+    return resolve_cell(catalog, "tiny-s", catalog.recipe("tiny-faq"), "cpu", digests)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.evaluation.comparison import compare, unfair_baselines
+from faq_pipeline.evaluation.figures import report_figures
+from faq_pipeline.records import Answer, write_rows
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.store import Key, Store
+from tests.evaluation.answers import answers
+
+N = 400
+REFERENCE = [1] * 360 + [0] * 40
+BASELINES = {"faq": ["raw", "chat"]}
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Any:
+    """Makes the eval report of a model with `lost` fewer right answers."""
+    store = Store(tmp_path)
+
+    def make(name: str, lost: int, *, task: str = "sums", asked: int = N) -> Artifact:
+        reference = answers(REFERENCE[:asked], task=task)
+        quantized = answers([0] * lost + REFERENCE[lost:asked], task=task)
+
+        def build(folder: Path) -> dict[str, Any]:
+            _write(folder, reference, quantized)
+            return report_figures(reference, quantized, Estimate(0.01, 0.009, 0.011), None, None)
+
+        key = Key("eval_report", 1, name.ljust(20, "0"), {"name": name}, {}, {})
+        return store.produce(key, build)[0]
+
+    return make
+
+
+def _write(folder: Path, reference: Sequence[Answer], quantized: Sequence[Answer]) -> None:
+    write_rows(folder / "reference_answers.parquet", reference, Answer)
+    write_rows(folder / "answers.parquet", quantized, Answer)
+
+
+def _row(found: Any, recipe: str) -> dict[str, Any]:
+    return next(row for row in found.as_dict()["recipes"] if row["recipe"] == recipe)
+
+
+def test_the_headline_is_the_smaller_loss_reduction(report: Any) -> None:
+    reports = {"raw": report("raw", 80), "chat": report("chat", 40), "faq": report("faq", 10)}
+    found = compare(reports, BASELINES)
+    assert [row["recipe"] for row in found.as_dict()["recipes"]] == ["faq", "chat", "raw"]
+    row = _row(found, "faq")
+    assert [one["loss_reduction"]["value"] for one in row["against"]] == pytest.approx([7 / 8, 3 / 4])
+    assert row["loss_reduction"]["value"] == pytest.approx(3 / 4)
+    assert row["loss_reduction"]["low"] < 3 / 4 < row["loss_reduction"]["high"]
+    assert row["against"][1]["difference"]["value"] == pytest.approx(-30 / N)
+    assert (row["verdict"], row["reason"]) == ("better", "")
+    assert _row(found, "raw")["verdict"] is None and _row(found, "raw")["loss_reduction"] is None
+    json.dumps(found.as_dict())
+
+
+def test_the_verdict_is_the_least_favourable(report: Any) -> None:
+    reports = {"raw": report("raw", 80), "chat": report("chat", 11), "faq": report("faq", 10)}
+    row = _row(compare(reports, BASELINES), "faq")
+    assert [one["verdict"] for one in row["against"]] == ["better", "inconclusive"]
+    assert row["verdict"] == "inconclusive"
+
+
+def test_a_loss_within_the_noise_floor_forms_no_reduction(report: Any) -> None:
+    reports = {"raw": report("raw", 80), "chat": report("chat", 1), "faq": report("faq", 0)}
+    row = _row(compare(reports, BASELINES), "faq")
+    assert row["loss_reduction"] is None
+    assert row["reason"].startswith("chat: the original's loss") and "noise floor" in row["reason"]
+
+
+def test_other_questions_are_listed_and_not_compared(report: Any) -> None:
+    reports = {
+        "raw": report("raw", 80),
+        "self": report("self", 20),
+        "chat": report("chat", 40, asked=300),
+        "faq": report("faq", 10),
+    }
+    found = compare(reports, BASELINES)
+    assert [row["recipe"] for row in found.recipes if not row["comparable"]] == ["chat"]
+    row = _row(found, "faq")
+    assert row["against"][0]["verdict"] == "better"
+    assert (row["against"][1]["reason"], row["loss_reduction"]) == ("other questions", None)
+    assert "not comparable" in found.markdown().splitlines()[2 + 3]
+
+
+def test_a_baseline_that_is_missing_or_unfair_says_so(report: Any) -> None:
+    reports = {"chat": report("chat", 40), "faq": report("faq", 10)}
+    found = compare(reports, BASELINES, {("faq", "chat"): "another seed set"})
+    row = _row(found, "faq")
+    assert [one["reason"] for one in row["against"]] == [
+        "the baseline is not evaluated yet",
+        "another seed set",
+    ]
+    assert row["verdict"] is None
+    assert "another seed set" in found.markdown()
+
+
+def test_no_reports_compare_to_nothing() -> None:
+    assert compare({}, {}).as_dict() == {"recipes": []}
+
+
+def test_the_table_reads_in_points(report: Any) -> None:
+    text = compare(
+        {"raw": report("raw", 80), "chat": report("chat", 40), "faq": report("faq", 10)}, BASELINES
+    )
+    line = next(line for line in text.markdown().splitlines() if line.startswith("| faq"))
+    assert (
+        "87.5 [" in line and "2.5 [" in line and "10.00 [" in line and "0.75 [" in line and "better" in line
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"draw": 1}, "another seed set"),
+        ({"seeds": {"count": 9}}, "another seed set"),
+        ({"calibration": {"tokens": 1024}}, "another token budget"),
+        ({"quantization": {"scheme": "W8A16"}}, "another quantization"),
+        ({"calibration": {"template": "raw"}}, None),
+    ],
+)
+def test_baselines_differ_in_the_source_of_calibration_data_alone(
+    tiny_cell: Cell, changes: dict[str, Any], reason: str | None
+) -> None:
+    faq = tiny_cell.recipe.model_copy(update={"baselines": ["raw"]})
+    updates = {
+        key: getattr(faq, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    raw: Recipe = tiny_cell.recipe.model_copy(update={"name": "raw", **updates})
+    found = unfair_baselines({"faq": faq, "raw": raw})
+    assert found == ({} if reason is None else {("faq", "raw"): reason})

@@ -1,0 +1,53 @@
+"""What Dagster loads, without running it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from faq_pipeline.definitions import build_defs
+from faq_pipeline.settings import REPOSITORY
+from faq_pipeline.stages import STAGES
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_defs()
+
+
+def test_loading_the_definitions_loads_no_model_library() -> None:
+    code = (
+        "import sys, faq_pipeline.definitions\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'llmcompressor', 'lm_eval', 'datasets', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_graph_is_the_stages_inputs(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for stage in STAGES.values():
+        parents = {key.to_user_string() for key in graph.get(dg.AssetKey(stage.name)).parent_keys}
+        assert parents == set(stage.inputs)
+    assert dg.AssetKey("recipe_comparison") in graph.get_all_asset_keys()
+
+
+def test_model_stages_carry_the_gpu_tags_and_pool(definitions: dg.Definitions) -> None:
+    loads_a_model = set(STAGES) - {"seed_data"}
+    for stage in STAGES:
+        asset = definitions.resolve_assets_def(stage)
+        tagged = asset.op.tags.get("faq/device") == "gpu"
+        assert tagged == (stage in loads_a_model)
+        assert (asset.op.pool == "gpu") == tagged
+
+
+def test_both_jobs_resolve(definitions: dg.Definitions) -> None:
+    quantize = definitions.resolve_job_def("quantize")
+    assert {node.name for node in quantize.nodes} == set(STAGES)
+    assert {node.name for node in definitions.resolve_job_def("compare").nodes} == {"recipe_comparison"}

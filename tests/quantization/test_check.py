@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Member
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.check import check_spec
+from faq_pipeline.quantization.schemes import SCHEMES
+from tests.quantization.conftest import make_spec
+
+
+def weights_of(folder: Path, columns: dict[str, int]) -> Weights:
+    folder.mkdir(exist_ok=True)
+    tensors = {f"{name}.weight": np.zeros((2, count), np.float16) for name, count in columns.items()}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    return Weights(Member(name="m", path=folder, parameters=1), "d", "t")
+
+
+@pytest.mark.parametrize("group", ["channel", 32, 64, 128])
+def test_what_divides_passes(group: object, tiny_cell: Cell) -> None:
+    check_spec(make_spec("gptq", "W4A16", group), tiny_cell.target)
+
+
+def test_a_group_size_that_does_not_divide_names_module_columns_and_mend(tiny_cell: Cell) -> None:
+    with pytest.raises(FaqError) as caught:
+        check_spec(make_spec("gptq", "W4A16", 96), tiny_cell.target)
+    assert "96" in caught.value.problem and "columns of model.layers.0." in caught.value.problem
+    assert "128, 64, 32, 16, channel" in caught.value.mend
+
+
+def test_a_group_larger_than_the_columns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FaqError, match="64 columns of a"):
+        check_spec(make_spec("rtn", group_size=128), weights_of(tmp_path, {"a": 64}))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    columns=st.dictionaries(st.sampled_from("abcd"), st.integers(1, 40).map(lambda n: 16 * n), min_size=1),
+    size=st.integers(1, 300),
+)
+def test_group_sizes_are_refused_exactly_where_they_do_not_divide(
+    columns: dict[str, int], size: int, tmp_path: Path
+) -> None:
+    weights = weights_of(tmp_path, columns)
+    if math.gcd(*columns.values()) % size == 0:
+        check_spec(make_spec("rtn", group_size=size), weights)
+        return
+    with pytest.raises(FaqError) as caught:
+        check_spec(make_spec("rtn", group_size=size), weights)
+    suggested = re.findall(r"\d+", caught.value.mend)
+    assert suggested
+    for group in suggested:
+        check_spec(make_spec("rtn", group_size=int(group)), weights)
+
+
+def test_ignored_layers_and_embeddings_need_not_divide(tmp_path: Path) -> None:
+    columns = {"model.embed_tokens": 50, "lm_head": 50, "model.odd.gate": 7, "model.fine": 64}
+    spec = make_spec("rtn", group_size=32, ignore=["lm_head", "re:.*gate$"])
+    check_spec(spec, weights_of(tmp_path, columns))
+
+
+def test_nothing_left_to_quantize_is_refused(tiny_cell: Cell) -> None:
+    with pytest.raises(FaqError, match="no layer"):
+        check_spec(make_spec("rtn", ignore=["re:.*"]), tiny_cell.target)
+
+
+def test_a_broken_pattern_is_refused(tiny_cell: Cell) -> None:
+    with pytest.raises(FaqError, match="not a regular expression"):
+        check_spec(make_spec("rtn", ignore=["re:("]), tiny_cell.target)
+
+
+def test_an_unknown_scheme_names_near_and_known_ones(tiny_cell: Cell) -> None:
+    with pytest.raises(FaqError) as caught:
+        check_spec(make_spec("rtn", "w4a16"), tiny_cell.target)
+    assert "did you mean 'W4A16'" in caught.value.mend and "W8A8" in caught.value.mend
+
+
+def test_a_target_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
+    weights = weights_of(tmp_path, {"a": 64})
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {}}))
+    with pytest.raises(FaqError, match="quantized already"):
+        check_spec(make_spec("rtn"), weights)
+
+
+def test_a_hub_member_that_is_not_here_is_not_downloaded() -> None:
+    member = Member(name="m", hub="nobody/nothing", revision="0" * 40, parameters=1)
+    check_spec(make_spec("rtn", group_size=7), Weights(member, "d", "t"))
+
+
+def test_the_schemes_are_the_integer_presets_of_compressed_tensors() -> None:
+    from compressed_tensors.quantization import preset_name_to_scheme
+    from compressed_tensors.quantization.quant_scheme import PRESET_SCHEMES
+
+    def has_integer_weights(name: str) -> bool:
+        weights = preset_name_to_scheme(name, ["Linear"]).weights
+        return weights is not None and weights.type == "int"
+
+    aliases = {"INT8"}
+    assert set(SCHEMES) == {n for n in PRESET_SCHEMES if has_integer_weights(n)} - aliases

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.quantization.inspect import bits_per_weight, inspect_checkpoint
+from tests.quantization.conftest import Make
+
+SCALE = "model.layers.1.mlp.up_proj.weight_scale"
+
+
+@pytest.fixture
+def copied(rtn_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(rtn_checkpoint, tmp_path / "copy"))
+
+
+def edit(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("planted", [float("nan"), float("inf")])
+def test_a_planted_nan_is_found(planted: float, copied: Path, tiny_cell: Cell) -> None:
+    tensors = load_file(copied / "model.safetensors")
+    tensors[SCALE][3, 0] = planted
+    edit(copied, tensors)
+    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    assert found.nan_tensors == (SCALE,)
+    assert not found.loads and "not finite" in found.load_error
+
+
+def test_a_lost_tensor_is_found(copied: Path, tiny_cell: Cell) -> None:
+    tensors = load_file(copied / "model.safetensors")
+    del tensors["model.norm.weight"]
+    edit(copied, tensors)
+    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    assert found.missing_tensors == ("model.norm.weight",)
+    assert not found.loads and "model.norm.weight is missing" in found.load_error
+
+
+def test_an_unknown_architecture_does_not_load(copied: Path, tiny_cell: Cell) -> None:
+    text = (copied / "config.json").read_text()
+    (copied / "config.json").write_text(text.replace('"qwen3"', '"nonsense"'))
+    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    assert not found.loads and "nonsense" in found.load_error
+
+
+def test_a_weight_of_another_shape_does_not_pass_as_loaded(copied: Path, tiny_cell: Cell) -> None:
+    tensors = load_file(copied / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[f"{name}_packed"] = tensors[f"{name}_packed"][:-8].contiguous()
+    tensors[f"{name}_scale"] = tensors[f"{name}_scale"][:-8].contiguous()
+    tensors[f"{name}_shape"][0] -= 8
+    edit(copied, tensors)
+    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    assert not found.loads and found.load_error
+
+
+def test_layers_left_unquantized_and_fallbacks_are_listed(make_checkpoint: Make, tiny_cell: Cell) -> None:
+    folder = make_checkpoint("rtn", ignore=["lm_head", "re:.*o_proj$"])
+    found = inspect_checkpoint(folder, tiny_cell.target.folder, ["model.layers.0.mlp.up_proj"])
+    assert found.unquantized_linear_layers == tuple(f"model.layers.{i}.self_attn.o_proj" for i in (0, 1))
+    assert found.fallback_modules == ("model.layers.0.mlp.up_proj",)
+
+
+def test_an_unquantized_folder_is_not_smaller(tiny_cell: Cell) -> None:
+    original = tiny_cell.target.folder
+    assert not inspect_checkpoint(original, original).smaller
+
+
+def test_bits_count_scales_too(rtn_checkpoint: Path, tiny_cell: Cell) -> None:
+    bits = bits_per_weight(rtn_checkpoint, tiny_cell.target.folder)
+    # 4 bits, a 16-bit scale for each row of 128 or 256 columns, a shape of 128 bits for each layer
+    assert 4 + 16 / 256 < bits < 4 + 16 / 128 + 128 / (64 * 128)

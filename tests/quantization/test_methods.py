@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Member
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.loading import load_model
+from faq_pipeline.models.weights import find_weights
+from faq_pipeline.progress import Silent
+from faq_pipeline.quantization.inspect import inspect_checkpoint
+from faq_pipeline.quantization.layers import read_tensors
+from faq_pipeline.quantization.load import load_quantized
+from faq_pipeline.quantization.oneshot import quantize, run, save
+from tests.quantization.conftest import Make, make_rows, make_spec
+from tests.tiny import make_tokenizer
+
+CASES = [
+    ("rtn", "W2A16", "channel", {}),
+    ("rtn", "W4A16", 32, {}),
+    ("rtn", "W8A8", "channel", {}),
+    ("gptq", "W3A16", "channel", {}),
+    ("gptq", "W4A16", 64, {"actorder": "static"}),
+    ("gptq", "W8A16", 128, {"actorder": "weight"}),
+    ("awq", "W4A16", 32, {}),
+    ("awq", "W3A16", "channel", {}),
+    ("smoothquant", "W8A8", "channel", {}),
+    ("smoothquant", "W4A16", 128, {}),
+]
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.tensor(make_rows(2))).logits.float()
+
+
+@pytest.mark.parametrize(("method", "scheme", "group", "more"), CASES)
+def test_a_saved_checkpoint_is_the_model_that_was_quantized(
+    method: str, scheme: str, group: object, more: dict, tiny_cell: Cell, tmp_path: Path
+) -> None:
+    spec = make_spec(method, scheme, group, **more)
+    quantized = run(spec, tiny_cell.target, make_rows(), "cpu", Silent())
+    in_memory = logits(quantized.model)
+    save(quantized.model, tiny_cell.target, tmp_path)
+    loaded = logits(load_quantized(tmp_path, "cpu"))
+    assert torch.isfinite(loaded).all()
+    assert torch.allclose(loaded, in_memory, atol=1e-3)
+    assert not torch.allclose(loaded, logits(load_model(tiny_cell.target, "cpu")), atol=1e-3)
+    found = inspect_checkpoint(tmp_path, tiny_cell.target.folder)
+    assert found.loads and found.smaller and not found.missing_tensors
+    assert not found.unquantized_linear_layers
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "smoothquant"])
+def test_bytes_follow_the_calibration_set_and_nothing_else(method: str, make_checkpoint: Make) -> None:
+    rows = make_rows(3, 32)
+    one, two, other = (make_checkpoint(method, rows=r) for r in (rows, rows, make_rows(2, 32)))
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in two.iterdir())
+    for name in names:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    name = "model.safetensors"
+    assert (one / name).read_bytes() != (other / name).read_bytes()
+
+
+def test_rounding_to_nearest_looks_at_no_data(make_checkpoint: Make, rtn_checkpoint: Path) -> None:
+    other = make_checkpoint("rtn", rows=[])
+    name = "model.safetensors"
+    assert (other / name).read_bytes() == (rtn_checkpoint / name).read_bytes()
+
+
+def test_a_checkpoint_folder_is_complete_and_names_no_path(make_checkpoint: Make, tiny_cell: Cell) -> None:
+    folder = make_checkpoint("smoothquant", "W8A8")
+    original = tiny_cell.target.folder
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
+        assert (folder / name).read_bytes() == (original / name).read_bytes()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["quantization_config"]["quant_method"] == "compressed-tensors"
+    assert config["tie_word_embeddings"] is True
+    assert "lm_head.weight" not in read_tensors(folder)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert str(original).encode() not in content and str(folder).encode() not in content
+
+
+def test_nothing_is_printed_and_nothing_left_behind(
+    make_checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_checkpoint("gptq")
+    assert not list(tmp_path.iterdir())
+    printed = capfd.readouterr()
+    assert printed.out == "" and printed.err == ""
+
+
+def test_progress_counts_to_its_total(tiny_cell: Cell, tmp_path: Path) -> None:
+    class Counting(Silent):
+        total = done = 0
+
+        def start(self, what: str, total: int) -> None:
+            self.total += total
+
+        def advance(self, done: int = 1) -> None:
+            self.done += done
+
+    for method in ("rtn", "gptq", "awq", "smoothquant"):
+        counting = Counting()
+        run(make_spec(method), tiny_cell.target, make_rows(1, 16), "cpu", counting)
+        assert counting.done == counting.total > 0, method
+
+
+def test_a_hessian_that_cannot_be_inverted_is_reported(tiny_cell: Cell, tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Noting(Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    singular = [[5]]  # one token: a Hessian of rank one, and next to no dampening
+    spec = make_spec("gptq", "W4A16", dampening=1e-12)
+    fallback = quantize(spec, tiny_cell.target, singular, tmp_path, "cpu", Noting())
+    assert "model.layers.0.self_attn.q_proj" in fallback
+    assert len(notes) == 1 and "rounded to nearest" in notes[0]
+
+
+def test_a_healthy_run_reports_no_fallback(tiny_cell: Cell, tmp_path: Path) -> None:
+    spec = make_spec("smoothquant", "W8A8")
+    assert quantize(spec, tiny_cell.target, make_rows(), tmp_path, "cpu", Silent()) == ()
+
+
+def test_an_empty_calibration_set_is_refused(tiny_cell: Cell, tmp_path: Path) -> None:
+    with pytest.raises(FaqError, match="needs a calibration set"):
+        quantize(make_spec("gptq"), tiny_cell.target, [], tmp_path, "cpu", Silent())
+
+
+def test_activations_are_rounded_after_loading_too(make_checkpoint: Make) -> None:
+    """W4A4 and W4A16 hold the same weights, so only their activations can differ."""
+    weights_only, both = make_checkpoint("rtn", "W4A16"), make_checkpoint("rtn", "W4A4")
+    models = [load_quantized(folder, "cpu") for folder in (weights_only, both)]
+    layer = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(models[0].get_parameter(layer), models[1].get_parameter(layer))
+    assert not torch.allclose(logits(models[0]), logits(models[1]), atol=1e-3)
+
+
+@pytest.mark.parametrize("ignore", [["lm_head"], []])
+def test_an_untied_llama(ignore: list[str], tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    original, folder = tmp_path / "original", tmp_path / "quantized"
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(original)
+    make_tokenizer(original)
+    weights = find_weights(Member(name="llama", path=original, parameters=1), tmp_path / "digests")
+    quantize(make_spec("gptq", ignore=ignore), weights, make_rows(2), folder, "cpu", Silent())
+    found = inspect_checkpoint(folder, original)
+    assert found.loads and not found.missing_tensors
+    assert found.unquantized_linear_layers == tuple(ignore)

@@ -1,0 +1,33 @@
+"""Balanced sets of questions of one split."""
+
+from __future__ import annotations
+
+from random import Random
+
+from training.splits import GENERATOR_SEEDS
+from training.tasks import LEVELS, Problem, draw_in_split, names
+
+_TRIES = 2000
+
+
+def balanced(split: str, count: int) -> list[Problem]:
+    """Distinct questions; any prefix is spread over tasks and levels as evenly as can be."""
+    rng = Random(f"questions/{GENERATOR_SEEDS[split]}")
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    while len(problems) < count:
+        for turn in range(len(LEVELS)):
+            for index, name in enumerate(names()):
+                level = LEVELS[(turn + index) % len(LEVELS)]
+                problem = _unseen(rng, name, level, split, seen)
+                seen.add(problem.question)
+                problems.append(problem)
+    return problems[:count]
+
+
+def _unseen(rng: Random, name: str, level: int, split: str, seen: set[str]) -> Problem:
+    for _ in range(_TRIES):
+        problem = draw_in_split(rng, name, level, split)
+        if problem.question not in seen:
+            return problem
+    raise RuntimeError(f"task {name} has too few different questions at level {level}")

@@ -1,0 +1,34 @@
+"""Reading a passage step by step: list its facts, infer, conclude in one sentence."""
+
+from __future__ import annotations
+
+from random import Random
+
+from training.world import Passage
+
+PROMPTS = (
+    "Read the passage and reason about it step by step.\n\n{passage}",
+    "Read the passage and reason about it step by step.\n\n{passage}",
+    "Think through this passage step by step.\n\n{passage}",
+    "{passage}\n\nRead the passage above and reason about it step by step.",
+)
+STYLES = 3
+
+
+def prompt(rng: Random, passage: Passage) -> str:
+    """What the user asks; the first phrasing is the one the pipeline uses and the likeliest."""
+    return rng.choice(PROMPTS).format(passage=passage.text)
+
+
+def thought(passage: Passage, style: int) -> str:
+    """The reasoning in one of three styles; every one ends with the inference."""
+    notes = passage.notes
+    if style == 0:
+        return "Facts: " + "; ".join(notes) + f"\n{passage.reason}"
+    if style == 1:
+        told = " ".join(
+            f"{'First' if i == 0 else 'Then'} I read: {note}." for i, note in enumerate(notes)
+        )
+        return f"{told} So: {passage.reason}"
+    lines = [f"{i}) {note}" for i, note in enumerate(notes, 1)]
+    return "Plan: list the facts, then conclude.\n" + "\n".join(lines) + f"\nSo: {passage.reason}"
