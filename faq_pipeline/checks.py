@@ -99,7 +99,8 @@ def _contamination(cell: Cell, artifact: Artifact) -> Finding:
             "samples": len(samples),
             "evaluation_documents": len(documents),
             "leaks": len(blocking),
-            "same_but_for_numbers": len(leaks) - len(blocking),
+            "same_but_for_numbers": sum(leak.kind == "renumbered" for leak in leaks),
+            "partial_overlaps": sum(leak.kind == "overlap" for leak in leaks),
             "examples": shown,
         },
     )
@@ -111,17 +112,11 @@ def _budget(cell: Cell, artifact: Artifact) -> Finding:
 
 
 def _checkpoint(cell: Cell, artifact: Artifact) -> Finding:
-    from faq_pipeline.quantization.inspect import inspect_checkpoint
-
-    found = inspect_checkpoint(artifact.file("checkpoint"), cell.target.folder)
+    found = artifact.metadata["inspection"]
+    sound = found["loads"] and not found["nan_tensors"] and not found["missing_tensors"]
+    names = ("loads", "load_error", "bytes", "original_bytes", "nan_tensors", "missing_tensors")
     return Finding(
-        found.loads and found.bytes < found.original_bytes and not found.nan_tensors,
-        {
-            "loads_back": found.loads,
-            "bytes": found.bytes,
-            "original_bytes": found.original_bytes,
-            "tensors_with_nan": list(found.nan_tensors),
-        },
+        bool(sound and found["bytes"] < found["original_bytes"]), {name: found[name] for name in names}
     )
 
 
@@ -131,13 +126,12 @@ def _no_fallback(cell: Cell, artifact: Artifact) -> Finding:
 
 
 def _gate(cell: Cell, artifact: Artifact) -> Finding:
-    gate, recovery = cell.recipe.evaluation.gate, artifact.metadata["recovery"]
+    gate = artifact.metadata["gate"]
     if gate is None:
         return Finding(True, {"gate": "none in this recipe"})
-    low = recovery["low"] if recovery["low"] is not None else recovery["value"]
-    return Finding(
-        low >= gate.recovery, {"recovery": recovery["value"], "lower_bound": low, "gate": gate.recovery}
-    )
+    recovery = artifact.metadata["recovery"]
+    bounds = {} if recovery is None else {"recovery": recovery["value"], "lower_bound": recovery["low"]}
+    return Finding(bool(gate["passed"]), {**bounds, "gate": gate["threshold"]})
 
 
 CHECKS = (

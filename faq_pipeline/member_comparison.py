@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.evaluation.comparison import compare, unfair_baselines
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.runner import Outcome, plan
 from faq_pipeline.settings import Settings
@@ -31,6 +30,8 @@ def compare_member(settings: Settings, member: str) -> Outcome:
     Raises:
         FaqError: no recipe of the member is evaluated yet.
     """
+    from faq_pipeline.evaluation.comparison import unfair_baselines
+
     started = time.perf_counter()
     reports = evaluated(settings, member)
     if not reports:
@@ -82,7 +83,12 @@ def read_comparison(store: Store, fingerprint: str) -> dict[str, Any]:
     return content
 
 
-def _build(reports: dict[str, Artifact], baselines: dict[str, list[str]], folder: Path) -> dict[str, Any]:
+def _build(
+    reports: dict[str, Artifact],
+    baselines: dict[str, list[str]],
+    unfair: dict[tuple[str, str], str],
+    folder: Path,
+) -> dict[str, Any]:
     from faq_pipeline.evaluation.comparison import compare
 
     comparison = compare(reports, baselines, unfair)

@@ -167,6 +167,16 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class SequenceDivergence:
+    """KL(reference || quantized) summed over one held-out sequence, in nats; `scope` as in Evaluation."""
+
+    scope: str
+    sequence: int
+    tokens: int
+    nats: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One figure of an evaluation, with its 95% interval where it has one.
 

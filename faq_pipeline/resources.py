@@ -1,5 +1,6 @@
 """What assets are given: the pipeline (catalog, store, device) and somebody to tell of progress."""
 
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -24,12 +25,7 @@ class PipelineResource(dg.ConfigurableResource):
 
     def settings(self) -> Settings:
         """The environment's settings with this resource's own fields laid upon them."""
-        found = Settings.from_environment()
-        return Settings(
-            home=Path(self.home).absolute() if self.home else found.home,
-            data=tuple(Path(folder).absolute() for folder in self.data) or found.data,
-            device=self.device or found.device,
-        )
+        return _settings(self.home, tuple(self.data), self.device)
 
     def cell(self, partition_key: str) -> Cell:
         """The cell of a partition key `name@rev8|recipe`."""
@@ -51,6 +47,17 @@ class PipelineResource(dg.ConfigurableResource):
         return outcome
 
 
+@cache
+def _settings(home: str, data: tuple[str, ...], device: str) -> Settings:
+    """One object a run: it sees families and recipes as they were when it began."""
+    found = Settings.from_environment()
+    return Settings(
+        home=Path(home).absolute() if home else found.home,
+        data=tuple(Path(folder).absolute() for folder in data) or found.data,
+        device=device or found.device,
+    )
+
+
 class LogProgress:
     """Progress as lines in Dagster's log: the start, each tenth, and notes."""
 
@@ -70,7 +77,7 @@ class LogProgress:
         self._log.info(message)
 
 
-class ProgressResource(dg.ConfigurableResource):
+class ProgressResource:
     """Gives each step its listener. The CLI overrides it to draw bars in the terminal."""
 
     def listen(self, context: dg.AssetExecutionContext, stage: str) -> Progress:

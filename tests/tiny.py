@@ -49,9 +49,20 @@ def make_tokenizer(folder: Path, *, vocabulary: int = 384, template: str = TEMPL
 
 
 def make_member(
-    folder: Path, *, hidden: int = 128, layers: int = 2, seed: int = 0, template: str = TEMPLATE
+    folder: Path,
+    *,
+    hidden: int = 128,
+    layers: int = 2,
+    seed: int = 0,
+    template: str = TEMPLATE,
+    end_weight: float = 1,
 ) -> int:
-    """A random Qwen3 with tokenizer in `folder`; returns its parameter count."""
+    """A random Qwen3 with tokenizer in `folder`; returns its parameter count.
+
+    Args:
+        end_weight: times the end mark's embedding, which is its output weight too. Random weights
+            end a reply at one token in 500; with 12, half of the sampled replies end within 24.
+    """
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
@@ -73,6 +84,8 @@ def make_member(
         pad_token_id=tokenizer.pad_token_id,
     )
     model = Qwen3ForCausalLM(config).to(torch.bfloat16)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer.eos_token_id] *= end_weight
     model.save_pretrained(folder)
     return sum(p.numel() for p in model.parameters())
 
@@ -103,7 +116,7 @@ def make_family(root: Path) -> Path:
     for kind in ("families", "recipes", "models", "seeds", "eval"):
         (root / kind).mkdir(parents=True, exist_ok=True)
     small = make_member(root / "models/tiny-s", seed=0)
-    large = make_member(root / "models/tiny-l", layers=3, seed=1)
+    large = make_member(root / "models/tiny-l", layers=3, seed=1, end_weight=12)
     make_seeds(root / "seeds/mixed.jsonl")
     questions = [
         {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i), "task": "sums"}

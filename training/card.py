@@ -62,7 +62,8 @@ def text(record: dict[str, Any]) -> str:
     if score:
         parts.append(_SCORES.format(**score))
         for task, result in score["tasks"].items():
-            cells = [f"{result['levels'].get(str(level), float('nan')):.0%}" for level in range(1, 5)]
+            levels = result["levels"]
+            cells = [f"{levels[level]:.0%}" if level in levels else "-" for level in "1234"]
             parts.append(f"| {task} | {result['accuracy']:.1%} | {' | '.join(cells)} |\n")
     return "".join([*parts, _TAIL])
 

@@ -45,7 +45,7 @@ def complete(
             padding_side="left",
             add_special_tokens=False,
         ).to(model.device)
-        output = model.generate(
+        output = model.generate(  # type: ignore[misc]
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             do_sample=False,
@@ -65,7 +65,8 @@ def evaluate(
     begun = time.monotonic()
     cuda = device.type == "cuda"
     dtype = torch.bfloat16 if cuda else torch.float32
-    model = Qwen3ForCausalLM.from_pretrained(str(folder), dtype=dtype).to(device).eval()
+    model = Qwen3ForCausalLM.from_pretrained(str(folder), dtype=dtype).eval()
+    model.to(device)  # type: ignore[arg-type]
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     problems = balanced(split, count)
     outputs = complete(model, tokenizer, [p.question for p in problems], batch)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from training.settings import Shape
@@ -72,10 +72,10 @@ def loss(model: Qwen3ForCausalLM, ids: Tensor, cos: Tensor, sin: Tensor, dtype: 
     rows, width = ids.shape
     eps = model.config.rms_norm_eps
     embedding = model.model.embed_tokens.weight
-    x = F.embedding(ids, embedding).to(dtype)
+    x = functional.embedding(ids, embedding).to(dtype)
 
     def project(weight: Tensor, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, weight.to(dtype))
+        return functional.linear(inputs, weight.to(dtype))
 
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp
@@ -87,14 +87,14 @@ def loss(model: Qwen3ForCausalLM, ids: Tensor, cos: Tensor, sin: Tensor, dtype: 
         k = _rotate(_norm(k, attention.k_norm.weight, eps).transpose(1, 2), cos, sin)
         groups = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + project(attention.o_proj.weight, mixed.transpose(1, 2).reshape(rows, width, -1))
         h = _norm(x, layer.post_attention_layernorm.weight, eps)
-        gate = F.silu(project(mlp.gate_proj.weight, h)) * project(mlp.up_proj.weight, h)
+        gate = functional.silu(project(mlp.gate_proj.weight, h)) * project(mlp.up_proj.weight, h)
         x = x + project(mlp.down_proj.weight, gate)
     x = _norm(x, model.model.norm.weight, eps)
     logits = project(embedding, x)[:, :-1].float()
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1))
+    return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1))
 
 
 def save(model: Qwen3ForCausalLM, folder: Path) -> None:
@@ -103,7 +103,7 @@ def save(model: Qwen3ForCausalLM, folder: Path) -> None:
     copy = Qwen3ForCausalLM(model.config)
     copy.load_state_dict({k: v.detach().cpu() for k, v in model.state_dict().items()})
     copy.tie_weights()
-    copy = copy.to(torch.bfloat16)
+    copy.to(torch.bfloat16)  # type: ignore[arg-type]
     copy.generation_config = GenerationConfig(
         eos_token_id=[END_ID, END_OF_TEXT_ID],
         pad_token_id=END_OF_TEXT_ID,

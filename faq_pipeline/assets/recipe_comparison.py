@@ -30,7 +30,7 @@ def build() -> dg.AssetsDefinition:
         op_tags=op_tags.CPU,
     )
     def recipe_comparison(
-        context: dg.AssetExecutionContext, pipeline: PipelineResource, progress: ProgressResource
+        context: dg.AssetExecutionContext, pipeline: PipelineResource, progress: dg.ResourceParam[ProgressResource]
     ) -> dg.MaterializeResult:
         with user_mistakes_fail_plainly():
             outcome = compare_member(pipeline.settings(), context.partition_key)

@@ -52,7 +52,7 @@ def stage_asset(
         ],
     )
     def materialize(
-        context: dg.AssetExecutionContext, pipeline: PipelineResource, progress: ProgressResource
+        context: dg.AssetExecutionContext, pipeline: PipelineResource, progress: dg.ResourceParam[ProgressResource]
     ) -> dg.MaterializeResult:
         with user_mistakes_fail_plainly():
             cell = pipeline.cell(context.partition_key)

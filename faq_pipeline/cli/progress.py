@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,9 +22,10 @@ from faq_pipeline.runner import Outcome
 class TerminalProgress(ProgressResource):
     """Draws bars on stderr and collects the outcomes of all stages for the table at the end."""
 
-    _rows: list[dict[str, Any]] = PrivateAttr(default_factory=list)
-    _bars: Progress = PrivateAttr(
-        default_factory=lambda: Progress(
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        """One row a stage: member, recipe, asset, fingerprint, cache, seconds."""
+        self.bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
@@ -34,30 +34,20 @@ class TerminalProgress(ProgressResource):
             console=err(),
             transient=True,
         )
-    )
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a stage: member, recipe, asset, fingerprint, cache, seconds."""
-        return self._rows
-
-    @property
-    def bars(self) -> Progress:
         """The live display; a context manager."""
-        return self._bars
 
     def heading(self, text: str) -> None:
         """A line above what follows."""
-        self._bars.console.print(f"[bold]{text}[/bold]")
+        self.bars.console.print(f"[bold]{text}[/bold]")
 
     def listen(self, context: dg.AssetExecutionContext, stage: str) -> TerminalListener:
-        return TerminalListener(self._bars, stage)
+        return TerminalListener(self.bars, stage)
 
     def finished(self, member: str, recipe: str, outcome: Outcome) -> None:
-        for task in list(self._bars.task_ids):
-            self._bars.remove_task(task)
+        for task in list(self.bars.task_ids):
+            self.bars.remove_task(task)
         artifact = outcome.artifact
-        self._rows.append(
+        self.rows.append(
             {
                 "member": member,
                 "recipe": recipe,
@@ -68,7 +58,7 @@ class TerminalProgress(ProgressResource):
             }
         )
         mark = "[cyan]hit [/cyan]" if outcome.hit else "[green]made[/green]"
-        self._bars.console.print(
+        self.bars.console.print(
             f"  {mark} {outcome.stage.name:<22} {artifact.fingerprint[:8]}  {seconds(outcome.seconds)}"
         )
 

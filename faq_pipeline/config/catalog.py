@@ -138,8 +138,9 @@ class Catalog:
         return found
 
     def recipe(self, name: str) -> Recipe:
-        """The recipe of that name, or a FaqError that suggests near ones."""
-        return _pick("recipe", name, self.recipes)
+        """The recipe of that name, or a FaqError that suggests near ones; other files are not read."""
+        files = [path for path in self._files("recipes") if path.stem == name]
+        return load_recipe(files[0]) if len(files) == 1 else _pick("recipe", name, self.recipes)
 
     def member(self, name: str) -> tuple[Family, Member]:
         """The member of that name with its family, or a FaqError that suggests near ones."""

@@ -16,6 +16,7 @@ ANSWERS, REFERENCE_ANSWERS, EVALUATIONS = (
     "reference_answers.parquet",
     "evaluations.parquet",
 )
+SEQUENCES = "divergence.parquet"
 TRACES, PROSE = "divergence/traces.safetensors", "divergence/prose.safetensors"
 
 
@@ -77,17 +78,25 @@ def _build_report(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.report import write_report
     from faq_pipeline.models.loading import load_tokenizer
     from faq_pipeline.quantization.load import load_quantized
-    from faq_pipeline.records import Answer, Checkpoint, Evaluation, read_rows, write_rows
+    from faq_pipeline.records import (
+        Answer,
+        Checkpoint,
+        Evaluation,
+        SequenceDivergence,
+        read_rows,
+        write_rows,
+    )
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     reference, checkpoint = build.inputs["reference_eval"], build.inputs["quantized_checkpoint"]
     remote_code = cell.target.member.trust_remote_code
     model = load_quantized(checkpoint.file("checkpoint"), cell.device, trust_remote_code=remote_code)
-    divergences = []
-    for name in (TRACES, PROSE):
+    divergences, sequences = [], []
+    for scope, name in (("traces", TRACES), ("prose", PROSE)):
         build.progress.start("divergence", spec.traces)
         parts = measure(model, reference.file(name), advance=build.progress.advance)
         divergences.append(mean_divergence(parts))
+        sequences += [SequenceDivergence(scope, i, p.tokens, p.total) for i, p in enumerate(parts)]
     tokenizer = load_tokenizer(cell.target)
     answered = answer_questions(model, tokenizer, spec, cell.family.thinking, build.progress)
     answers = [a.answer for a in answered]
@@ -97,6 +106,7 @@ def _build_report(build: Build) -> dict[str, Any]:
     # A comparison of recipes reads reports alone, so the reference's answers lie beside.
     shutil.copy(reference.file(ANSWERS), build.directory / REFERENCE_ANSWERS)
     write_rows(build.directory / ANSWERS, answers, Answer)
+    write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
     write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), Evaluation)
     write_report(build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), Checkpoint)[0])
     return figures

@@ -38,7 +38,9 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # it would tear the run's own display
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, output_loading_info=True, **kwargs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from faq_pipeline.cell import Cell
@@ -41,12 +42,13 @@ def build(job: Build) -> dict[str, Any]:
     """Quantize the target.
 
     Files: `checkpoint/` and `checkpoints.parquet` (one Checkpoint). Sizes in the metadata are in
-    bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up.
+    bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up;
+    `inspection` holds what `inspect_checkpoint` found, so that checks need not load the model again.
 
     Raises:
         FaqError: see `check_spec`, `run`.
     """
-    from faq_pipeline.quantization.inspect import bits_per_weight
+    from faq_pipeline.quantization.inspect import bits_per_weight, inspect_checkpoint
     from faq_pipeline.quantization.layers import weight_bytes
     from faq_pipeline.quantization.oneshot import quantize
 
@@ -66,6 +68,7 @@ def build(job: Build) -> dict[str, Any]:
         "ratio": size / original_size,
         "bits_per_weight": bits_per_weight(folder, original),
         "rtn_fallback": list(fallback),
+        "inspection": asdict(inspect_checkpoint(folder, original, fallback)),
     }
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
+from faq_pipeline.regeneration import decoding
 from faq_pipeline.regeneration.engine import Completion, Request
 from faq_pipeline.regeneration.engines import make_engine
 
@@ -29,17 +30,18 @@ PROMPTS = [
 ]
 # Batches of five mix the three lengths, so that padding counts.
 REQUESTS = [Request(f"r{i}", PROMPTS[i % 3], seed=100 + i) for i in range(12)]
-SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=20)
+# More steps than two legs of a batch.
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=60)
 
 
 @pytest.fixture(scope="module")
 def many_ends(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights]:
-    """The small member with fifty end marks, so that random weights do stop, and with sampling
+    """The small member with ten end marks more, so that random weights do stop, and with sampling
     defaults that must not count."""
     folder = tmp_path_factory.mktemp("ends") / "m"
     shutil.copytree(tiny_cell.target.folder, folder)
     defaults = {
-        "eos_token_id": list(range(40, 90)),
+        "eos_token_id": list(range(40, 50)),
         "top_k": 1,
         "repetition_penalty": 9.0,
         "do_sample": True,
@@ -65,40 +67,36 @@ def sampled(many_ends: Weights) -> dict[str, Completion]:
 
 def test_samples_stop_at_end_marks_or_at_the_limit(sampled: dict[str, Completion]) -> None:
     assert {c.finish for c in sampled.values()} == {"stop", "length"}
-    assert all((c.tokens == 20) or c.finish == "stop" for c in sampled.values())
-    assert all(1 <= c.tokens <= 20 for c in sampled.values())
+    assert all(c.tokens == 60 or c.finish == "stop" for c in sampled.values())
+    assert all(1 <= c.tokens <= 60 for c in sampled.values())
 
 
 def test_logprobs_are_those_of_the_untempered_model(
-    many_ends: Weights, monkeypatch: pytest.MonkeyPatch
+    many_ends: Weights, sampled: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sampled ids are taken from `generate` itself, since text does not always lead back to them."""
+    """Sampled ids are taken from inside, since text does not always lead back to them."""
     model, tokenizer = load_model(many_ends, "cpu"), load_tokenizer(many_ends)
-    kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-    plain = type(model).generate
+    kept: list[tuple[list[int], decoding.Continuation]] = []
+    plain = decoding.continue_batch
 
-    def generate(self: torch.nn.Module, **kwargs: torch.Tensor) -> torch.Tensor:
-        out = plain(self, **kwargs)
-        kept.append((kwargs["attention_mask"], out))
-        return out
+    def spy(model: Any, ids: torch.Tensor, mask: torch.Tensor, sampling: Sampling) -> Any:
+        rows = plain(model, ids, mask, sampling)
+        kept.extend((i[m == 1].tolist(), row) for i, m, row in zip(ids, mask, rows, strict=True))
+        return rows
 
-    monkeypatch.setattr(type(model), "generate", generate)
-    with make_engine("transformers", many_ends, "cpu", 5) as engine:
-        found = list(engine.generate(REQUESTS, SAMPLING))
-    rows = [(m, s) for mask, out in kept for m, s in zip(mask, out, strict=True)]
-    for completion, (mask, ids) in zip(found, rows, strict=True):
-        start = int((mask == 0).sum())
-        ids = ids[start : len(mask) + completion.tokens]
-        prompt = len(mask) - start
+    monkeypatch.setattr(decoding, "continue_batch", spy)
+    found = sample(many_ends, REQUESTS, SAMPLING)
+    assert found == sampled
+    for completion, (prompt, row) in zip(found.values(), kept, strict=True):
         with torch.inference_mode():
-            logits = model(ids[None]).logits[0, prompt - 1 : -1].float()
-        each = logits.log_softmax(-1).gather(1, ids[prompt:, None])
-        # bf16 rounds differently with padding and cache: a few hundredths over the whole sample.
-        assert completion.logprob == pytest.approx(float(each.sum()), abs=0.05 + 0.005 * completion.tokens)
+            logits = model(torch.tensor([prompt + row.ids])).logits[0, len(prompt) - 1 : -1].float()
+        each = logits.log_softmax(-1).gather(1, torch.tensor(row.ids)[:, None])
+        # bf16 rounds differently with padding and cache, by some thousandths a token.
+        assert completion.logprob == pytest.approx(float(each.sum()), abs=0.05 + 0.003 * len(row.ids))
         ended = completion.finish == "stop"
-        assert ended == (40 <= int(ids[-1]) < 90)
-        assert not any(40 <= int(i) < 90 for i in ids[prompt:-1])
-        written = ids[prompt : len(ids) - ended]
+        assert [40 <= i < 50 for i in row.ids] == [False] * (len(row.ids) - 1) + [ended]
+        assert completion.tokens == len(row.ids)
+        written = row.ids[: len(row.ids) - ended]
         assert completion.text == tokenizer.decode(written, skip_special_tokens=False)
 
 
@@ -107,22 +105,11 @@ def test_end_mark_is_stripped_and_other_marks_are_kept(
 ) -> None:
     tokenizer = load_tokenizer(tiny_cell.target)
     written = "<think>\nso 7\n</think>\n\nAnswer: 7"
-    ids = tokenizer(written + "<|im_end|>", add_special_tokens=False, return_tensors="pt")["input_ids"]
-
-    def generate(self: torch.nn.Module, **kwargs: torch.Tensor) -> torch.Tensor:
-        out = kwargs["input_ids"]
-        vocabulary = torch.zeros(1, 512)
-        for token in ids[0]:
-            kwargs["logits_processor"][0](out, vocabulary)  # type: ignore[operator]
-            out = torch.cat([out, token.reshape(1, 1)], dim=1)
-        return out
-
-    model = type(load_model(tiny_cell.target, "cpu"))
-    monkeypatch.setattr(model, "generate", generate)
+    ids = tokenizer(written + "<|im_end|>", add_special_tokens=False)["input_ids"]
+    row = decoding.Continuation(ids, -3.0, ended=True)
+    monkeypatch.setattr(decoding, "continue_batch", lambda *_: [row])
     (found,) = sample(tiny_cell.target, REQUESTS[:1], SAMPLING).values()
-    assert found.text == written
-    assert (found.finish, found.tokens) == ("stop", ids.shape[1])
-    assert found.logprob == pytest.approx(-found.tokens * math.log(512), rel=1e-5)
+    assert found == Completion("r0", written, len(ids), -3.0, "stop")
 
 
 def test_same_requests_give_same_samples_in_any_order(

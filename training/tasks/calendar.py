@@ -48,7 +48,7 @@ def shift_steps(start: int, hours: int, minutes: int, sign: int) -> Steps:
                 f"The minutes are {base} {word} {minutes}, so {raw}{said}. That makes {clock(now)}.",
             )
         )
-    return [(terse, said[:-1] + ".") for terse, said in steps]
+    return steps
 
 
 _LATER = (
@@ -86,7 +86,10 @@ def clock_time(rng: Random, level: int) -> Draft:
     if sign > 0:
         text = f"It is {clock(start)}. What time is it after {first} and then another {second}?"
     else:
-        text = f"It is {clock(start)}. A watch began {first} ago, and {second} before that a bell rang. When did the bell ring?"
+        text = (
+            f"It is {clock(start)}. A watch began {first} ago, and {second} before that a bell rang."
+            " When did the bell ring?"
+        )
     end = (middle + sign * (60 * hours2 + minutes2)) % 1440
 
     def steps() -> Steps:
@@ -125,6 +128,11 @@ _BEFORE = (
     "If it is {d} now, which weekday was it {n} days earlier?",
     "{p} came home on a {d} after {n} days away. On which weekday did {p} leave?",
 )
+_TWICE = (
+    "Today is {d}. A guest comes in {n} days and stays {m} days. On which weekday does the guest leave?",
+    "A wall was begun on a {d}. The roof followed {n} days later and the door {m} days after the roof."
+    " Which weekday was the door set?",
+)
 _SPANS = {1: (2, 13), 2: (14, 69), 3: (70, 699), 4: (30, 300)}
 
 
@@ -142,12 +150,7 @@ def weekday(rng: Random, level: int) -> Draft:
     if level < 4:
         return Draft(text, DAYS[end], plan, lambda: _walk(day, count, sign))
     more = rng.randint(8, 69)
-    text = rng.choice(
-        (
-            "Today is {d}. A guest comes in {n} days and stays {m} days. On which weekday does the guest leave?",
-            "A wall was begun on a {d}. The roof followed {n} days later and the door {m} days after the roof. Which weekday was the door set?",
-        )
-    ).format(d=DAYS[day], n=count, m=more)
+    text = rng.choice(_TWICE).format(d=DAYS[day], n=count, m=more)
     middle = (day + count) % 7
     end = (middle + more) % 7
     return Draft(text, DAYS[end], plan, lambda: _walk(day, count, 1) + _walk(middle, more, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
@@ -34,7 +35,7 @@ def order(rng: Random, level: int) -> Draft:
     """Who comes first, last or second when neighbours are compared in mixed order."""
     more, less, most, least = rng.choice(SCALES)
     line = rng.sample(PEOPLE, _PEOPLE[level])
-    facts = list(zip(line, line[1:], strict=False))
+    facts = list(pairwise(line))
     rng.shuffle(facts)
     said = [
         f"{a} is {more} than {b}." if level == 1 or rng.random() < 0.6 else f"{b} is {less} than {a}."

@@ -58,7 +58,8 @@ def story(rng: Random, level: int) -> Draft:
         (
             f"{person} has {start} {thing}. {told}. How many {thing} does {person} have now?",
             f"{person} starts with {start} {thing}. {told}. How many {thing} are there in the end?",
-            f"There are {start} {thing} in {person}'s basket. {told}. How many {thing} does {person} have at last?",
+            f"There are {start} {thing} in {person}'s basket. {told}."
+            f" How many {thing} does {person} have at last?",
         )
     )
 

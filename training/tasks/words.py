@@ -2,17 +2,28 @@
 
 from random import Random
 
-PEOPLE = tuple(
-    "Ada Bram Cora Dain Elka Finn Gita Hale Ines Joro Kara Levi Mila Nils Olga Pell Rosa "
-    "Sven Tova Ugo Vera Wim Yara Zeno Alma Boris Dora Emil Fay Gus".split()
+# fmt: off
+PEOPLE = (
+    "Ada", "Bram", "Cora", "Dain", "Elka", "Finn", "Gita", "Hale", "Ines", "Joro",
+    "Kara", "Levi", "Mila", "Nils", "Olga", "Pell", "Rosa", "Sven", "Tova", "Ugo",
+    "Vera", "Wim", "Yara", "Zeno", "Alma", "Boris", "Dora", "Emil", "Fay", "Gus",
 )
-THINGS = tuple(
-    "apples pears plums eggs nuts shells coins stones beads candles ropes nails cups jars "
-    "loaves fish onions melons bricks ribbons".split()
+THINGS = (
+    "apples", "pears", "plums", "eggs", "nuts", "shells", "coins", "stones", "beads", "candles",
+    "ropes", "nails", "cups", "jars", "loaves", "fish", "onions", "melons", "bricks", "ribbons",
 )
-COLOURS = tuple("red blue green white black gold grey pink".split())
-_ONSETS = tuple("b d f g k l m n p r s t v z br dr gr kl pl st tr".split())
-_VOWELS = tuple("a e i o u a e o".split())
+COLOURS = (
+    "red", "blue", "green", "white", "black", "gold", "grey", "pink",
+)
+_ONSETS = (
+    "b", "d", "f", "g", "k", "l", "m", "n", "p", "r",
+    "s", "t", "v", "z", "br", "dr", "gr", "kl", "pl", "st",
+    "tr",
+)
+_VOWELS = (
+    "a", "e", "i", "o", "u", "a", "e", "o",
+)
+# fmt: on
 _CODAS = ("", "", "", "n", "l", "r", "s", "m")
 
 
