@@ -16,13 +16,14 @@ import multiprocessing
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from faq_pipeline.evaluation.bootstrap import Array, Estimate
+from faq_pipeline.evaluation.bootstrap import Array
 from faq_pipeline.evaluation.draws import crossed_estimate
 from faq_pipeline.records import Answer, SequenceDivergence, read_rows
 from faq_pipeline.resolve import resolve_cell
@@ -39,6 +40,8 @@ ARMS = {
     "random tokens": "random-tokens-gptq-w3a16",
     "RTN": "rtn-w3a16",
 }
+Arms = dict[str, tuple[Array, Array]]
+"""Values (draws, units) and the units' weights, by arm."""
 ORIGINALS = ("original, raw", "original, templated")
 TASK, TRACES, BATCH = "kin_full", 192, 256
 
@@ -92,8 +95,8 @@ def run(member: str, draws: int, workers: int, minutes: float) -> list[dict[str,
             cell = future.result()
             cells.append(cell)
             print(
-                f"{number}/{len(futures)} {cell['arm']}, draw {cell['draw']}: accuracy {cell['accuracy']:.4f},"
-                f" KL {cell['kl'] * 1e3:.2f}e-3, {cell['seconds']} s",
+                f"{number}/{len(futures)} {cell['arm']}, draw {cell['draw']}: accuracy {cell['accuracy']:.4f}"
+                f", KL {cell['kl'] * 1e3:.2f}e-3, {cell['seconds']} s",
                 flush=True,
             )
     made = Counter(cell["draw"] for cell in cells if cell["arm"] != "RTN")
@@ -114,7 +117,7 @@ def _take_device(devices: Any) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = str(worker % count)
 
 
-def answers(cells: list[dict[str, Any]]) -> dict[str, tuple[Array, Array]]:
+def answers(cells: list[dict[str, Any]]) -> Arms:
     """Scores by arm, (draws, questions), and the reference's; questions weigh the same."""
     store = Settings.from_environment().store
     found: dict[str, list[Array]] = {}
@@ -131,7 +134,7 @@ def answers(cells: list[dict[str, Any]]) -> dict[str, tuple[Array, Array]]:
     return {arm: (np.stack(rows), np.ones(rows[0].shape)) for arm, rows in found.items()}
 
 
-def divergences(cells: list[dict[str, Any]], scope: str) -> dict[str, tuple[Array, Array]]:
+def divergences(cells: list[dict[str, Any]], scope: str) -> Arms:
     """Nats by arm, (draws, sequences), with the sequences' tokens as weights."""
     store = Settings.from_environment().store
     found: dict[str, list[Array]] = {}
@@ -148,44 +151,43 @@ def divergences(cells: list[dict[str, Any]], scope: str) -> dict[str, tuple[Arra
 
 
 def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every arm's figures, and FAQ's reductions against the arms, with 95% intervals."""
+    """Every arm's figures, and FAQ's reductions against the other arms, with 95% intervals."""
     scores, tasks, prose = answers(cells), divergences(cells, "traces"), divergences(cells, "prose")
-    arms = {}
-    for arm in ARMS:
-        arms[arm] = {
-            "draws": len(scores[arm][0]),
-            "kl": crossed_estimate(tasks, lambda m, a=arm: m[a]).as_dict(),  # type: ignore[misc]
-            "kl_prose": crossed_estimate(prose, lambda m, a=arm: m[a]).as_dict(),  # type: ignore[misc]
-            "accuracy": crossed_estimate(scores, lambda m, a=arm: m[a]).as_dict(),  # type: ignore[misc]
-            "loss": crossed_estimate(scores, lambda m, a=arm: m["reference"] - m[a]).as_dict(),  # type: ignore[misc]
-            "fitness": float(np.mean([c["fitness"] for c in cells if c["arm"] == arm])),
-            "calibration_tokens": [c["calibration_tokens"] for c in cells if c["arm"] == arm],
-        }
-    against = {}
-    for arm in ARMS:
-        if arm == "FAQ":
-            continue
-        lost = crossed_estimate(scores, lambda m, a=arm: m["reference"] - m[a])  # type: ignore[misc]
-        fewer = crossed_estimate(scores, lambda m, a=arm: m["FAQ"] - m[a])  # type: ignore[misc]
-        against[arm] = {
-            "kl_reduction": crossed_estimate(tasks, lambda m, a=arm: 1 - m["FAQ"] / m[a]).as_dict(),  # type: ignore[misc]
-            "points_recovered": fewer.as_dict(),
-            "loss_reduction": None
-            if lost.value <= lost.half_width
-            else crossed_estimate(scores, lambda m, a=arm: _reduction(m, a)).as_dict(),  # type: ignore[misc]
-        }
-    reference = crossed_estimate(scores, lambda m: m["reference"]).as_dict()
     return {
-        "reference": reference,
+        "reference": crossed_estimate(scores, lambda means: means["reference"]).as_dict(),
         "questions": scores["FAQ"][0].shape[1],
-        "arms": arms,
-        "faq_against": against,
+        "arms": {arm: _arm(arm, cells, scores, tasks, prose) for arm in ARMS},
+        "faq_against": {arm: _against(arm, scores, tasks) for arm in ARMS if arm != "FAQ"},
     }
 
 
-def _reduction(means: Any, arm: str) -> Array:
-    reduction: Array = 1 - (means["reference"] - means["FAQ"]) / (means["reference"] - means[arm])
-    return reduction
+def _arm(arm: str, cells: list[dict[str, Any]], scores: Arms, tasks: Arms, prose: Arms) -> dict[str, Any]:
+    own = [cell for cell in cells if cell["arm"] == arm]
+    return {
+        "draws": len(own),
+        "kl": crossed_estimate(tasks, lambda means: means[arm]).as_dict(),
+        "kl_prose": crossed_estimate(prose, lambda means: means[arm]).as_dict(),
+        "accuracy": crossed_estimate(scores, lambda means: means[arm]).as_dict(),
+        "loss": crossed_estimate(scores, lambda means: means["reference"] - means[arm]).as_dict(),
+        "fitness": float(np.mean([cell["fitness"] for cell in own])),
+        "calibration_tokens": [cell["calibration_tokens"] for cell in own],
+    }
+
+
+def _against(arm: str, scores: Arms, tasks: Arms) -> dict[str, Any]:
+    """What FAQ brings against one arm; no loss reduction where the arm's loss is within the noise."""
+
+    def reduction(means: Mapping[str, Array]) -> Array:
+        lost: Array = means["reference"] - means["FAQ"]
+        return 1 - lost / (means["reference"] - means[arm])
+
+    lost = crossed_estimate(scores, lambda means: means["reference"] - means[arm])
+    formed = lost.value > lost.half_width
+    return {
+        "kl_reduction": crossed_estimate(tasks, lambda means: 1 - means["FAQ"] / means[arm]).as_dict(),
+        "points_recovered": crossed_estimate(scores, lambda means: means["FAQ"] - means[arm]).as_dict(),
+        "loss_reduction": crossed_estimate(scores, reduction).as_dict() if formed else None,
+    }
 
 
 def markdown(member: str, result: dict[str, Any], device: str) -> str:
@@ -194,8 +196,9 @@ def markdown(member: str, result: dict[str, Any], device: str) -> str:
     lines = [
         f"# {member}, GPTQ W3A16 per channel: {draws} draws, {result['questions']:,} questions",
         "",
-        f"Made by `python -m benchmarks.claim --member {member} --draws {draws}` on {device}. Reference accuracy"
-        f" {_show(result['reference'], 100, 2)} %. 95% intervals over draws and questions (KL: draws and sequences).",
+        f"Made by `python -m benchmarks.claim --member {member} --draws {draws}` on {device}."
+        f" Reference accuracy {_show(result['reference'], 100, 2)} %."
+        " 95% intervals over draws and questions (KL: draws and sequences).",
         "",
         "| arm | KL on tasks, 1e-3 | KL on prose, 1e-3 | accuracy, % | loss, points | fitness |",
         "|---|---|---|---|---|---|",
@@ -205,35 +208,23 @@ def markdown(member: str, result: dict[str, Any], device: str) -> str:
             f"| {name} | {_show(arm['kl'], 1e3, 2)} | {_show(arm['kl_prose'], 1e3, 2)} |"
             f" {_show(arm['accuracy'], 100, 2)} | {_show(arm['loss'], 100, 2)} | {arm['fitness']:.3f} |"
         )
-    lines += [
-        "",
-        "| FAQ against | KL reduction | points recovered | loss reduction |",
-        "|---|---|---|---|",
-    ]
+    lines += ["", "| FAQ against | KL reduction | points recovered | loss reduction |", "|---|---|---|---|"]
     for name, row in result["faq_against"].items():
-        reduction = (
-            "its loss is within the noise"
-            if row["loss_reduction"] is None
-            else _show(row["loss_reduction"], 1, 2)
-        )
-        lines.append(
-            f"| {name} | {_show(row['kl_reduction'], 1, 2)} | {_show(row['points_recovered'], 100, 2)} | {reduction} |"
-        )
+        figures = (_show(row["kl_reduction"], 1, 2), _show(row["points_recovered"], 100, 2))
+        lines.append(f"| {name} | {' | '.join(figures)} | {_reduction(row['loss_reduction'])} |")
     formed = [result["faq_against"][name]["loss_reduction"] for name in ORIGINALS]
-    if all(formed):
-        smaller = min(formed, key=lambda figure: figure["value"])
-        lines += [
-            "",
-            f"**Headline**, the smaller of the two originals' figures: loss reduction {_show(smaller, 1, 2)}.",
-        ]
-    else:
-        lines += ["", "**Headline**: not formed, an original's loss is within the noise."]
+    smaller = min(formed, key=lambda figure: figure["value"]) if all(formed) else None
+    lines += ["", f"**Headline**, the smaller of the two originals' loss reductions: {_reduction(smaller)}."]
     return "\n".join(lines) + "\n"
 
 
+def _reduction(figure: dict[str, float] | None) -> str:
+    return "not formed, the original's loss is within the noise" if figure is None else _show(figure, 1, 2)
+
+
 def _show(figure: dict[str, float], scale: float, digits: int) -> str:
-    e = Estimate(figure["value"] * scale, figure["low"] * scale, figure["high"] * scale)
-    return f"{e.value:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]"
+    value, low, high = (f"{figure[name] * scale:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def main() -> None:

@@ -19,5 +19,5 @@ class FaqError(Exception):
         super().__init__(where + problem + (f" ({mend})" if mend else ""))
 
 
-class MissingUpstream(FaqError):
+class MissingUpstreamError(FaqError):
     """A stage was asked for whose input has not been made yet."""

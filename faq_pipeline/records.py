@@ -167,6 +167,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class ReplyTokens:
+    """What the reference wrote to a question, in its own tokens: a draft for the quantized model."""
+
+    task: str
+    doc_id: int
+    ids: list[int]
+
+
+@dataclass(frozen=True)
 class SequenceDivergence:
     """KL(reference || quantized) summed over one held-out sequence, in nats; `scope` as in Evaluation."""
 

@@ -59,12 +59,12 @@ def _teacher(
     check_fits(member, device, _between(family, target.member, member))
     teacher = find_weights(member, digests)
     local = target.member.path is not None and member.path is not None
-    if local and vocabulary_digest(teacher) != vocabulary_digest(target):
-        if not regeneration.allow_cross_family:
-            raise FaqError(
-                f"teacher {teacher.name!r} has another base tokenizer than {target.name!r}",
-                mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
-            )
+    same_family_wanted = local and not regeneration.allow_cross_family
+    if same_family_wanted and vocabulary_digest(teacher) != vocabulary_digest(target):
+        raise FaqError(
+            f"teacher {teacher.name!r} has another base tokenizer than {target.name!r}",
+            mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+        )
     return teacher
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.errors import MissingUpstream
+from faq_pipeline.errors import MissingUpstreamError
 from faq_pipeline.estimate import work_of
 from faq_pipeline.progress import Progress, Silent
 from faq_pipeline.stage import Build, Stage
@@ -66,7 +66,7 @@ def obtain(
     """The artifact of one stage, made if it is not there. Its inputs must be there.
 
     Raises:
-        MissingUpstream: names the input stages to run first.
+        MissingUpstreamError: names the input stages to run first.
     """
     started = time.perf_counter()
     stage = stages[name]
@@ -75,7 +75,7 @@ def obtain(
     for upstream in stage.inputs_for(cell):
         artifact = planned[upstream].artifact
         if artifact is None:
-            raise MissingUpstream(
+            raise MissingUpstreamError(
                 f"{name} of {cell.partition} needs {upstream}, which is not made yet",
                 mend=f"materialize {upstream} first",
             )

@@ -61,5 +61,6 @@ class Settings:
         home.mkdir(parents=True, exist_ok=True)
         config = home / "dagster.yaml"
         if not config.exists():
+            config.unlink(missing_ok=True)  # a link to where the repository once was
             config.symlink_to(REPOSITORY / "dagster.yaml")
         return home

@@ -13,7 +13,7 @@ import pytest
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.catalog import load_recipe
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.errors import MissingUpstream
+from faq_pipeline.errors import MissingUpstreamError
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.progress import Progress
 from faq_pipeline.runner import Outcome, obtain, plan
@@ -133,10 +133,10 @@ def test_a_plan_before_the_first_run_knows_only_the_first_keys(toys: Toys, cell:
 
 
 def test_a_stage_without_its_inputs_names_them(toys: Toys, cell: Cell) -> None:
-    with pytest.raises(MissingUpstream, match=r"corpus of tiny-s@aaaaaaaa\|tiny-faq needs seeds"):
+    with pytest.raises(MissingUpstreamError, match=r"corpus of tiny-s@aaaaaaaa\|tiny-faq needs seeds"):
         obtain("corpus", cell, toys.stages, toys.store)
     obtain("seeds", cell, toys.stages, toys.store)
-    with pytest.raises(MissingUpstream, match=r"checkpoint of .* needs corpus"):
+    with pytest.raises(MissingUpstreamError, match=r"checkpoint of .* needs corpus"):
         obtain("checkpoint", cell, toys.stages, toys.store)
     assert toys.built == {"seeds": 1}
 

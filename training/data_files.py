@@ -103,12 +103,9 @@ def _question(prefix: str, index: int, problem: Problem) -> Row:
 def eval_rows() -> dict[str, list[Row]]:
     """The evaluation files. The demo questions are the first of the test questions."""
     test = [_question("kin-test", i, p) for i, p in enumerate(balanced("evaluation", TEST))]
-    development = [
-        _question("kin-dev", i, p) for i, p in enumerate(balanced("development", DEVELOPMENT))
-    ]
+    development = [_question("kin-dev", i, p) for i, p in enumerate(balanced("development", DEVELOPMENT))]
     prose: list[Row] = [
-        {"id": f"kin-heldout-{i:03d}", "text": text}
-        for i, (_, text) in enumerate(passages("evaluation", 96))
+        {"id": f"kin-heldout-{i:03d}", "text": text} for i, (_, text) in enumerate(passages("evaluation", 96))
     ]
     return {"test": test, "demo": test[:DEMO], "development": development, "prose": prose}
 

@@ -85,12 +85,9 @@ def evaluate(
         "seconds": round(time.monotonic() - begun, 1),
         "tasks": {
             task: {
-                "accuracy": round(
-                    sum(map(sum, levels.values())) / sum(map(len, levels.values())), 4
-                ),
+                "accuracy": round(sum(map(sum, levels.values())) / sum(map(len, levels.values())), 4),
                 "levels": {
-                    str(level): round(sum(hits) / len(hits), 4)
-                    for level, hits in sorted(levels.items())
+                    str(level): round(sum(hits) / len(hits), 4) for level, hits in sorted(levels.items())
                 },
             }
             for task, levels in sorted(cells.items())

@@ -48,9 +48,7 @@ class Feed:
         self._processes = []
         for worker in range(workers):
             queue: Queue[Rows] = context.Queue(maxsize=_AHEAD)
-            process = context.Process(
-                target=_work, args=(worker, workers, str(folder), queue), daemon=True
-            )
+            process = context.Process(target=_work, args=(worker, workers, str(folder), queue), daemon=True)
             process.start()
             self._queues.append(queue)
             self._processes.append(process)

@@ -67,11 +67,6 @@ def topic_names() -> tuple[str, ...]:
     return tuple(sorted(topics()))
 
 
-def template_count() -> int:
-    """How many distinct sentence templates the grammar has."""
-    return sum(len(slot["text"]) for topic in topics().values() for slot in topic["slots"])
-
-
 def bind(rng: Random, topic: dict[str, Any]) -> dict[str, Any]:
     """Draw names and numbers for one passage; a town brings its own river and dish."""
     (town, river, dish), (town2, river2, _) = rng.sample(PLACES, 2)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from faq_pipeline.cli.display import out, print_json
+from faq_pipeline.cli.display import print_json, say
 from faq_pipeline.cli.dry_run import show_plan
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.errors import FaqError
@@ -39,7 +39,7 @@ def backfill(
     if json:
         print_json({"backfill": backfill_id, "partitions": [cell.partition for cell in cells]})
     else:
-        out().print(f"backfill {backfill_id} of {len(cells)} cells is queued; the daemon (make ui) runs it")
+        say(f"backfill {backfill_id} of {len(cells)} cells is queued; the daemon (make ui) runs it")
 
 
 def _names(text: str) -> list[str]:

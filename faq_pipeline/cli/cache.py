@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from faq_pipeline.cli.display import out, print_json, table
+from faq_pipeline.cli.display import out, print_json, say, table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.settings import Settings
+from faq_pipeline.store.artifact import Artifact
 
 app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
 
@@ -53,10 +55,10 @@ def verify() -> None:
     artifacts = list(store.artifacts())
     problems = [problem for artifact in artifacts for problem in store.verify(artifact)]
     for problem in problems:
-        out().print(problem)
-    out().print(f"{len(artifacts)} artifacts, {len(problems)} problems")
+        say(problem)
+    say(f"{len(artifacts)} artifacts, {len(problems)} problems")
     if problems:
-        out().print("remove a broken artifact with  faq cache gc --broken  and run again")
+        say("remove a broken artifact with  faq cache gc --broken  and run again")
         raise typer.Exit(1)
 
 
@@ -71,7 +73,7 @@ def gc(
     """Delete what killed runs left behind, and on request broken or unused artifacts."""
     settings = Settings.from_environment()
     store = settings.store
-    doomed = {}
+    doomed: dict[Path, Artifact] = {}
     if broken:
         doomed |= {a.path: a for a in store.artifacts() if store.verify(a)}
     if unused:
@@ -80,10 +82,10 @@ def gc(
         kept = reachable(settings)
         doomed |= {a.path: a for a in store.artifacts() if a.path.name not in kept}
     for artifact in doomed.values():
-        out().print(f"{artifact.path.parent.name} {artifact.path.name}")
+        say(f"{artifact.path.parent.name} {artifact.path.name}")
     if dry_run:
-        out().print(f"{len(doomed)} artifacts would go")
+        say(f"{len(doomed)} artifacts would go")
         return
     for artifact in doomed.values():
         store.remove(artifact)
-    out().print(f"{len(doomed)} artifacts and {store.sweep()} leftovers removed")
+    say(f"{len(doomed)} artifacts and {store.sweep()} leftovers removed")

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import psutil
 from dagster import DagsterRunStatus, RunsFilter
+from filelock import FileLock
 
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.errors import FaqError
@@ -25,10 +26,15 @@ LIVE = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CA
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The Dagster instance of these settings, with the slots of dead runs freed."""
-    os.environ["DAGSTER_HOME"] = str(settings.dagster_home())
-    instance = dg.DagsterInstance.get()
-    _bury_dead_runs(instance)
+    """The Dagster instance of these settings, with the slots of dead runs freed.
+
+    One process at a time: two that create Dagster's tables at once would stumble over each other.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.home / "dagster.lock"):
+        os.environ["DAGSTER_HOME"] = str(settings.dagster_home())
+        instance = dg.DagsterInstance.get()
+        _bury_dead_runs(instance)
     return instance
 
 
@@ -105,15 +111,7 @@ def _alive(pid: int, born: int) -> bool:
 def _failure(result: Any) -> Exception:
     """What stopped a run: the user's mistake or the failed check as a FaqError, a bug as it is."""
     for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            user = failure.user_failure_data
-            if user is not None:
-                return FaqError(user.description or "a step failed")
-            error = failure.error
-            cause = error.cause if error and error.cause else error
-            return RuntimeError(f"{event.step_key} failed\n{cause.to_string() if cause else ''}")
-    for event in result.all_events:
+        # A failed check comes first: Dagster fails its step with an error of its own.
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
             data = event.asset_check_evaluation_data
             if not data.passed and data.blocking:
@@ -122,4 +120,13 @@ def _failure(result: Any) -> Exception:
                     f"check {data.check_name} of {data.asset_key.to_user_string()} failed: {facts}",
                     mend="nothing downstream was made",
                 )
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            user = failure.user_failure_data
+            if user is not None:
+                return FaqError(user.description or "a step failed")
+            error = failure.error
+            cause = error.cause if error and error.cause else error
+            return RuntimeError(f"{event.step_key} failed\n{cause.to_string() if cause else ''}")
     return RuntimeError("the run failed; see it in the UI (make ui)")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 Figure = Mapping[str, float | None]
@@ -23,6 +24,11 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, force_terminal=sys.stderr.isatty())
 
 
+def say(text: str) -> None:
+    """A line of a result as it is: not wrapped, since it may hold a path, and brackets are no markup."""
+    out().print(text, soft_wrap=True, markup=False)
+
+
 def print_json(content: Any) -> None:
     """One JSON object on stdout."""
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
@@ -36,7 +42,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         numeric = bool(cells) and all(not cell or cell[0] in "-+0123456789.<" for cell in cells)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(escape(cell) for cell in row))
     return made
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faq_pipeline.cli.display import out
+from faq_pipeline.cli.display import say
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 
@@ -28,4 +28,4 @@ def export(
         what = "no checkpoint has" if not found else f"{len(found)} checkpoints have"
         raise FaqError(f"{what} a fingerprint that starts with {fingerprint!r}", mend="see: faq cache ls")
     copy_checkpoint(found[0], folder)
-    out().print(f"{folder}: serve it with  vllm serve {folder}")
+    say(f"{folder}: serve it with  vllm serve {folder}")

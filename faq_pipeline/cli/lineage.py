@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from faq_pipeline.cli.display import out, print_json
+from faq_pipeline.cli.display import out, print_json, say
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.settings import Settings
 
@@ -37,4 +37,4 @@ def rebuild() -> None:
 
     settings = Settings.from_environment()
     result = make(settings.store, settings.lineage)
-    out().print(f"{settings.lineage}: {result.merged} artifacts")
+    say(f"{settings.lineage}: {result.merged} artifacts")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -77,4 +78,4 @@ class TerminalListener:
         self._bars.update(self._task, advance=done)
 
     def note(self, message: str) -> None:
-        self._bars.console.print(f"  [yellow]note[/yellow] {self._stage}: {message}")
+        self._bars.console.print(f"  [yellow]note[/yellow] {self._stage}: {escape(message)}", soft_wrap=True)

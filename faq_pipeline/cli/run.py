@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.cli.display import figure, out, print_json, seconds, table
+from faq_pipeline.cli.display import figure, out, print_json, say, seconds, table
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
     DEFAULT_RECIPE,
@@ -33,7 +33,7 @@ def run(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Quantize a member with a recipe, and measure it beside the original data. Finished stages are reused."""
+    """Quantize a member with a recipe, beside the original data. Finished stages are reused."""
     settings = Settings.from_environment()
     if device:
         settings = replace(settings, device=device)
@@ -118,13 +118,12 @@ def _show(result: dict[str, Any]) -> None:
         ]
         for row in [*result["baselines"], result["result"]]
     ]
-    console = out()
     columns = ["recipe", "reference %", "quantized %", "loss, points", "KL tasks x1e-3", "KL prose x1e-3"]
     main = result["result"]
-    console.print(table(f"{main['member']}: accuracy and divergence, 95% intervals", columns, rows))
-    console.print(f"recovery        {figure(main['recovery'])}")
-    console.print(f"loss reduction  {figure(main['loss_reduction'])}  {main['verdict'] or ''}")
-    console.print(f"checkpoint      {main['checkpoint_path']}")
+    out().print(table(f"{main['member']}: accuracy and divergence, 95% intervals", columns, rows))
+    say(f"recovery        {figure(main['recovery'])}")
+    say(f"loss reduction  {figure(main['loss_reduction'])}  {main['verdict'] or ''}")
+    say(f"checkpoint      {main['checkpoint_path']}")
     hits = sum(row["cache"] == "hit" for row in result["stages"])
     total = sum(row["seconds"] for row in result["stages"])
-    console.print(f"{hits} of {len(result['stages'])} stages reused, {seconds(total)} in stages")
+    say(f"{hits} of {len(result['stages'])} stages reused, {seconds(total)} in stages")

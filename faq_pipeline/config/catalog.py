@@ -139,8 +139,16 @@ class Catalog:
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name, or a FaqError that suggests near ones; other files are not read."""
-        files = [path for path in self._files("recipes") if path.stem == name]
-        return load_recipe(files[0]) if len(files) == 1 else _pick("recipe", name, self.recipes)
+        if name not in self._known:
+            files = [path for path in self._files("recipes") if path.stem == name]
+            one = load_recipe(files[0]) if len(files) == 1 else _pick("recipe", name, self.recipes)
+            self._known[name] = one
+        return self._known[name]
+
+    @cached_property
+    def _known(self) -> dict[str, Recipe]:
+        """Recipes that were asked for by name: each file is parsed once."""
+        return {}
 
     def member(self, name: str) -> tuple[Family, Member]:
         """The member of that name with its family, or a FaqError that suggests near ones."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +33,7 @@ def read(path: Path) -> CommentedMap:
         FaqError: the file is missing, is not YAML, or its top level is not a mapping.
     """
     try:
-        tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        tree = deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise FaqError("no such file", file=path) from None
     except OSError as error:
@@ -47,6 +49,12 @@ def read(path: Path) -> CommentedMap:
     if not isinstance(tree, CommentedMap):
         raise FaqError("expected a mapping of keys at the top level", file=path, line=1)
     return tree
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Any:
+    """The tree of a YAML text. Remembered: a run asks for the same files in each of its stages."""
+    return YAML(typ="rt").load(text)
 
 
 def validate(tree: Any, model: type[Model], sources: list[tuple[Path, CommentedMap]]) -> Model:

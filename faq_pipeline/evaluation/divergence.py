@@ -70,7 +70,7 @@ def store_reference(
     width = min(k, int(model.config.get_text_config().vocab_size))
     top_ids = [torch.zeros(0, width, dtype=torch.int32)]
     top_logprobs, tails = [torch.zeros(0, width)], [torch.zeros(0)]
-    for logits in _logits(model, kept, advance):
+    for logits in predicted_logits(model, kept, advance):
         for chunk in logits.split(CHUNK):
             logprobs = torch.log_softmax(chunk.float(), dim=-1)
             top, ids = logprobs.topk(width, dim=-1)
@@ -96,7 +96,7 @@ def measure(
 
     stored = load_file(path)
     passages, found, position = _passages(stored), [], 0
-    for passage, logits in zip(passages, _logits(model, passages, advance), strict=True):
+    for passage, logits in zip(passages, predicted_logits(model, passages, advance), strict=True):
         total = 0.0
         for chunk in logits.split(CHUNK):
             here = slice(position, position + len(chunk))
@@ -139,7 +139,7 @@ def _tail(logprobs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return logprobs.scatter(-1, ids.long(), -torch.inf).logsumexp(-1)
 
 
-def _logits(
+def predicted_logits(
     model: PreTrainedModel, passages: Sequence[Passage], advance: Callable[[int], None]
 ) -> Iterator[torch.Tensor]:
     """Logits at the predicted positions of each passage: (tokens, vocabulary), in the order given."""

@@ -36,6 +36,17 @@ class Row:
         """Prompt and continuation."""
         return self.prompt + self.ids
 
+    def write(self, written: Sequence[int], limits: Limits) -> None:
+        """Append tokens up to the first end mark, or to the limit."""
+        room = written[: limits.max_new_tokens - len(self.ids)]
+        end = next((i for i, token in enumerate(room) if token in limits.end_ids), None)
+        self.ids += room if end is None else room[: end + 1]
+        self.ended = end is not None or limits.stopped(self)
+
+    def over(self, limits: Limits) -> bool:
+        """Whether it has ended or may write no more."""
+        return self.ended or len(self.ids) >= limits.max_new_tokens
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -57,20 +68,21 @@ class Limits:
 def continue_rows(
     model: PreTrainedModel, rows: Sequence[Row], limits: Limits, advance: Callable[[int], None]
 ) -> None:
-    """Let the model continue every row, in place; `advance(n)` is told of rows that are over."""
-    going = list(rows)
-    done, steps = 0, max(SHORTEST_ROUND, -(-limits.max_new_tokens // ROUNDS))
-    while going and done < limits.max_new_tokens:
-        this_round = min(steps, limits.max_new_tokens - done)
+    """Let the model continue every row, in place; `advance(n)` is told of rows that are over.
+
+    Rows that have written something already (see `drafts`) go on from there.
+    """
+    going = [row for row in rows if not row.over(limits)]
+    steps = max(SHORTEST_ROUND, -(-limits.max_new_tokens // ROUNDS))
+    while going:
         # Longest first: memory fails early or never. Sorting is stable, so batches repeat.
         going.sort(key=lambda row: -len(row.tokens))
         for start in range(0, len(going), limits.batch_size):
             batch = going[start : start + limits.batch_size]
-            _round(model, batch, this_round, limits)
-            advance(sum(row.ended for row in batch))
-        going = [row for row in going if not row.ended]
-        done += this_round
-    advance(len(going))
+            room = limits.max_new_tokens - min(len(row.ids) for row in batch)
+            _round(model, batch, min(steps, room), limits)
+            advance(sum(row.over(limits) for row in batch))
+        going = [row for row in going if not row.over(limits)]
 
 
 def _round(model: PreTrainedModel, batch: Sequence[Row], steps: int, limits: Limits) -> None:
@@ -93,6 +105,4 @@ def _round(model: PreTrainedModel, batch: Sequence[Row], steps: int, limits: Lim
         input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
     )
     for row, written in zip(batch, sequences[:, width:].tolist(), strict=True):
-        end = next((i for i, token in enumerate(written) if token in limits.end_ids), None)
-        row.ids += written if end is None else written[: end + 1]
-        row.ended = end is not None or limits.stopped(row)
+        row.write(written, limits)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from faq_pipeline.evaluation.drafts import Drafts
     from faq_pipeline.evaluation.recording import Reply
 
 SEED = 1234
@@ -43,8 +44,12 @@ def answer_questions(
     spec: Evaluation,
     thinking: Thinking,
     progress: Progress,
+    drafts: Drafts | None = None,
 ) -> list[Answered]:
     """Evaluate the model on the tasks of `spec`, in their order.
+
+    Args:
+        drafts: replies of another model, to be checked instead of written where they agree.
 
     A question's score is the task's first metric under its first filter, in 0..1. The response is
     what the model wrote, reasoning included. A reply that reached the limit, or whose reasoning never
@@ -61,7 +66,14 @@ def answer_questions(
 
     with TemporaryDirectory() as scratch, _quiet():
         manager = task_manager(spec, Path(scratch))
-        lm = RecordingLM(model, tokenizer, batch_size=spec.batch_size, thinking=thinking, progress=progress)
+        lm = RecordingLM(
+            model,
+            tokenizer,
+            batch_size=spec.batch_size,
+            thinking=thinking,
+            progress=progress,
+            drafts=drafts or {},
+        )
         results = simple_evaluate(
             model=lm,
             tasks=list(spec.tasks),

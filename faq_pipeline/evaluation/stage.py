@@ -16,7 +16,7 @@ ANSWERS, REFERENCE_ANSWERS, EVALUATIONS = (
     "reference_answers.parquet",
     "evaluations.parquet",
 )
-SEQUENCES = "divergence.parquet"
+REPLIES, SEQUENCES = "replies.parquet", "divergence.parquet"
 TRACES, PROSE = "divergence/traces.safetensors", "divergence/prose.safetensors"
 
 
@@ -53,7 +53,7 @@ def _build_reference(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.harness import answer_questions
     from faq_pipeline.evaluation.held_out import prose_passages, spread
     from faq_pipeline.models.loading import load_model, load_tokenizer
-    from faq_pipeline.records import Answer, Evaluation, write_rows
+    from faq_pipeline.records import Answer, Evaluation, ReplyTokens, write_rows
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     tokenizer, model = load_tokenizer(cell.target), load_model(cell.target, cell.device)
@@ -66,7 +66,13 @@ def _build_reference(build: Build) -> dict[str, Any]:
         store_reference(model, passages, build.directory / name, advance=build.progress.advance)
     answers = [a.answer for a in answered]
     figures = reference_figures(answers)
+    replies = [
+        ReplyTokens(a.answer.task, a.answer.doc_id, a.passage.ids[a.passage.start :])
+        for a in answered
+        if a.passage is not None
+    ]
     write_rows(build.directory / ANSWERS, answers, Answer)
+    write_rows(build.directory / REPLIES, replies, ReplyTokens)
     write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), Evaluation)
     return figures
 
@@ -82,6 +88,7 @@ def _build_report(build: Build) -> dict[str, Any]:
         Answer,
         Checkpoint,
         Evaluation,
+        ReplyTokens,
         SequenceDivergence,
         read_rows,
         write_rows,
@@ -98,7 +105,9 @@ def _build_report(build: Build) -> dict[str, Any]:
         divergences.append(mean_divergence(parts))
         sequences += [SequenceDivergence(scope, i, p.tokens, p.total) for i, p in enumerate(parts)]
     tokenizer = load_tokenizer(cell.target)
-    answered = answer_questions(model, tokenizer, spec, cell.family.thinking, build.progress)
+    replies = read_rows(reference.file(REPLIES), ReplyTokens)
+    drafts = {(reply.task, reply.doc_id): reply.ids for reply in replies}
+    answered = answer_questions(model, tokenizer, spec, cell.family.thinking, build.progress, drafts)
     answers = [a.answer for a in answered]
     figures = report_figures(
         read_rows(reference.file(ANSWERS), Answer), answers, divergences[0], divergences[1], spec.gate
@@ -112,7 +121,7 @@ def _build_report(build: Build) -> dict[str, Any]:
     return figures
 
 
-REFERENCE_EVAL = Stage("reference_eval", 1, (), _identity, _build_reference)
+REFERENCE_EVAL = Stage("reference_eval", 2, (), _identity, _build_reference)
 EVAL_REPORT = Stage(
-    "eval_report", 1, ("quantized_checkpoint", "reference_eval"), _report_identity, _build_report
+    "eval_report", 2, ("quantized_checkpoint", "reference_eval"), _report_identity, _build_report
 )

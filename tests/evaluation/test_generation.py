@@ -5,6 +5,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.evaluation.drafts import accept_drafts
 from faq_pipeline.evaluation.generation import Limits, Row, continue_rows
 from faq_pipeline.models.loading import load_model
 
@@ -91,3 +92,32 @@ def test_the_members_own_sampling_defaults_do_not_enter(tiny_cell: Cell) -> None
     )
     assert lm.model.generation_config.repetition_penalty in (None, 1.0)
     assert lm._ends == (9, 2)
+
+
+@pytest.mark.parametrize("spoilt", [None, 0, 7, 60, LIMIT - 1])
+def test_drafts_change_no_answer(model: PreTrainedModel, spoilt: int | None) -> None:
+    """Right drafts, drafts that go wrong somewhere, and rows that have none."""
+    ends = (_alone(model, PROMPTS[0])[40],)
+    alone = [_alone(model, prompt, ends) for prompt in PROMPTS]
+    drafts = [list(ids) for ids in alone]
+    drafts[3] = []
+    for draft in drafts:
+        if spoilt is not None and spoilt < len(draft):
+            draft[spoilt] = (draft[spoilt] + 1) % 300
+    rows, told = [Row(list(prompt)) for prompt in PROMPTS], []
+    limits = _limits(model, end_ids=ends)
+    accept_drafts(model, rows, drafts, limits, told.append)
+    taken = sum(len(row.ids) for row in rows)
+    continue_rows(model, rows, limits, told.append)
+    assert [row.ids for row in rows] == alone
+    assert sum(told) == len(PROMPTS)
+    assert taken >= (sum(map(len, drafts)) if spoilt is None else len(PROMPTS) - 1)
+
+
+def test_a_draft_longer_than_the_limit_is_cut(model: PreTrainedModel) -> None:
+    alone = _alone(model, PROMPTS[1])
+    row = Row(list(PROMPTS[1]))
+    limits = _limits(model, max_new_tokens=20)
+    accept_drafts(model, [row], [alone], limits, lambda done: None)
+    continue_rows(model, [row], limits, lambda done: None)
+    assert row.ids == alone[:20]

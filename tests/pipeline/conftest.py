@@ -67,9 +67,13 @@ RECIPES = {"tiny-beside": BESIDE, "tiny-original": ORIGINAL, "tiny-w8": EIGHT_BI
 @pytest.fixture(scope="session")
 def pipeline_data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny family with a task that random weights get half right, a baseline and another scheme."""
-    root = Path(shutil.copytree(tiny_data, tmp_path_factory.mktemp("pipeline") / "data"))
+    return extended(Path(shutil.copytree(tiny_data, tmp_path_factory.mktemp("pipeline") / "data")))
+
+
+def extended(root: Path) -> Path:
+    """The folder of the tiny family with the task and the recipes above added."""
     questions = [
-        {"question": f"Mira has {i} apples", "choices": [" and gives 5", " so the town"], "label": i % 2}
+        {"question": f"In harvest {i} the river was", "choices": [" away", " 7 steps"], "label": i % 2}
         for i in range(24)
     ]
     (root / "eval/choice.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))

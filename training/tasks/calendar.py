@@ -76,9 +76,7 @@ def clock_time(rng: Random, level: int) -> Draft:
     minutes = rng.randint(5, 55)
     middle = (start + sign * (60 * hours + minutes)) % 1440
     plan = "hours first, then minutes"
-    text = rng.choice(_LATER if sign > 0 else _EARLIER).format(
-        t=clock(start), d=_duration(hours, minutes)
-    )
+    text = rng.choice(_LATER if sign > 0 else _EARLIER).format(t=clock(start), d=_duration(hours, minutes))
     if level < 4:
         return Draft(text, clock(middle), plan, lambda: shift_steps(start, hours, minutes, sign))
     hours2, minutes2 = rng.randint(1, 9), rng.randint(5, 55)
@@ -93,9 +91,7 @@ def clock_time(rng: Random, level: int) -> Draft:
     end = (middle + sign * (60 * hours2 + minutes2)) % 1440
 
     def steps() -> Steps:
-        return shift_steps(start, hours, minutes, sign) + shift_steps(
-            middle, hours2, minutes2, sign
-        )
+        return shift_steps(start, hours, minutes, sign) + shift_steps(middle, hours2, minutes2, sign)
 
     return Draft(text, clock(end), plan, steps)
 
@@ -144,9 +140,7 @@ def weekday(rng: Random, level: int) -> Draft:
     sign = 1 if level == 1 or rng.random() < 0.5 else -1
     end = (day + sign * count) % 7
     plan = "drop whole weeks, then walk"
-    text = rng.choice(_AFTER if sign > 0 else _BEFORE).format(
-        d=DAYS[day], n=count, p=rng.choice(PEOPLE)
-    )
+    text = rng.choice(_AFTER if sign > 0 else _BEFORE).format(d=DAYS[day], n=count, p=rng.choice(PEOPLE))
     if level < 4:
         return Draft(text, DAYS[end], plan, lambda: _walk(day, count, sign))
     more = rng.randint(8, 69)

@@ -51,9 +51,7 @@ def shopping(rng: Random, level: int) -> Draft:
             running += cost
             result.append((terse, said + "."))
         if paid:
-            result.append(
-                (f"{paid} - {running} = {answer}", f"{paid} minus {running} leaves {answer}.")
-            )
+            result.append((f"{paid} - {running} = {answer}", f"{paid} minus {running} leaves {answer}."))
         return result
 
     return Draft(question, answer, "price each, add up", steps)

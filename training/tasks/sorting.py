@@ -30,12 +30,8 @@ def sort(rng: Random, level: int) -> Draft:
             done = sorted(numbers[: index + 1], reverse=falling)
             shown = " ".join(map(str, done))
             place = done.index(number)
-            where = (
-                f"before {done[place + 1]}" if place + 1 < len(done) else f"after {done[place - 1]}"
-            )
-            result.append(
-                (f"{number} {where}: {shown}", f"{number} goes {where}, giving {shown}.")
-            )
+            where = f"before {done[place + 1]}" if place + 1 < len(done) else f"after {done[place - 1]}"
+            result.append((f"{number} {where}: {shown}", f"{number} goes {where}, giving {shown}."))
         return result
 
     return Draft(question, answer, "insert one by one", steps)

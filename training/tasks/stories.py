@@ -64,8 +64,6 @@ def story(rng: Random, level: int) -> Draft:
     )
 
     def steps() -> Steps:
-        return [
-            (f"{a} {s} {b} = {c}", f"{a} {_WORDS[s]} {b} is {c}.") for a, s, b, c in trail
-        ]
+        return [(f"{a} {s} {b} = {c}", f"{a} {_WORDS[s]} {b} is {c}.") for a, s, b, c in trail]
 
     return Draft(question, str(now), "follow each event", steps)

@@ -42,9 +42,7 @@ def _look_up(rng: Random, grid: Grid, row: str, column: str) -> Draft:
         )
     )
     last = (f"{column}: {value}", f"Under {column} it has {value}.")
-    return Draft(
-        grid.shown() + question, str(value), "read the row, choose", lambda: [grid.read(row), last]
-    )
+    return Draft(grid.shown() + question, str(value), "read the row, choose", lambda: [grid.read(row), last])
 
 
 def _add_two(rng: Random, grid: Grid, row: str, column: str) -> Draft:

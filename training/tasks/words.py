@@ -12,17 +12,12 @@ THINGS = (
     "apples", "pears", "plums", "eggs", "nuts", "shells", "coins", "stones", "beads", "candles",
     "ropes", "nails", "cups", "jars", "loaves", "fish", "onions", "melons", "bricks", "ribbons",
 )
-COLOURS = (
-    "red", "blue", "green", "white", "black", "gold", "grey", "pink",
-)
+COLOURS = ("red", "blue", "green", "white", "black", "gold", "grey", "pink")
 _ONSETS = (
     "b", "d", "f", "g", "k", "l", "m", "n", "p", "r",
-    "s", "t", "v", "z", "br", "dr", "gr", "kl", "pl", "st",
-    "tr",
+    "s", "t", "v", "z", "br", "dr", "gr", "kl", "pl", "st", "tr",
 )
-_VOWELS = (
-    "a", "e", "i", "o", "u", "a", "e", "o",
-)
+_VOWELS = ("a", "e", "i", "o", "u", "a", "e", "o")
 # fmt: on
 _CODAS = ("", "", "", "n", "l", "r", "s", "m")
 
