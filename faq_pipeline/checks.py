@@ -101,7 +101,7 @@ def _contamination(cell: Cell, artifact: Artifact) -> Finding:
             "leaks": len(blocking),
             "same_but_for_numbers": sum(leak.kind == "renumbered" for leak in leaks),
             "partial_overlaps": sum(leak.kind == "overlap" for leak in leaks),
-            "examples": shown,
+            **({"examples": shown} if shown else {}),
         },
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import MissingUpstreamError
@@ -31,12 +31,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A stage of a cell after it ran."""
+    """A stage of a cell after it ran, with the artifacts that it was made from, by stage."""
 
     stage: Stage
     artifact: Artifact
     hit: bool
     seconds: float
+    inputs: Mapping[str, Artifact] = field(default_factory=dict)
 
     @property
     def cache(self) -> str:
@@ -88,7 +89,7 @@ def obtain(
             "work": work_of(name, cell),
         },
     )
-    return Outcome(stage, artifact, hit, time.perf_counter() - started)
+    return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 
 
 def _needed(stage: Stage, cell: Cell, stages: Mapping[str, Stage]) -> dict[str, Stage]:

@@ -41,9 +41,7 @@ def make_tokenizer(folder: Path, *, vocabulary: int = 384, template: str = TEMPL
     )
     base.train_from_iterator([WORDS] * 4, trainer)
     base.add_tokens([AddedToken("<think>", normalized=False), AddedToken("</think>", normalized=False)])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=base, eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     fast.chat_template = template
     fast.save_pretrained(folder)
 
@@ -124,7 +122,9 @@ def make_family(root: Path) -> Path:
     ]
     for name in ("test", "development"):
         (root / f"eval/{name}.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
-    prose = [{"id": f"p{i}", "text": f"The town of Mira had {i} apples, so the river is away."} for i in range(6)]
+    prose = [
+        {"id": f"p{i}", "text": f"The town of Mira had {i} apples, so the river is away."} for i in range(6)
+    ]
     (root / "eval/prose.jsonl").write_text("".join(json.dumps(p) + "\n" for p in prose))
     (root / "eval/tiny_sums.yaml").write_text(TASK)
     (root / "families/tiny.yaml").write_text(FAMILY.format(small=small, large=large))

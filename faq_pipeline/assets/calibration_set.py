@@ -5,7 +5,8 @@ from typing import Any
 import dagster as dg
 
 from faq_pipeline.assets.pictures import picture
-from faq_pipeline.assets.stage_asset import stage_asset, table
+from faq_pipeline.assets.shown import long_table
+from faq_pipeline.assets.stage_asset import stage_asset
 from faq_pipeline.calibration.stage import CALIBRATION_SET
 from faq_pipeline.cell import Cell
 from faq_pipeline.records import Sample, read_rows
@@ -20,7 +21,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="Winners re-normalized: the target's template, uniform length, equal token budget,"
         " balanced domains. Its fitness is known before anything is quantized.",
         group="calibration",
-        kinds={"parquet"},
+        kinds={"transformers", "parquet"},
         gpu=True,
         describe=_describe,
     )
@@ -29,7 +30,11 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     samples = read_rows(outcome.artifact.file("samples.parquet"), Sample)
     shown = [{"seed": s.seed_id, "domain": s.domain, "tokens": s.tokens, "text": s.text} for s in samples[:4]]
+    shares = outcome.artifact.metadata["domain_shares"]
     return {
-        "first_samples": table(shown),
         "fitness_by_layer": picture(outcome.artifact.file("fitness.png")),
+        "first_samples": long_table(shown),
+        "domain_shares": long_table(
+            [{"domain": name, "share": f"{share:.1%}"} for name, share in shares.items()]
+        ),
     }

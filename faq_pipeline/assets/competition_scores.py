@@ -4,11 +4,17 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.assets.stage_asset import stage_asset, table
+from faq_pipeline.assets.groups import some_seeds, standings_of
+from faq_pipeline.assets.shown import table
+from faq_pipeline.assets.stage_asset import stage_asset
 from faq_pipeline.cell import Cell
 from faq_pipeline.competition.stage import COMPETITION_SCORES
-from faq_pipeline.records import Standing, read_rows
+from faq_pipeline.records import Candidate, Score, Seed, Standing, read_rows
 from faq_pipeline.runner import Outcome
+
+SCORES = (
+    "Scores are z-scores within the group, `-` where the expert abstains; the total is their weighted mean."
+)
 
 
 def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -18,7 +24,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         cells,
         description="Candidates scored by experts, compared within their group; the best survive.",
         group="calibration",
-        kinds={"parquet"},
+        kinds={"transformers", "parquet"},
         gpu=True,
         describe=_describe,
     )
@@ -26,22 +32,23 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     standings = read_rows(outcome.artifact.file("standings.parquet"), Standing)
-    seeds = list(dict.fromkeys(s.seed_id for s in standings))[:4]
-    shown = sorted(
-        (s for s in standings if s.seed_id in seeds), key=lambda s: (seeds.index(s.seed_id), s.place)
-    )
+    scores = read_rows(outcome.artifact.file("scores.parquet"), Score)
+    candidates = read_rows(outcome.inputs["regenerated_corpus"].file("candidates.parquet"), Candidate)
+    seeds = read_rows(outcome.inputs["seed_data"].file("seeds.parquet"), Seed)
+    groups = [standings_of(seed, candidates, standings, scores) for seed in some_seeds(seeds)]
+    weights = cell.recipe.competition.experts
+    figures = outcome.artifact.metadata["experts"]
     return {
-        "experts": ", ".join(f"{n} x {w:g}" for n, w in cell.recipe.competition.experts.items()) or "random",
-        "winners_beside_losers": table(
-            [
-                {
-                    "seed": s.seed_id,
-                    "candidate": s.candidate_id,
-                    "place": s.place,
-                    "total": s.total,
-                    "": "winner" if s.winner else "",
-                }
-                for s in shown
-            ]
+        "winners_beside_losers": dg.MetadataValue.md("\n\n".join([SCORES, *groups])),
+        "selection": cell.recipe.competition.selection,
+        "mean_scores": table(
+            {
+                "expert": name,
+                "weight": weights.get(name),
+                "winners": means["mean_of_winners"],
+                "losers": means["mean_of_losers"],
+                "abstained": means["abstentions"],
+            }
+            for name, means in figures.items()
         ),
     }

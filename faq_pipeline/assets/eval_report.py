@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.assets.pictures import picture
-from faq_pipeline.assets.reference_eval import figures_table
+from faq_pipeline.assets.pictures import interval_bar, png_uri
+from faq_pipeline.assets.shown import interval, rounded
 from faq_pipeline.assets.stage_asset import stage_asset
 from faq_pipeline.cell import Cell
 from faq_pipeline.evaluation.stage import EVAL_REPORT
@@ -17,7 +17,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         EVAL_REPORT,
         cells,
-        description="Recovery, loss and divergence of the checkpoint against the reference, paired by question.",
+        description="Recovery, loss and divergence of the checkpoint against the reference, paired by"
+        " question.",
         group="evaluation",
         kinds={"lm-eval", "parquet"},
         gpu=True,
@@ -27,8 +28,20 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     artifact = outcome.artifact
+    found, gate = artifact.metadata, artifact.metadata["gate"]
+    plot = png_uri(artifact.file("recovery.png").read_bytes())
+    report = artifact.file("report.md").read_text(encoding="utf-8").replace("](recovery.png)", f"]({plot})")
+    shown: dict[str, Any] = {}
+    if found["recovery"] is not None:
+        marks = ({"gate": gate["threshold"]} if gate else {}) | {"reference": 1.0}
+        shown["recovery_plot"] = interval_bar(found["recovery"], marks)
+        shown["recovery"] = interval(found["recovery"])
+        shown["recovery_percent"] = rounded(100 * found["recovery"]["value"])
     return {
-        "recovery_plot": picture(artifact.file("recovery.png")),
-        "figures": figures_table(outcome),
-        "report": dg.MetadataValue.url(artifact.file("report.html").as_uri()),
+        **shown,
+        "loss": interval(found["loss"]),
+        "loss_points": rounded(100 * found["loss"]["value"]),
+        "verdict": found["verdict"],
+        "report": dg.MetadataValue.md(report),
+        "report_html": dg.MetadataValue.path(str(artifact.file("report.html"))),
     }

@@ -1,11 +1,14 @@
 """`inference_traces`: the target's own generations on development prompts."""
 
+from collections import Counter
 from typing import Any
 
 import dagster as dg
 
+from faq_pipeline.assets.shown import table
 from faq_pipeline.assets.stage_asset import stage_asset
 from faq_pipeline.cell import Cell
+from faq_pipeline.records import Trace, read_rows
 from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
 from faq_pipeline.runner import Outcome
 
@@ -25,4 +28,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
-    return {"target": cell.target.partition}
+    traces = read_rows(outcome.artifact.file("traces.parquet"), Trace)
+    domains = Counter(trace.domain for trace in traces)
+    return {"by_domain": table({"domain": d, "traces": n} for d, n in sorted(domains.items()))}

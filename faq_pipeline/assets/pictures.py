@@ -1,12 +1,18 @@
 """Plots of an artifact, inline in Dagster's metadata."""
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import dagster as dg
 
 MOST_BYTES = 300_000
 """Larger pictures are linked, not embedded: oversized metadata is refused by Dagster's storage."""
+WIDTH, MARGIN = 420, 75
+"""Pixels of the interval's drawing, and what is left beside its axis for names."""
+IN_ADDRESS = "/:=',;."
+"""Characters of an SVG that an address within Markdown may hold as they are."""
 
 
 def picture(path: Path) -> dg.MetadataValue:
@@ -14,4 +20,37 @@ def picture(path: Path) -> dg.MetadataValue:
     data = path.read_bytes()
     if len(data) > MOST_BYTES:
         return dg.MetadataValue.path(str(path))
-    return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(data).decode()})")
+    return dg.MetadataValue.md(f"![{path.stem}]({png_uri(data)})")
+
+
+def png_uri(data: bytes) -> str:
+    """A PNG within an address."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def interval_bar(figure: Mapping[str, float], marks: Mapping[str, float]) -> dg.MetadataValue:
+    """A figure with its interval against named marks, small enough for the UI to draw in the table itself.
+
+    That is below a thousand characters of Markdown; hence an SVG without any ornament.
+    """
+    values = [*marks.values(), figure["low"], figure["high"]]
+    least, most = min(values), max(values)
+    scale = (WIDTH - 2 * MARGIN) / (most - least or 1)
+
+    def x(value: float) -> int:
+        return round(MARGIN + (value - least) * scale)
+
+    low, high, value = x(figure["low"]), x(figure["high"]), x(figure["value"])
+    lines = "".join(f"<path d='M{x(at)} 16V50' stroke='#999'/>" for at in marks.values())
+    names = "".join(
+        f"<text x='{x(at)}' y='12' text-anchor='{('start', 'end')[at == least]}'>{name} {at:g}</text>"
+        for name, at in marks.items()
+    )
+    svg = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='70' font-size='11'"
+        f" font-family='Arial' text-anchor='middle'>{lines}{names}"
+        f"<path d='M{low} 33H{high}' stroke='#17b' stroke-width='3'/>"
+        f"<circle cx='{value}' cy='33' r='5' fill='#17b'/><text x='{value}' y='65'>{figure['value']:.3f}"
+        f" [{figure['low']:.3f}, {figure['high']:.3f}]</text></svg>"
+    )
+    return dg.MetadataValue.md(f"![interval](data:image/svg+xml,{quote(svg, safe=IN_ADDRESS)})")

@@ -15,8 +15,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         QUANTIZED_CHECKPOINT,
         cells,
-        description="A folder that transformers and vLLM load: llmcompressor's oneshot on the calibration set.",
-        group="target",
+        description="A folder that transformers and vLLM load: llmcompressor's oneshot over the set.",
+        group="quantization",
         kinds={"llmcompressor", "safetensors"},
         gpu=True,
         describe=_describe,

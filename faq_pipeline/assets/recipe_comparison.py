@@ -3,6 +3,7 @@
 import dagster as dg
 
 from faq_pipeline import op_tags
+from faq_pipeline.assets.shown import figures
 from faq_pipeline.assets.stage_asset import provenance, user_mistakes_fail_plainly
 from faq_pipeline.member_comparison import NAME, VERSION, compare_member
 from faq_pipeline.partitions import MEMBERS
@@ -14,14 +15,7 @@ def build() -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        deps=[
-            dg.AssetDep(
-                "eval_report",
-                partition_mapping=dg.MultiToSingleDimensionPartitionMapping(
-                    partition_dimension_name="member"
-                ),
-            )
-        ],
+        deps=["eval_report"],  # of all its recipes: Dagster maps the cells to their member
         partitions_def=MEMBERS,
         group_name="evaluation",
         description="Loss, divergence and loss reduction of every evaluated recipe of the member.",
@@ -30,7 +24,9 @@ def build() -> dg.AssetsDefinition:
         op_tags=op_tags.CPU,
     )
     def recipe_comparison(
-        context: dg.AssetExecutionContext, pipeline: PipelineResource, progress: dg.ResourceParam[ProgressResource]
+        context: dg.AssetExecutionContext,
+        pipeline: PipelineResource,
+        progress: dg.ResourceParam[ProgressResource],
     ) -> dg.MaterializeResult:
         with user_mistakes_fail_plainly():
             outcome = compare_member(pipeline.settings(), context.partition_key)
@@ -38,7 +34,11 @@ def build() -> dg.AssetsDefinition:
         text = outcome.artifact.file("comparison.md").read_text(encoding="utf-8")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(outcome.artifact.digest),
-            metadata={**provenance(outcome), "comparison": dg.MetadataValue.md(text)},
+            metadata={
+                "comparison": dg.MetadataValue.md(text),
+                **figures(outcome.artifact.metadata),
+                **provenance(outcome),
+            },
         )
 
     return recipe_comparison

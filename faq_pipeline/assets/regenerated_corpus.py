@@ -4,9 +4,10 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.assets.stage_asset import stage_asset, table
+from faq_pipeline.assets.groups import candidates_of, some_seeds
+from faq_pipeline.assets.stage_asset import stage_asset
 from faq_pipeline.cell import Cell
-from faq_pipeline.records import Candidate, read_rows
+from faq_pipeline.records import Candidate, Seed, read_rows
 from faq_pipeline.regeneration.stage import REGENERATED_CORPUS
 from faq_pipeline.runner import Outcome
 
@@ -27,19 +28,10 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     candidates = read_rows(outcome.artifact.file("candidates.parquet"), Candidate)
+    seeds = read_rows(outcome.inputs["seed_data"].file("seeds.parquet"), Seed)
+    groups = [candidates_of(seed, candidates) for seed in some_seeds(seeds)]
     return {
+        "seeds_and_candidates": dg.MetadataValue.md("\n\n".join(groups)),
         "source": cell.recipe.regeneration.source,
         "teacher": cell.teacher.partition if cell.teacher else "none",
-        "first_candidates": table(
-            [
-                {
-                    "seed": c.seed_id,
-                    "position": c.position,
-                    "finish": c.finish,
-                    "tokens": c.tokens,
-                    "text": c.text,
-                }
-                for c in candidates[:6]
-            ]
-        ),
     }

@@ -5,7 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.assets.stage_asset import stage_asset, table
+from faq_pipeline.assets.groups import some_seeds
+from faq_pipeline.assets.shown import long_table
+from faq_pipeline.assets.stage_asset import stage_asset
 from faq_pipeline.cell import Cell
 from faq_pipeline.records import Seed, read_rows
 from faq_pipeline.regeneration.seeds_stage import SEED_DATA
@@ -30,7 +32,12 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     domains = Counter(seed.domain for seed in seeds)
     licences = Counter(seed.licence for seed in seeds)
     return {
-        "domains": table([{"domain": d, "seeds": n} for d, n in domains.most_common()]),
+        "domains": long_table([{"domain": d, "seeds": n} for d, n in domains.most_common()]),
         "licences": ", ".join(sorted(licences)),
-        "first_seeds": table([{"id": s.id, "kind": s.kind, "text": s.text} for s in seeds[:5]]),
+        "first_seeds": long_table(
+            [
+                {"id": s.id, "kind": s.kind, "text": s.text, "given answer": s.answer}
+                for s in some_seeds(seeds)
+            ]
+        ),
     }

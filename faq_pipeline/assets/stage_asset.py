@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from faq_pipeline import op_tags
+from faq_pipeline.assets.shown import figures, rounded
 from faq_pipeline.cell import Cell
 from faq_pipeline.checks import checks_of, run_check
 from faq_pipeline.errors import FaqError
@@ -30,7 +31,8 @@ def stage_asset(
 
     Args:
         gpu: whether the stage loads a model: it then carries the GPU tags and pool.
-        describe: metadata of its own beyond the figures of the manifest.
+        describe: metadata of its own, shown before the figures of the manifest; it replaces those
+            of the same name.
     """
     checks = checks_of(stage.name)
 
@@ -52,16 +54,20 @@ def stage_asset(
         ],
     )
     def materialize(
-        context: dg.AssetExecutionContext, pipeline: PipelineResource, progress: dg.ResourceParam[ProgressResource]
+        context: dg.AssetExecutionContext,
+        pipeline: PipelineResource,
+        progress: dg.ResourceParam[ProgressResource],
     ) -> dg.MaterializeResult:
         with user_mistakes_fail_plainly():
             cell = pipeline.cell(context.partition_key)
             outcome = pipeline.obtain(stage.name, cell, progress.listen(context, stage.name))
             progress.finished(cell.target.partition, cell.recipe.name, outcome)
             artifact = outcome.artifact
+            own = describe(cell, outcome)
+            shown = {**own, **figures(artifact.metadata), **own}
             return dg.MaterializeResult(
                 data_version=dg.DataVersion(artifact.digest),
-                metadata={**provenance(outcome), **figures(artifact.metadata), **describe(cell, outcome)},
+                metadata={**shown, **provenance(outcome)},
                 check_results=[run_check(check, cell, artifact) for check in checks],
             )
 
@@ -88,42 +94,6 @@ def provenance(outcome: Outcome) -> dict[str, Any]:
         "cache": outcome.cache,
         "fingerprint": artifact.fingerprint,
         "digest": artifact.digest,
-        "seconds_to_make": artifact.manifest.seconds,
+        "seconds_to_make": rounded(artifact.manifest.seconds),
         "path": dg.MetadataValue.path(str(artifact.path)),
     }
-
-
-def figures(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest's plain figures; intervals become text, longer structures are left to `describe`."""
-    shown: dict[str, Any] = {}
-    for name, value in metadata.items():
-        if isinstance(value, (bool, int, float, str)):
-            shown[name] = value
-        elif isinstance(value, dict) and {"value", "low", "high"} <= value.keys():
-            shown[name] = interval(value)
-    return shown
-
-
-def interval(figure: Mapping[str, float | None]) -> str:
-    """A figure with its 95% interval, as text."""
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.4g}"
-    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
-
-
-def table(rows: list[Mapping[str, Any]]) -> dg.MetadataValue:
-    """Rows as a Markdown table; Dagster renders it."""
-    if not rows:
-        return dg.MetadataValue.md("(none)")
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(_one_line(row[name]) for name in names) + " |" for row in rows]
-    return dg.MetadataValue.md("\n".join(lines))
-
-
-def _one_line(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = "" if value is None else str(value)
-    text = text.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
-    return text if len(text) <= 400 else text[:397] + "..."

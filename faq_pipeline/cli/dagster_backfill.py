@@ -30,8 +30,8 @@ def launch(settings: Settings, partitions: list[str]) -> str:
     }
     command = [
         sys.executable,
-        "-m",
-        "dagster_graphql",
+        "-c",
+        "from dagster_graphql.cli import main; main()",
         "-w",
         str(REPOSITORY / "workspace.yaml"),
         "-p",

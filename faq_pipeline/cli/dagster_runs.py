@@ -21,7 +21,8 @@ from faq_pipeline.partitions import MEMBERS
 from faq_pipeline.resources import PipelineResource, ProgressResource
 from faq_pipeline.settings import Settings
 
-HOST, PID, BORN = "faq/host", "faq/pid", "faq/born"
+PROCESS = "faq/process"
+"""Tag of a run: the process that executes it, as `host:pid:second of its birth`."""
 LIVE = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
@@ -85,7 +86,7 @@ class Runs:
 
 def _owner() -> dict[str, str]:
     me = psutil.Process()
-    return {HOST: socket.gethostname(), PID: str(me.pid), BORN: str(int(me.create_time()))}
+    return {PROCESS: f"{socket.gethostname()}:{me.pid}:{int(me.create_time())}"}
 
 
 def _bury_dead_runs(instance: dg.DagsterInstance) -> None:
@@ -93,9 +94,9 @@ def _bury_dead_runs(instance: dg.DagsterInstance) -> None:
 
     Dagster's daemon does this for runs that it launched; nobody watches a run in a killed process.
     """
-    mine = RunsFilter(statuses=LIVE, tags={HOST: socket.gethostname()})
-    for run in instance.get_runs(filters=mine):
-        if _alive(int(run.tags.get(PID, 0)), int(run.tags.get(BORN, 0))):
+    for run in instance.get_runs(filters=RunsFilter(statuses=LIVE)):
+        host, _, process = run.tags.get(PROCESS, "").partition(":")
+        if host != socket.gethostname() or _alive(*map(int, process.split(":"))):
             continue
         instance.report_run_failed(run, "the process of this run is gone")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

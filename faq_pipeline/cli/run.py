@@ -51,19 +51,35 @@ def run(
 
 
 def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
-    """The cells of a run, baselines first. Every mistake of the user is found here, before Dagster starts."""
-    from faq_pipeline.quantization.check import check_spec
-
+    """The cells of a run, baselines first; what can be found wrong without a model is found here."""
     catalog = settings.catalog
     wanted = catalog.recipe(recipe)
-    names = [*wanted.baselines, wanted.name]
-    cells = [
+    # The recipe that was asked for comes first here, so that a mistake names it and no baseline.
+    first, *baselines = [
         resolve_cell(catalog, member, catalog.recipe(name), settings.device, settings.digests)
-        for name in names
+        for name in (wanted.name, *wanted.baselines)
     ]
-    for cell in cells:
-        check_spec(cell.recipe.quantization, cell.target)
-    return cells
+    for cell in (first, *baselines):
+        _check(cell)
+    return [*baselines, first]
+
+
+def _check(cell: Cell) -> None:
+    """Refuse what would stop a stage, before the stages in front of it have taken their time.
+
+    Raises:
+        FaqError: a group size that does not fit, an unknown expert, engine or task, a missing file,
+            seeds that are malformed or too few.
+    """
+    from faq_pipeline.quantization.check import check_spec
+    from faq_pipeline.regeneration.seeds import load_seeds
+
+    check_spec(cell.recipe.quantization, cell.target)
+    for stage in STAGES.values():
+        stage.identity(cell)
+    seeds = cell.recipe.seeds
+    if seeds.path is not None:
+        load_seeds(seeds.path, seeds.count)
 
 
 def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:

@@ -150,6 +150,19 @@ def vocabulary_digest(weights: Weights) -> str:
     return short_hash(json.dumps([model.get("vocab"), model.get("merges")], sort_keys=True).encode())
 
 
+def check_vocabulary(teacher: Weights, target: Weights) -> None:
+    """Refuse a teacher with another base tokenizer than the target's.
+
+    Raises:
+        FaqError: it has; names the way out.
+    """
+    if vocabulary_digest(teacher) != vocabulary_digest(target):
+        raise FaqError(
+            f"teacher {teacher.name!r} has another base tokenizer than {target.name!r}",
+            mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+        )
+
+
 def _check_safetensors(path: Path) -> None:
     """Read the header and compare the size it announces with the file's."""
     size = path.stat().st_size

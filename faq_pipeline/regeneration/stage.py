@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
 from faq_pipeline.progress import Progress
 from faq_pipeline.records import Candidate, Seed, read_rows, write_rows
 from faq_pipeline.regeneration.context import check_fits_context
@@ -80,6 +81,8 @@ def _candidates(
             draw=cell.recipe.draw,
         ), []
     assert cell.teacher is not None
+    if not regeneration.allow_cross_family:
+        check_vocabulary(cell.teacher, cell.target)
     teacher_tokenizer = load_tokenizer(cell.teacher)
     notes = _differences(cell, tokenizer, teacher_tokenizer)
     for note in notes:
@@ -99,6 +102,8 @@ def _differences(cell: Cell, target: PreTrainedTokenizerBase, teacher: PreTraine
     assert cell.teacher is not None
     pair = f"{cell.teacher.name} and {cell.target.name}"
     notes = []
+    if vocabulary_digest(cell.teacher) != vocabulary_digest(cell.target):
+        notes.append(f"{pair} have other base tokenizers: only text crosses, and is tokenized again")
     if teacher.chat_template != target.chat_template:
         notes.append(f"{pair} have other chat templates: winners are rendered again in the target's")
     sizes = [member.config.get("vocab_size") for member in (cell.teacher, cell.target)]

@@ -93,11 +93,12 @@ class Done:
 
     @property
     def mistake(self) -> str:
-        """The message of a user's mistake, held to its form: exit 2, one line, no traceback."""
-        assert self.code == 2, self
-        assert "Traceback" not in self.out + self.err
-        (line,) = [line for line in self.err.splitlines() if line.startswith("faq: ")]
-        assert self.err.endswith(line + "\n")
+        """The message of a user's mistake, held to its form: exit 2, nothing on stdout, one line on
+        stderr, below the progress of the stages that went well."""
+        assert self.code == 2 and not self.out, self
+        *progress, line = self.err.splitlines()
+        assert all(one.startswith(("  made ", "  hit ", "  note ", "tiny-")) for one in progress if one), self
+        assert line.startswith("faq: "), self
         return line.removeprefix("faq: ")
 
 

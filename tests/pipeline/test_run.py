@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.slow
 
 RUN = ("run", "--member", "tiny-s", "--recipe", "tiny-beside", "--json")
 OTHER_SCHEME = ("run", "--member", "tiny-s", "--recipe", "tiny-w8", "--json")
+Trace = Callable[[str], dict[str, Any]]
 CHECKPOINTS = "SELECT fingerprint FROM artifacts WHERE stage = 'quantized_checkpoint'"
 
 
@@ -224,13 +225,21 @@ def test_materializations_tell_of_cache_fingerprint_and_digest(
 # --- lineage ---
 
 
-def trace(home: Home, id_: str) -> dict[str, Any]:
-    found: dict[str, Any] = home.faq.json("lineage", "trace", id_)
-    return found
+@pytest.fixture
+def trace(home: Home, faq: Run, pipeline_data: Path) -> Trace:
+    """`faq lineage trace ID --json`."""
+
+    def ask(id_: str) -> dict[str, Any]:
+        done = faq(pipeline_data, "lineage", "trace", id_, "--json", home=home.folder)
+        assert done.code == 0, done
+        found: dict[str, Any] = json.loads(done.out)
+        return found
+
+    return ask
 
 
-def test_a_checkpoint_is_traced_to_winners_losers_and_seeds(home: Home) -> None:
-    found = trace(home, home.fingerprint("quantized_checkpoint"))
+def test_a_checkpoint_is_traced_to_winners_losers_and_seeds(home: Home, trace: Trace) -> None:
+    found = trace(home.fingerprint("quantized_checkpoint"))
     assert found["kind"] == "artifact" and found["samples"]
     for one in found["samples"]:
         winner, losers = one["winner"], one["losers"]
@@ -250,9 +259,9 @@ def test_a_checkpoint_is_traced_to_winners_losers_and_seeds(home: Home) -> None:
     assert samples == len(found["samples"])
 
 
-def test_a_seed_is_traced_to_everything_made_from_it(home: Home) -> None:
-    sample = trace(home, home.fingerprint("quantized_checkpoint"))["samples"][0]
-    found = trace(home, sample["sample"]["seed_id"])
+def test_a_seed_is_traced_to_everything_made_from_it(home: Home, trace: Trace) -> None:
+    sample = trace(home.fingerprint("quantized_checkpoint"))["samples"][0]
+    found = trace(sample["sample"]["seed_id"])
     sources = sorted(c["candidate"]["source"] for g in found["groups"] for c in g["candidates"])
     assert sources == ["original", *["teacher"] * 4]
     calibrations = {home.fingerprint("calibration_set", r) for r in ("tiny-beside", "tiny-original")}
@@ -260,13 +269,14 @@ def test_a_seed_is_traced_to_everything_made_from_it(home: Home) -> None:
     assert home.fingerprint("quantized_checkpoint") in {c["fingerprint"] for c in found["checkpoints"]}
 
 
-def test_a_rebuilt_index_answers_the_same(home: Home) -> None:
+def test_a_rebuilt_index_answers_the_same(home: Home, trace: Trace, faq: Run, pipeline_data: Path) -> None:
     checkpoint = home.fingerprint("quantized_checkpoint")
-    seed = trace(home, checkpoint)["samples"][0]["sample"]["seed_id"]
-    before = [trace(home, checkpoint), trace(home, seed)]
+    seed = trace(checkpoint)["samples"][0]["sample"]["seed_id"]
+    before = [trace(checkpoint), trace(seed)]
     home.index.unlink()
-    assert home.faq("lineage", "rebuild").returncode == 0
-    assert [trace(home, checkpoint), trace(home, seed)] == before
+    assert "index" in faq(pipeline_data, "lineage", "trace", seed, home=home.folder).mistake
+    assert faq(pipeline_data, "lineage", "rebuild", home=home.folder).code == 0
+    assert [trace(checkpoint), trace(seed)] == before
 
 
 def test_a_shell_that_holds_the_index_delays_it_until_the_next_run(home: Home) -> None:

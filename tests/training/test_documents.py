@@ -101,10 +101,10 @@ def test_conclusions_follow_from_the_passage(seed: int, topic: str) -> None:
     for high, low in re.findall(r"(\d+) is more than (\d+)", drawn.reason):
         assert int(high) > int(low)
         assert {high, low} <= told
-    for a, sign, b, result in re.findall(r"(\d+) ([-+]) (\d+) = (\d+)", drawn.reason):
+    for a, sign, b, result in re.findall(r"(\d+) ([-+]) (\d+) = (-?\d+)", drawn.reason):
         assert _WORKED[sign](int(a), int(b)) == int(result)
         assert {a, b} <= told
-        assert result in drawn.conclusion
+        assert f" {result} " in drawn.conclusion
     for style in range(reading.STYLES):
         thought = reading.thought(drawn, style)
         assert thought.endswith(drawn.reason)

@@ -94,6 +94,23 @@ def test_every_sum_in_the_reasoning_is_right(name: str) -> None:
     assert (found > 0) == (name in arithmetic)
 
 
+def test_clock_steps_carry_the_hour() -> None:
+    carried = 0
+    for problem in _problems("clock"):
+        for line in problem.thought(0).split("\n"):
+            for before, after, shown in re.findall(r"hour (\d+) -> (\d+): (\d\d):", line):
+                sign = 1 if " + " in line.split("=")[0] else -1
+                assert int(after) == int(shown) == (int(before) + sign) % 24, line
+                carried += 1
+            for raw, hour, shown in re.findall(r"hours: .*, (-?\d+) -> (\d+): (\d\d):", line):
+                assert int(hour) == int(shown) == int(raw) % 24, line
+        said = re.findall(r"from (\d+) to (\d+)\. That makes (\d\d):", problem.thought(1))
+        assert len(said) == problem.thought(0).count("hour ")
+        for before, after, shown in said:
+            assert int(after) == int(shown) != int(before)
+    assert carried > 50
+
+
 def test_every_line_of_a_reduction_has_the_same_value() -> None:
     for problem in _problems("logic"):
         for line in problem.thought(0).split("\n"):

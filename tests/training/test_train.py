@@ -42,7 +42,9 @@ def test_learning_rate(steps: int, data: st.DataObject) -> None:
     assert set(rates[warm_up:flat]) <= {2.0}
     falling = rates[max(flat, warm_up) :]
     assert all(a > b for a, b in pairwise(falling))
-    assert rates[-1] <= 2.0 / max(1, steps - flat) or steps <= warm_up
+    if steps > warm_up:
+        assert rates[max(flat, warm_up) :][0] == 2.0 or flat < warm_up
+        assert rates[-1] == pytest.approx(2.0 / (steps - flat))
 
 
 def test_weight_decay_spares_norms_and_embeddings() -> None:
@@ -153,11 +155,11 @@ def test_compiling_may_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_feed_and_training_do_not_depend_on_the_workers(tmp_path: Path) -> None:
     """One worker or two: the same rows, hence bit by bit the same weights."""
     loaded = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
-    written = np.concatenate([block(settings(), loaded, index, BLOCK_ROWS) for index in range(2)])
+    written = np.concatenate([block(settings(), loaded, index, BLOCK_ROWS) for index in range(3)])
     feed = Feed(TOKENIZER, 2, 20)
     try:
         batches = iter(feed)
-        assert np.array_equal(np.concatenate([next(batches) for _ in range(3)]), written[:60])
+        assert np.array_equal(np.concatenate([next(batches) for _ in range(4)]), written[:80])
     finally:
         feed.close()
     plan = replace(settings().plans["kin-test"], tokens=2048 * 6)
@@ -177,7 +179,7 @@ def test_feed_and_training_do_not_depend_on_the_workers(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_member_from_the_command_line(tmp_path: Path) -> None:
     """The real command: workers, training, saving, evaluation, card."""
-    options = "--device cpu --eager --workers 1 --tokens 4096 --questions 14".split()  # noqa: SIM905
+    options = "--device cpu --eager --workers 1 --tokens 4096 --questions 4".split()  # noqa: SIM905
     done = subprocess.run(
         [sys.executable, "-m", "training", "member", "kin-test", "--out", str(tmp_path), *options],
         cwd=ROOT,
@@ -192,7 +194,7 @@ def test_a_member_from_the_command_line(tmp_path: Path) -> None:
     folder = tmp_path / "kin-test"
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     assert (record["steps"], record["tokens"], record["planned_tokens"]) == (2, 4096, 4096)
-    assert record["evaluation"]["questions"] == 14
+    assert record["evaluation"]["questions"] == 4
     assert (folder / "README.md").read_text(encoding="utf-8").startswith("---\nlicense: apache-2.0")
     assert AutoModelForCausalLM.from_pretrained(str(folder)).num_parameters() == record["parameters"]
     assert {p.name for p in folder.iterdir()} == {p.name for p in (MODELS / "kin-2m").iterdir()}
