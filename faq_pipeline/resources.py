@@ -38,9 +38,7 @@ class PipelineResource(dg.ConfigurableResource):
         """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
         settings = self.settings()
         outcome = obtain(stage, cell, STAGES, settings.store, progress)
-        record_use(
-            settings.store, cell.partition, stage, outcome.artifact.fingerprint, cell_licences(cell)
-        )
+        record_use(settings.store, cell.partition, stage, outcome.artifact.fingerprint, cell_licences(cell))
         merged = merge(settings.store, settings.lineage)
         if merged.pending:
             progress.note("the lineage index is held by another program; the next run brings it up to date")
