@@ -51,7 +51,8 @@ def run_check(check: Check, cell: Cell, artifact: Artifact) -> dg.AssetCheckResu
         check_name=check.name,
         passed=finding.passed,
         severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-        metadata=finding.metadata,
+        # The UI shows the latest result of a check whatever its partition: let it say whose it is.
+        metadata={"cell": cell.partition, **finding.metadata},
     )
 
 

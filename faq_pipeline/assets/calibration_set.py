@@ -34,7 +34,5 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     return {
         "fitness_by_layer": picture(outcome.artifact.file("fitness.png")),
         "first_samples": long_table(shown),
-        "domain_shares": long_table(
-            [{"domain": name, "share": f"{share:.1%}"} for name, share in shares.items()]
-        ),
+        "domain_shares": ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),
     }

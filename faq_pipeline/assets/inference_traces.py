@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.assets.shown import table
 from faq_pipeline.assets.stage_asset import stage_asset
 from faq_pipeline.cell import Cell
 from faq_pipeline.records import Trace, read_rows
@@ -30,4 +29,4 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     traces = read_rows(outcome.artifact.file("traces.parquet"), Trace)
     domains = Counter(trace.domain for trace in traces)
-    return {"by_domain": table({"domain": d, "traces": n} for d, n in sorted(domains.items()))}
+    return {"by_domain": ", ".join(f"{name} {count}" for name, count in sorted(domains.items()))}

@@ -1,11 +1,14 @@
 """`recipe_comparison`: all evaluated recipes of a member, beside each other."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from faq_pipeline import op_tags
-from faq_pipeline.assets.shown import figures
+from faq_pipeline.assets.shown import figures, percent, table
 from faq_pipeline.assets.stage_asset import provenance, user_mistakes_fail_plainly
-from faq_pipeline.member_comparison import NAME, VERSION, compare_member
+from faq_pipeline.member_comparison import NAME, VERSION, compare_member, read_comparison
 from faq_pipeline.partitions import MEMBERS
 from faq_pipeline.resources import PipelineResource, ProgressResource
 
@@ -35,6 +38,9 @@ def build() -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(outcome.artifact.digest),
             metadata={
+                "losses": table(
+                    _losses(read_comparison(pipeline.settings().store, outcome.artifact.fingerprint))
+                ),
                 "comparison": dg.MetadataValue.md(text),
                 **figures(outcome.artifact.metadata),
                 **provenance(outcome),
@@ -42,3 +48,14 @@ def build() -> dg.AssetsDefinition:
         )
 
     return recipe_comparison
+
+
+def _losses(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [
+        {
+            "recipe": row["recipe"],
+            "loss, points": percent(row["loss"]),
+            "loss reduction, %": percent(row["loss_reduction"]) if row.get("loss_reduction") else "",
+        }
+        for row in comparison["recipes"]
+    ]

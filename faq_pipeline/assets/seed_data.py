@@ -32,7 +32,7 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     domains = Counter(seed.domain for seed in seeds)
     licences = Counter(seed.licence for seed in seeds)
     return {
-        "domains": long_table([{"domain": d, "seeds": n} for d, n in domains.most_common()]),
+        "domains": ", ".join(f"{name} {count}" for name, count in domains.most_common()),
         "licences": ", ".join(sorted(licences)),
         "first_seeds": long_table(
             [
