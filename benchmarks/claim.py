@@ -5,7 +5,8 @@
 Each arm is a recipe of `data/recipes/`, at its own settings but for the draw number and the full
 evaluation split; each cell is made by the pipeline's own stages and kept in its store, so a stopped
 study goes on where it was. Arms of one draw share their seed samples. Writes `docs/claim-MEMBER.json`
-(every cell) and `docs/claim-MEMBER.md` (the table). Hours on two CPU cores, minutes on a GPU.
+(every cell) and `docs/claim-MEMBER.md` (the table). An hour or
+more on two CPU cores; for models this small a GPU was no faster.
 """
 
 from __future__ import annotations
