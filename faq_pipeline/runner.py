@@ -113,4 +113,5 @@ def _key(stage: Stage, cell: Cell, inputs: Mapping[str, Artifact]) -> Key:
         identity=identity,
         inputs=digests,
         upstream={name: artifact.fingerprint for name, artifact in inputs.items()},
+        measurements=stage.measurements,
     )

@@ -44,6 +44,8 @@ class Stage:
             models and files, versions of the tools that shape its bytes. Never a path or a clock.
         build: makes the artifact; returns its metadata (JSON-able figures for people and reports;
             not part of the digest).
+        measurements: names of files in which the stage measures what it made. They are kept and
+            hashed, but no part of the digest: what comes after does not depend on them.
         select: the upstream stages that matter for this cell, where not all of them do
             (round-to-nearest needs no calibration set).
     """
@@ -53,6 +55,7 @@ class Stage:
     inputs: tuple[str, ...]
     identity: Callable[[Cell], dict[str, Any]]
     build: Callable[[Build], dict[str, Any]]
+    measurements: tuple[str, ...] = ()
     select: Callable[[Cell, tuple[str, ...]], tuple[str, ...]] = lambda cell, inputs: inputs
 
     def inputs_for(self, cell: Cell) -> tuple[str, ...]:

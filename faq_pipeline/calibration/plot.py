@@ -40,5 +40,5 @@ def draw_fitness(rows: Sequence[ChannelMismatch], path: Path) -> None:
         axes.set_xlabel("layer")
         axes.set_ylabel("mean squared log-ratio")
         axes.set_title("Calibration set against inference traces: input second moments")
-        axes.legend(fontsize="small", ncols=2)
+        figure.legend(fontsize="small", loc="outside right upper")
         figure.savefig(path, format="png", metadata={"Software": None})

@@ -9,7 +9,7 @@ from faq_pipeline.calibration.fitness import by_layer, fitness, mismatches
 from faq_pipeline.calibration.plot import draw_fitness
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import device_identity
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.records import (
     Candidate,
     ChannelMismatch,
@@ -37,7 +37,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         "thinking": cell.family.thinking.model_dump(),
         "prompts": cell.family.prompts.model_dump(),
         "tools": {name: tool_version(name) for name in ("torch", "transformers")},
-        "device": device_identity(cell.device),
+        **compute_identity(cell.target.member, cell.device),
     }
 
 
@@ -117,8 +117,9 @@ def _fitness(task: Build, rows: list[Row]) -> list[ChannelMismatch]:
 
 CALIBRATION_SET = Stage(
     name="calibration_set",
-    version=1,
+    version=2,
     inputs=("seed_data", "regenerated_corpus", "competition_scores", "inference_traces"),
     identity=identity,
     build=build,
+    measurements=("fitness.parquet", "fitness.png"),
 )

@@ -10,7 +10,7 @@ from faq_pipeline.competition.expert import Context, Expert, Group, groups_of
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.competition.group import Verdict, compete
 from faq_pipeline.competition.summary import summarise
-from faq_pipeline.models.device import device_identity
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.records import Candidate, Score, Seed, Standing, read_rows, write_rows
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import tool_version
@@ -37,7 +37,7 @@ def identity(cell: Cell) -> dict[str, Any]:
             "prompts": cell.family.prompts.model_dump(),
             "thinking": cell.family.thinking.model_dump(),
             "tools": {name: tool_version(name) for name in ("torch", "transformers")},
-            "device": device_identity(cell.device),
+            **compute_identity(cell.target.member, cell.device),
         }
     return declared
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import device_identity
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import file_digest, tool_version
 
@@ -38,7 +38,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
         "evaluation": spec.model_dump(mode="json", exclude={"tasks", "include", "prose", "gate"}),
         "thinking": cell.family.thinking.model_dump(mode="json"),
         "tools": {name: tool_version(name) for name in ("lm_eval", "transformers", "torch")},
-        "device": device_identity(cell.device),
+        **compute_identity(cell.target.member, cell.device),
     }
 
 
@@ -96,8 +96,7 @@ def _build_report(build: Build) -> dict[str, Any]:
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     reference, checkpoint = build.inputs["reference_eval"], build.inputs["quantized_checkpoint"]
-    remote_code = cell.target.member.trust_remote_code
-    model = load_quantized(checkpoint.file("checkpoint"), cell.device, trust_remote_code=remote_code)
+    model = load_quantized(checkpoint.file("checkpoint"), cell.target.member, cell.device)
     divergences, sequences = [], []
     for scope, name in (("traces", TRACES), ("prose", PROSE)):
         build.progress.start("divergence", spec.traces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import psutil
 
@@ -12,6 +13,9 @@ from faq_pipeline.errors import FaqError
 
 WORKING_SPACE = 1.25
 """Weights times this is what inference takes at least (activations, key-value cache)."""
+
+SMALL = 100_000_000
+"""Parameters below which one CPU thread is used: more gain little, and crawl on a busy machine."""
 
 
 def choose_device(wanted: str) -> str:
@@ -35,9 +39,27 @@ def gpu_name() -> str | None:
     return str(pynvml.nvmlDeviceGetName(handle))
 
 
-def device_identity(device: str) -> str:
-    """What of the device shapes the bytes of sampled text or weights."""
-    return "cpu" if device == "cpu" else f"cuda:{gpu_name()}"
+def compute_identity(member: Member, device: str) -> dict[str, Any]:
+    """What of the machine shapes the bytes of text, scores or weights that the member computes."""
+    return {
+        "device": "cpu" if device == "cpu" else f"cuda:{gpu_name()}",
+        "threads": threads_for(member, device),
+    }
+
+
+def threads_for(member: Member, device: str) -> int | None:
+    """CPU threads for the member, None on a GPU. Fixed, since their number changes how sums round."""
+    if device != "cpu":
+        return None
+    return 1 if member.parameters < SMALL else psutil.cpu_count(logical=False) or 1
+
+
+def fix_threads(member: Member, device: str) -> None:
+    """Let this process compute with `threads_for` CPU threads, whatever `OMP_NUM_THREADS` says."""
+    import torch
+
+    if (threads := threads_for(member, device)) is not None:
+        torch.set_num_threads(threads)
 
 
 def device_memory(device: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import fix_threads
 from faq_pipeline.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
 
 
 def load_model(weights: Weights, device: str) -> PreTrainedModel:
-    """The member in bf16 on the device, in evaluation mode."""
+    """The member in bf16 on the device, in evaluation mode; fixes the process's CPU threads."""
+    fix_threads(weights.member, device)
     return load_folder(weights.folder, device, trust_remote_code=weights.member.trust_remote_code)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import (
     Tensor,
     is_quantized,
@@ -50,20 +52,19 @@ class Inspection:
         return self.bytes < self.original_bytes
 
 
-def inspect_checkpoint(
-    folder: Path, original_folder: Path, fallback_modules: Sequence[str] = ()
-) -> Inspection:
+def inspect_checkpoint(folder: Path, target: Weights, fallback_modules: Sequence[str] = ()) -> Inspection:
     """Look through a checkpoint, one tensor in memory at a time, then load and try it on the CPU.
 
     Args:
+        target: the member that was quantized.
         fallback_modules: `rtn_fallback` of the artifact's metadata. Only the run that made the
             checkpoint knows: its bytes do not tell.
     """
-    tensors, original = read_tensors(folder), read_tensors(original_folder)
-    error = _load_error(folder)
+    tensors, original = read_tensors(folder), read_tensors(target.folder)
+    error = _load_error(folder, target.member)
     return Inspection(
         bytes=weight_bytes(folder),
-        original_bytes=weight_bytes(original_folder),
+        original_bytes=weight_bytes(target.folder),
         nan_tensors=tuple(find_nan(folder)),
         missing_tensors=tuple(_missing(folder, tensors, original)),
         fallback_modules=tuple(fallback_modules),
@@ -111,7 +112,7 @@ def _missing(folder: Path, tensors: dict[str, Tensor], original: dict[str, Tenso
     ]
 
 
-def _load_error(folder: Path) -> str:
+def _load_error(folder: Path, member: Member) -> str:
     """Why the checkpoint cannot be used; empty if it can.
 
     The forward pass is needed: of a quantized checkpoint transformers takes the shapes as they come.
@@ -122,7 +123,7 @@ def _load_error(folder: Path) -> str:
     from faq_pipeline.quantization.load import load_quantized
 
     try:
-        model = load_quantized(folder, "cpu")
+        model = load_quantized(folder, member, "cpu")
         with torch.no_grad():
             logits = model(torch.arange(8).unsqueeze(0)).logits
         return "" if torch.isfinite(logits).all() else "logits are not finite"

@@ -7,7 +7,7 @@ from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.models.device import device_identity
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.records import Checkpoint, Row, read_rows, write_rows
@@ -28,7 +28,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         "quantization": _used(spec),
         "target": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
-        "device": device_identity(cell.device),
+        **compute_identity(cell.target.member, cell.device),
         "tools": {name: tool_version(name) for name in TOOLS},
     }
 
@@ -68,7 +68,7 @@ def build(job: Build) -> dict[str, Any]:
         "ratio": size / original_size,
         "bits_per_weight": bits_per_weight(folder, original),
         "rtn_fallback": list(fallback),
-        "inspection": asdict(inspect_checkpoint(folder, original, fallback)),
+        "inspection": asdict(inspect_checkpoint(folder, cell.target, fallback)),
     }
 
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import psutil
-
 from faq_pipeline.config.recipe import Sampling
-from faq_pipeline.models.device import device_identity
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.loading import load_model, load_tokenizer, release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.regeneration.drawing import hashed
@@ -19,9 +17,6 @@ from faq_pipeline.store.fingerprint import tool_version
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-SMALL = 100_000_000
-"""Parameters below which one CPU thread is used: more gain little, and crawl on a busy machine."""
 
 
 @dataclass
@@ -38,15 +33,6 @@ class TransformersEngine:
     device: str
     batch_size: int
     _loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = field(default=None, repr=False)
-    _threads_before: int = field(default=0, repr=False)
-
-    @property
-    def threads(self) -> int | None:
-        """CPU threads, None on a GPU. Fixed here, since their number changes how sums are rounded."""
-        if self.device != "cpu":
-            return None
-        small = self.weights.member.parameters < SMALL
-        return 1 if small else psutil.cpu_count(logical=False) or 1
 
     def identity(self) -> dict[str, Any]:
         """Engine, versions, dtype, batch size, device and threads; without loading torch."""
@@ -56,13 +42,10 @@ class TransformersEngine:
             "transformers": tool_version("transformers"),
             "dtype": "bfloat16",
             "batch_size": self.batch_size,
-            "device": device_identity(self.device),
-            "threads": self.threads,
+            **compute_identity(self.weights.member, self.device),
         }
 
     def __enter__(self) -> Self:
-        import torch
-
         from faq_pipeline.regeneration.decoding import forget_sampling_defaults
 
         tokenizer = load_tokenizer(self.weights)
@@ -70,9 +53,6 @@ class TransformersEngine:
         model = load_model(self.weights, self.device)
         forget_sampling_defaults(model, tokenizer)
         self._loaded = model, tokenizer
-        self._threads_before = torch.get_num_threads()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         return self
 
     def __exit__(
@@ -81,9 +61,6 @@ class TransformersEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        import torch
-
-        torch.set_num_threads(self._threads_before)
         self._loaded = None
         release()
 

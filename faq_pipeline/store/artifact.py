@@ -30,7 +30,7 @@ class Manifest(BaseModel):
     stage_version: int
     fingerprint: str
     digest: str
-    """Hash over the files' paths and hashes."""
+    """Hash over the files' paths and hashes, measurements left out."""
     identity: dict[str, Any]
     inputs: dict[str, str]
     """Digest of each input artifact, by stage."""

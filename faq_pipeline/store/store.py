@@ -30,6 +30,8 @@ class Key:
     identity: Mapping[str, Any]
     inputs: Mapping[str, str]
     upstream: Mapping[str, str]
+    measurements: tuple[str, ...] = ()
+    """Files that are no part of the digest."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Store:
             stage=key.stage,
             stage_version=key.stage_version,
             fingerprint=key.fingerprint,
-            digest=_digest(files),
+            digest=_digest([file for file in files if file.path not in key.measurements]),
             identity=dict(key.identity),
             inputs=dict(key.inputs),
             upstream=dict(key.upstream),

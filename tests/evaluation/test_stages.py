@@ -63,7 +63,7 @@ def outcomes(store: Store, gated: Cell) -> dict[str, Outcome]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "faq_pipeline.quantization.load.load_quantized",
-            lambda folder, device, **_: load_folder(folder, device),
+            lambda folder, member, device: load_folder(folder, device),
         )
         return {name: obtain(name, gated, STAGES, store) for name in STAGES}
 
@@ -128,7 +128,7 @@ def test_artifacts_repeat_byte_by_byte(
 ) -> None:
     monkeypatch.setattr(
         "faq_pipeline.quantization.load.load_quantized",
-        lambda folder, device, **_: load_folder(folder, device),
+        lambda folder, member, device: load_folder(folder, device),
     )
     again = {name: obtain(name, gated, STAGES, Store(tmp_path)) for name in STAGES}
     assert {name: o.artifact.digest for name, o in again.items()} == {

@@ -85,12 +85,16 @@ def teacher(**changes: Any) -> Change:
     return change
 
 
-def big_teacher(bench: Bench) -> Cell:
-    """One that is computed with more threads."""
-    assert bench.cell.teacher is not None
-    bench.patch.setattr("psutil.cpu_count", lambda logical: 7)
-    member = bench.cell.teacher.member.model_copy(update={"parameters": 10**9})
-    return replace(bench.cell, teacher=replace(bench.cell.teacher, member=member))
+def big(role: str) -> Change:
+    """A target or teacher that is computed with more threads."""
+
+    def change(bench: Bench) -> Cell:
+        bench.patch.setattr("psutil.cpu_count", lambda logical: 7)
+        weights = getattr(bench.cell, role)
+        member = weights.member.model_copy(update={"parameters": 10**9})
+        return replace(bench.cell, **{role: replace(weights, member=member)})
+
+    return change
 
 
 def tool(name: str) -> Change:
@@ -203,7 +207,8 @@ TABLE: dict[str, tuple[Change, str]] = {
     "target tokenizer": (target(tokenizer_digest="0" * 20), "TCKQEP"),
     "teacher weights": (teacher(digest="0" * 20), "R"),
     "teacher tokenizer": (teacher(tokenizer_digest="0" * 20), "R"),
-    "teacher threads": (big_teacher, "R"),
+    "teacher threads": (big("teacher"), "R"),
+    "target threads": (big("target"), "TCKQEP"),
     "family name": (family("name", "other"), ""),
     "family licence": (family("licence", "MIT"), ""),
     "family owners": (family("owners", ["Qwen"]), ""),

@@ -28,7 +28,7 @@ def test_a_planted_nan_is_found(planted: float, copied: Path, tiny_cell: Cell) -
     tensors = load_file(copied / "model.safetensors")
     tensors[SCALE][3, 0] = planted
     edit(copied, tensors)
-    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    found = inspect_checkpoint(copied, tiny_cell.target)
     assert found.nan_tensors == (SCALE,)
     assert not found.loads and "not finite" in found.load_error
 
@@ -37,7 +37,7 @@ def test_a_lost_tensor_is_found(copied: Path, tiny_cell: Cell) -> None:
     tensors = load_file(copied / "model.safetensors")
     del tensors["model.norm.weight"]
     edit(copied, tensors)
-    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    found = inspect_checkpoint(copied, tiny_cell.target)
     assert found.missing_tensors == ("model.norm.weight",)
     assert not found.loads and "model.norm.weight is missing" in found.load_error
 
@@ -45,7 +45,7 @@ def test_a_lost_tensor_is_found(copied: Path, tiny_cell: Cell) -> None:
 def test_an_unknown_architecture_does_not_load(copied: Path, tiny_cell: Cell) -> None:
     text = (copied / "config.json").read_text()
     (copied / "config.json").write_text(text.replace('"qwen3"', '"nonsense"'))
-    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    found = inspect_checkpoint(copied, tiny_cell.target)
     assert not found.loads and "nonsense" in found.load_error
 
 
@@ -56,20 +56,19 @@ def test_a_weight_of_another_shape_does_not_pass_as_loaded(copied: Path, tiny_ce
     tensors[f"{name}_scale"] = tensors[f"{name}_scale"][:-8].contiguous()
     tensors[f"{name}_shape"][0] -= 8
     edit(copied, tensors)
-    found = inspect_checkpoint(copied, tiny_cell.target.folder)
+    found = inspect_checkpoint(copied, tiny_cell.target)
     assert not found.loads and found.load_error
 
 
 def test_layers_left_unquantized_and_fallbacks_are_listed(make_checkpoint: Make, tiny_cell: Cell) -> None:
     folder = make_checkpoint("rtn", ignore=["lm_head", "re:.*o_proj$"])
-    found = inspect_checkpoint(folder, tiny_cell.target.folder, ["model.layers.0.mlp.up_proj"])
+    found = inspect_checkpoint(folder, tiny_cell.target, ["model.layers.0.mlp.up_proj"])
     assert found.unquantized_linear_layers == tuple(f"model.layers.{i}.self_attn.o_proj" for i in (0, 1))
     assert found.fallback_modules == ("model.layers.0.mlp.up_proj",)
 
 
 def test_an_unquantized_folder_is_not_smaller(tiny_cell: Cell) -> None:
-    original = tiny_cell.target.folder
-    assert not inspect_checkpoint(original, original).smaller
+    assert not inspect_checkpoint(tiny_cell.target.folder, tiny_cell.target).smaller
 
 
 def test_bits_count_scales_too(rtn_checkpoint: Path, tiny_cell: Cell) -> None:

@@ -46,11 +46,11 @@ def test_a_saved_checkpoint_is_the_model_that_was_quantized(
     quantized = run(spec, tiny_cell.target, make_rows(), "cpu", Silent())
     in_memory = logits(quantized.model)
     save(quantized.model, tiny_cell.target, tmp_path)
-    loaded = logits(load_quantized(tmp_path, "cpu"))
+    loaded = logits(load_quantized(tmp_path, tiny_cell.target.member, "cpu"))
     assert torch.isfinite(loaded).all()
     assert torch.allclose(loaded, in_memory, atol=1e-3)
     assert not torch.allclose(loaded, logits(load_model(tiny_cell.target, "cpu")), atol=1e-3)
-    found = inspect_checkpoint(tmp_path, tiny_cell.target.folder)
+    found = inspect_checkpoint(tmp_path, tiny_cell.target)
     assert found.loads and found.smaller and not found.missing_tensors
     assert not found.unquantized_linear_layers
 
@@ -137,10 +137,10 @@ def test_an_empty_calibration_set_is_refused(tiny_cell: Cell, tmp_path: Path) ->
         quantize(make_spec("gptq"), tiny_cell.target, [], tmp_path, "cpu", Silent())
 
 
-def test_activations_are_rounded_after_loading_too(make_checkpoint: Make) -> None:
+def test_activations_are_rounded_after_loading_too(make_checkpoint: Make, tiny_cell: Cell) -> None:
     """W4A4 and W4A16 hold the same weights, so only their activations can differ."""
     weights_only, both = make_checkpoint("rtn", "W4A16"), make_checkpoint("rtn", "W4A4")
-    models = [load_quantized(folder, "cpu") for folder in (weights_only, both)]
+    models = [load_quantized(folder, tiny_cell.target.member, "cpu") for folder in (weights_only, both)]
     layer = "model.layers.0.mlp.up_proj.weight"
     assert torch.equal(models[0].get_parameter(layer), models[1].get_parameter(layer))
     assert not torch.allclose(logits(models[0]), logits(models[1]), atol=1e-3)

@@ -99,14 +99,16 @@ def test_the_stage_is_imported_without_a_model_library() -> None:
 
 
 @pytest.mark.parametrize("prepared", [False, True])
-def test_export_copies_a_folder_that_loads(prepared: bool, artifact: Artifact, tmp_path: Path) -> None:
+def test_export_copies_a_folder_that_loads(
+    prepared: bool, artifact: Artifact, tiny_cell: Cell, tmp_path: Path
+) -> None:
     target = tmp_path / "new" / "folder"
     if prepared:
         target.mkdir(parents=True)
     assert export(artifact, target) == target
     assert {p.name for p in target.iterdir()} == {p.name for p in artifact.file("checkpoint").iterdir()}
     assert [p.name for p in target.parent.iterdir()] == ["folder"]
-    load_quantized(target, "cpu")
+    load_quantized(target, tiny_cell.target.member, "cpu")
 
 
 def test_export_refuses_a_folder_with_files_and_a_file(artifact: Artifact, tmp_path: Path) -> None:

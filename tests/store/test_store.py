@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faq_pipeline.store.artifact import MANIFEST
+from faq_pipeline.store.artifact import MANIFEST, Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
 
 BUILDER = """
 import os, sys, time
+from dataclasses import replace
 from pathlib import Path
 from faq_pipeline.store.store import Key, Store
 
@@ -88,6 +90,17 @@ def test_a_miss_builds_and_a_hit_does_not(store: Store) -> None:
     assert [entry.path for entry in made.manifest.files] == ["a.txt", "sub/b.txt"]
     assert store.get("toy", key().fingerprint) == made
     assert store.get("other", key().fingerprint) is None
+
+
+def test_measurements_are_kept_and_hashed_but_no_part_of_the_digest(store: Store) -> None:
+    def made(name: str, data: bytes, measured: bytes) -> Artifact:
+        own = replace(key(name), measurements=("m.txt",))
+        return store.produce(own, write({"a.txt": data, "m.txt": measured}))[0]
+
+    first, other, data = made("a", b"1", b"x"), made("b", b"1", b"y"), made("c", b"2", b"x")
+    assert first.digest == other.digest != data.digest
+    other.file("m.txt").write_bytes(b"z")
+    assert store.verify(first) == [] and "bytes differ" in store.verify(other)[0]
 
 
 def test_processes_that_want_one_fingerprint_build_it_once(store: Store, tmp_path: Path) -> None:
