@@ -62,7 +62,7 @@ class Toys:
             work.progress.note(name)
             return {"inputs": sorted(work.inputs)}
 
-        return Stage(name, 1, inputs, identity, build, select)
+        return Stage(name, 1, inputs, identity, build, select=select)
 
     def run(self, cell: Cell) -> dict[str, str]:
         """All stages in order; hit or miss of each."""

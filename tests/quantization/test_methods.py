@@ -164,6 +164,6 @@ def test_an_untied_llama(ignore: list[str], tmp_path: Path) -> None:
     make_tokenizer(original)
     weights = find_weights(Member(name="llama", path=original, parameters=1), tmp_path / "digests")
     quantize(make_spec("gptq", ignore=ignore), weights, make_rows(2), folder, "cpu", Silent())
-    found = inspect_checkpoint(folder, original)
+    found = inspect_checkpoint(folder, weights)
     assert found.loads and not found.missing_tensors
     assert found.unquantized_linear_layers == tuple(ignore)
