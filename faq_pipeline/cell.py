@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from faq_pipeline.config.family import Family
+from faq_pipeline.config.family import Family, Serving
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.models.weights import Weights
 
@@ -25,6 +25,13 @@ class Cell:
     target: Weights
     teacher: Weights | None
     device: str
+    teacher_family: Family | None = None
+    """The teacher's family, where it is another one."""
+
+    def serving(self, weights: Weights) -> Serving:
+        """How vLLM serves the target or the teacher."""
+        other = self.teacher_family if weights is self.teacher else None
+        return (other or self.family).serving_of(weights.member)
 
     @property
     def partition(self) -> str:

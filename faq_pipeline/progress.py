@@ -14,6 +14,9 @@ class Progress(Protocol):
     def advance(self, done: int = 1) -> None:
         """`done` more units are finished."""
 
+    def detail(self, text: str) -> None:
+        """How the work under way goes, beside its count (its speed, say); replaces the last one."""
+
     def note(self, message: str) -> None:
         """Something a user should read: one line."""
 
@@ -25,6 +28,9 @@ class Silent:
         pass
 
     def advance(self, done: int = 1) -> None:
+        pass
+
+    def detail(self, text: str) -> None:
         pass
 
     def note(self, message: str) -> None:

@@ -48,7 +48,8 @@ class Candidate:
         tokens: length of `text` (with its end mark) in the writing model's tokens.
         logprob: summed log-probability (nats) of those tokens under the writing model, at
             temperature 1; None where no model wrote it.
-        finish: `stop`, `length` (cut at the limit) or `given` (not generated).
+        finish: `stop`, `length` (cut at the limit), `error` (none came: see Failed) or `given` (not
+            generated).
     """
 
     id: str
@@ -63,6 +64,16 @@ class Candidate:
     tokens: int
     logprob: float | None
     finish: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why the engine gave no text for a candidate, in one line."""
+
+    candidate_id: str
+    seed_id: str
+    position: int
+    error: str
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from faq_pipeline.cell import Cell
@@ -40,29 +41,30 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
         )
     chosen = choose_device(device)
     check_fits(found, chosen, _smaller(family, found))
-    teacher = _teacher(catalog, family, target, recipe, chosen, digests)
-    return Cell(family, recipe, target, teacher, chosen)
+    cell = Cell(family, recipe, target, None, chosen)
+    if recipe.regeneration.source in ("original", "random"):
+        return cell
+    if recipe.regeneration.source == "self":
+        return replace(cell, teacher=target)
+    its_family, teacher = _teacher(catalog, cell, digests)
+    return replace(cell, teacher=teacher, teacher_family=its_family)
 
 
-def _teacher(
-    catalog: Catalog, family: Family, target: Weights, recipe: Recipe, device: str, digests: Path
-) -> Weights | None:
-    regeneration = recipe.regeneration
-    if regeneration.source in ("original", "random"):
-        return None
-    if regeneration.source == "self":
-        return target
+def _teacher(catalog: Catalog, cell: Cell, digests: Path) -> tuple[Family, Weights]:
+    regeneration, family, target = cell.recipe.regeneration, cell.family, cell.target
     if regeneration.teacher == "auto":
-        member = _largest(family, target.member)
+        its_family, member = family, _largest(family, target.member)
     else:
-        member = _named(catalog, family, target.member, recipe)
-    check_fits(member, device, _between(family, target.member, member))
+        its_family, member = _named(catalog, family, target.member, cell.recipe)
+    if regeneration.engine != "endpoint":
+        spread = its_family.serving_of(member).gpus_per_copy if regeneration.engine == "vllm" else 1
+        check_fits(member, cell.device, _between(family, target.member, member), devices=spread)
     teacher = find_weights(member, digests)
     # A hub member's tokenizer is downloaded, and compared, when the corpus is made.
     local = target.member.path is not None and member.path is not None
     if local and not regeneration.allow_cross_family:
         check_vocabulary(teacher, target)
-    return teacher
+    return its_family, teacher
 
 
 def _largest(family: Family, target: Member) -> Member:
@@ -79,7 +81,7 @@ def _largest(family: Family, target: Member) -> Member:
     return max(within, key=lambda m: m.parameters)
 
 
-def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> Member:
+def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> tuple[Family, Member]:
     name = recipe.regeneration.teacher
     its_family, member = catalog.member(name)
     if its_family.name != family.name and not recipe.regeneration.allow_cross_family:
@@ -93,7 +95,7 @@ def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> 
             f" {target.name!r} ({target.parameters:,})",
             mend="a teacher is at least as large as its target; use teacher: auto",
         )
-    return member
+    return its_family, member
 
 
 def _smaller(family: Family, than: Member) -> list[Member]:

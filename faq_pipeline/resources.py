@@ -1,5 +1,6 @@
 """What assets are given: the pipeline (catalog, store, device) and somebody to tell of progress."""
 
+import time
 from functools import cache
 from pathlib import Path
 
@@ -57,19 +58,25 @@ def _settings(home: str, data: tuple[str, ...], device: str) -> Settings:
 
 
 class LogProgress:
-    """Progress as lines in Dagster's log: the start, each tenth, and notes."""
+    """Progress as lines in Dagster's log: the start, each tenth with the time left, and notes."""
 
     def __init__(self, log: dg.DagsterLogManager) -> None:
-        self._log, self._what, self._total, self._done = log, "", 1, 0
+        self._log, self._what, self._detail, self._total, self._done = log, "", "", 1, 0
+        self._started = time.monotonic()
 
     def start(self, what: str, total: int) -> None:
-        self._what, self._total, self._done = what, max(total, 1), 0
+        self._what, self._detail, self._total, self._done = what, "", max(total, 1), 0
+        self._started = time.monotonic()
         self._log.info(f"{what}: 0/{total}")
 
     def advance(self, done: int = 1) -> None:
         before, self._done = self._done, self._done + done
         if before * 10 // self._total != self._done * 10 // self._total:
-            self._log.info(f"{self._what}: {self._done}/{self._total}")
+            left = (time.monotonic() - self._started) * (self._total - self._done) / self._done
+            self._log.info(f"{self._what}: {self._done}/{self._total}, {left:.0f} s left{self._detail}")
+
+    def detail(self, text: str) -> None:
+        self._detail = f", {text}"
 
     def note(self, message: str) -> None:
         self._log.info(message)

@@ -85,7 +85,7 @@ def obtain(
     artifact, hit = store.produce(
         _key(stage, cell, inputs),
         lambda folder: {
-            **build(Build(cell, inputs, folder, progress or Silent())),
+            **build(Build(cell, inputs, folder, store.ledgers, progress or Silent())),
             "work": work_of(name, cell),
         },
     )

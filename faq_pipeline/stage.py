@@ -25,11 +25,13 @@ class Build:
         inputs: the artifacts of the stages named in `Stage.inputs`, by stage name.
         directory: an empty folder; what lies there afterwards is the artifact. Files must depend
             on the declared identity alone (no clock, no host name), so that digests repeat.
+        ledgers: a folder that outlives a killed build, for what would be dear to make again.
     """
 
     cell: Cell
     inputs: Mapping[str, Artifact]
     directory: Path
+    ledgers: Path
     progress: Progress = field(default_factory=Silent)
 
 

@@ -70,12 +70,17 @@ class TerminalListener:
     def __init__(self, bars: Progress, stage: str) -> None:
         self._bars, self._stage = bars, stage
         self._task = bars.add_task(stage, total=None)
+        self._what = stage
 
     def start(self, what: str, total: int) -> None:
-        self._bars.update(self._task, description=f"{self._stage}: {what}", total=total, completed=0)
+        self._what = f"{self._stage}: {what}"
+        self._bars.update(self._task, description=self._what, total=total, completed=0)
 
     def advance(self, done: int = 1) -> None:
         self._bars.update(self._task, advance=done)
+
+    def detail(self, text: str) -> None:
+        self._bars.update(self._task, description=f"{self._what} ({escape(text)})")
 
     def note(self, message: str) -> None:
         self._bars.console.print(f"  [yellow]note[/yellow] {self._stage}: {escape(message)}", soft_wrap=True)

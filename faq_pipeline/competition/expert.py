@@ -30,9 +30,11 @@ class Group:
 
 
 def exclusion(candidate: Candidate) -> str | None:
-    """Why a candidate can never win: `length` (cut at the limit), `empty`, `looping`; None if it may."""
-    if candidate.finish == "length":
-        return "length"
+    """Why a candidate can never win: `length` (cut at the limit), `error` (the engine failed), `empty`,
+    `looping`; None if it may.
+    """
+    if candidate.finish in ("length", "error"):
+        return candidate.finish
     if is_empty(candidate.text):
         return "empty"
     return "looping" if is_looping(candidate.text) else None

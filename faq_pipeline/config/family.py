@@ -29,6 +29,33 @@ class Thinking(Strict):
     """Passed to the chat template, e.g. `enable_thinking: true` for Qwen3."""
 
 
+class Serving(Strict):
+    """How vLLM serves a member: over how many GPUs, with how much of their memory."""
+
+    tensor_parallel: PositiveInt = 1
+    """GPUs that share each layer of one copy."""
+    pipeline_parallel: PositiveInt = 1
+    """Groups of GPUs that the layers of one copy are spread over."""
+    data_parallel: PositiveInt = 1
+    """Copies behind one server."""
+    memory: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of a GPU's memory that the server takes."""
+    context: PositiveInt | None = None
+    """Most tokens of prompt and reply; the member's own where absent."""
+    arguments: dict[str, bool | int | float | str] = {}
+    """More options of vLLM's server: `max_num_seqs: 512`, `distributed_executor_backend: ray`."""
+
+    @property
+    def gpus_per_copy(self) -> int:
+        """GPUs that hold one copy of the weights together."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that serve the member."""
+        return self.gpus_per_copy * self.data_parallel
+
+
 class Member(Strict):
     """One model of the family: a local folder, or a hub repository at a commit."""
 
@@ -40,6 +67,8 @@ class Member(Strict):
     """Number of weights; orders members by size and estimates memory before anything is loaded."""
     licence: str = "unknown"
     trust_remote_code: bool = False
+    serving: Serving | None = None
+    """Replaces the family's."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Member:
@@ -68,6 +97,8 @@ class Family(Strict):
     """Most memory that a teacher may take, weights and working space together."""
     prompts: Prompts = Prompts()
     thinking: Thinking = Thinking()
+    serving: Serving = Serving()
+    """Of members that have none of their own."""
     development: Path
     """JSONL of prompts for inference traces: the only ones that fitness and selection may look at."""
     members: Annotated[list[Member], Field(min_length=1)]
@@ -84,6 +115,10 @@ class Family(Strict):
                     f"member {member.name!r}: owner of {member.hub!r} is not in this family's 'owners'"
                 )
         return self
+
+    def serving_of(self, member: Member) -> Serving:
+        """How a member is served."""
+        return member.serving or self.serving
 
     def member(self, name: str) -> Member | None:
         """The member of that name, or None."""

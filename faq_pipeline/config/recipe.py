@@ -46,6 +46,17 @@ class Sampling(Strict):
     max_new_tokens: PositiveInt
 
 
+class Endpoint(Strict):
+    """Servers of one model that speak the OpenAI protocol. Keys stay in the environment."""
+
+    base_urls: Annotated[list[str], Field(min_length=1)]
+    """One server, or several of which each answers for all: `http://host:8000/v1`."""
+    model: str | None = None
+    """The name it is served under; the only one that the server lists where absent."""
+    key: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Name of the environment variable that holds the key."""
+
+
 class Regeneration(Strict):
     """Where candidates come from. `original` passes seeds through; `random` is random tokens."""
 
@@ -56,6 +67,9 @@ class Regeneration(Strict):
     candidates: PositiveInt = 1
     sampling: Sampling | None = None
     engine: str = "transformers"
+    """What samples from the teacher: `transformers`, `vllm` (a server of our own) or `endpoint`."""
+    endpoint: Endpoint | None = None
+    """The servers of engine `endpoint`."""
     batch_size: PositiveInt = 64
     """Candidates generated at once by the `transformers` engine."""
 
@@ -63,7 +77,17 @@ class Regeneration(Strict):
     def _check_sampling(self) -> Regeneration:
         if self.source in ("teacher", "self") and self.sampling is None:
             raise ValueError(f"source {self.source!r} needs 'sampling'")
+        if (self.engine == "endpoint") != (self.endpoint is not None):
+            raise ValueError("engine 'endpoint' needs 'endpoint', and no other engine has one")
         return self
+
+
+class Judge(Strict):
+    """The model that expert `judge` asks."""
+
+    endpoint: Endpoint
+    rubric: str | None = None
+    """What a good candidate is, in words; the expert's own where absent."""
 
 
 class Competition(Strict):
@@ -71,11 +95,14 @@ class Competition(Strict):
 
     selection: Literal["experts", "random"] = "experts"
     experts: dict[str, PositiveFloat] = {}
+    judge: Judge | None = None
 
     @model_validator(mode="after")
     def _check_experts(self) -> Competition:
         if self.selection == "experts" and not self.experts:
             raise ValueError("selection 'experts' needs at least one expert")
+        if ("judge" in self.experts) != (self.judge is not None):
+            raise ValueError("expert 'judge' needs the section 'judge', and it is for that expert alone")
         return self
 
 
@@ -121,7 +148,10 @@ class Evaluation(Strict):
     include: Path | None = None
     """Folder of lm-eval task YAMLs; absent: lm-eval's own tasks."""
     max_new_tokens: PositiveInt
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What writes the answers, and the inference traces."""
     batch_size: PositiveInt = 64
+    """Questions answered at once by the `transformers` engine."""
     limit: PositiveInt | None = None
     """First so many questions of each task (for smoke tests)."""
     prose: Path

@@ -71,13 +71,15 @@ def device_memory(device: str) -> int:
     return int(pynvml.nvmlDeviceGetMemoryInfo(_first_gpu()).total)
 
 
-def check_fits(member: Member, device: str, alternatives: Sequence[Member] = ()) -> None:
-    """Refuse a member too big for the device, before it is loaded.
+def check_fits(member: Member, device: str, alternatives: Sequence[Member] = (), *, devices: int = 1) -> None:
+    """Refuse a member too big for the device, or for `devices` such together, before it is loaded.
 
     Raises:
         FaqError: names the alternatives that fit.
     """
     need, have = 2 * member.parameters * WORKING_SPACE, device_memory(device)
+    if device != "cpu":
+        have *= devices
     if need <= have:
         return
     fitting = [m.name for m in alternatives if 2 * m.parameters * WORKING_SPACE <= have]

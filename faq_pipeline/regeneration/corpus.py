@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.chat import split_thinking
 from faq_pipeline.progress import Progress
-from faq_pipeline.records import Candidate, Seed
+from faq_pipeline.records import Candidate, Failed, Seed
 from faq_pipeline.regeneration.context import check_fits_context
 from faq_pipeline.regeneration.drawing import hashed
 from faq_pipeline.regeneration.engine import Completion, Engine, Request
-from faq_pipeline.regeneration.engines import make_engine
+from faq_pipeline.regeneration.engines import Work, make_engine
+from faq_pipeline.regeneration.ledger import Ledger
 from faq_pipeline.regeneration.prompts import seed_prompt
+from faq_pipeline.regeneration.sampling import Sampled, sample
 from faq_pipeline.regeneration.seeds import seed_error
 from faq_pipeline.store.fingerprint import short_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Regenerated:
+    """The candidates, why some of them have no text, and what they cost."""
+
+    candidates: list[Candidate]
+    failed: list[Failed]
+    sampled: Sampled
 
 
 def candidate_id(seed_id: str, position: int, source: str, text: str) -> str:
@@ -35,20 +48,43 @@ def teacher_engine(cell: Cell) -> Engine:
     """
     assert cell.teacher is not None
     regeneration = cell.recipe.regeneration
-    return make_engine(regeneration.engine, cell.teacher, cell.device, regeneration.batch_size)
+    work = Work(
+        weights=cell.teacher,
+        device=cell.device,
+        batch_size=regeneration.batch_size,
+        serving=cell.serving(cell.teacher),
+        endpoint=regeneration.endpoint,
+    )
+    return make_engine(regeneration.engine, work)
+
+
+def engine_configuration(cell: Cell) -> dict[str, Any]:
+    """What every sample of the cell's teacher depends on besides its own request."""
+    assert cell.teacher is not None and cell.recipe.regeneration.sampling is not None
+    return {
+        "weights": cell.teacher.digest,
+        "tokenizer": cell.teacher.tokenizer_digest,
+        "sampling": cell.recipe.regeneration.sampling.model_dump(),
+        "engine": teacher_engine(cell).identity(),
+    }
 
 
 def regenerate(
-    cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase, progress: Progress
-) -> list[Candidate]:
+    cell: Cell,
+    seeds: Sequence[Seed],
+    tokenizer: PreTrainedTokenizerBase,
+    ledgers: Path,
+    progress: Progress,
+) -> Regenerated:
     """The groups of all seeds, in seed order and by position, sampled from the cell's teacher.
 
     Args:
         tokenizer: the teacher's.
+        ledgers: where finished candidates are kept, see `regeneration.ledger`.
 
     Raises:
         FaqError: a seed's prompt and max_new_tokens do not fit the teacher's context, the family's
-            prompt cannot be rendered, or the teacher cannot be loaded.
+            prompt cannot be rendered, or the engine fails for good.
     """
     regeneration = cell.recipe.regeneration
     assert cell.teacher is not None and regeneration.sampling is not None
@@ -63,16 +99,18 @@ def regenerate(
         for seed in seeds
         for position in range(regeneration.candidates)
     }
-    progress.start("candidates", len(requests))
-    completions: dict[str, Completion] = {}
-    with teacher_engine(cell) as engine:
-        for completion in engine.generate(requests.values(), regeneration.sampling):
-            completions[completion.request_id] = completion
-            progress.advance()
-    return [
-        _candidate(cell, seed_id, position, request.prompt, completions[request.id])
+    ledger = Ledger(ledgers, engine_configuration(cell))
+    sampled = sample(teacher_engine(cell), requests.values(), regeneration.sampling, ledger, progress)
+    rows = [
+        _candidate(cell, seed_id, position, request.prompt, sampled.completions[request.id])
         for (seed_id, position), request in requests.items()
     ]
+    failed = [
+        Failed(row.id, row.seed_id, row.position, completion.error)
+        for row in rows
+        if (completion := sampled.completions[f"{row.seed_id}#{row.position}"]).finish == "error"
+    ]
+    return Regenerated(rows, failed, sampled)
 
 
 def _check_prompts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -20,6 +20,19 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """Requests that are sampled, recorded and resumed together.
+
+    Attributes:
+        salt: what a sample of the unit depends on besides its own request; empty where each
+            request is sampled for itself.
+    """
+
+    requests: tuple[Request, ...]
+    salt: str = ""
+
+
+@dataclass(frozen=True)
 class Completion:
     """A finished sample.
 
@@ -27,22 +40,31 @@ class Completion:
         text: the raw continuation without the end mark; marks of thinking stay.
         tokens: sampled tokens, the end mark included.
         logprob: their summed log-probability (nats) under the model's own distribution, that is at
-            temperature 1 and before any truncation of it.
-        finish: `stop` at an end mark, `length` at the limit.
+            temperature 1 and before any truncation of it; None where the engine cannot tell.
+        finish: `stop` at an end mark, `length` at the limit, `error` where there is no sample.
+        error: why there is none, in one line.
     """
 
     request_id: str
     text: str
     tokens: int
-    logprob: float
-    finish: Literal["stop", "length"]
+    logprob: float | None
+    finish: Literal["stop", "length", "error"]
+    error: str = ""
 
 
 class Engine(Protocol):
-    """Samples from one model. The model is in memory between `__enter__` and `__exit__` only."""
+    """Samples from one model, which is in memory between `__enter__` and `__exit__` only."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether equal units give equal bytes."""
 
     def identity(self) -> dict[str, Any]:
         """What of the engine shapes its samples, JSON-able; asked without loading a model library."""
+
+    def units(self, requests: Iterable[Request]) -> list[Unit]:
+        """The requests as units. Equal requests give equal units; the model need not be in memory."""
 
     def __enter__(self) -> Self: ...
 
@@ -53,8 +75,11 @@ class Engine(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
-        """One completion for each request, in the order in which they finish.
+    def generate(self, units: Sequence[Unit], sampling: Sampling) -> Iterator[Completion]:
+        """One completion for each request of the units, in the order in which they finish.
 
         Prompt and `sampling.max_new_tokens` together must fit the model's context.
         """
+
+    def figures(self) -> dict[str, Any]:
+        """What the work since `__enter__` took: `gpus`, and what else the engine can tell."""

@@ -4,29 +4,59 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from faq_pipeline.config.family import Serving
+from faq_pipeline.config.recipe import Endpoint
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.regeneration.engine import Engine
 
-Factory = Callable[[Weights, str, int], Engine]
 
+@dataclass(frozen=True)
+class Work:
+    """What an engine is made for.
 
-def _transformers(weights: Weights, device: str, batch_size: int) -> Engine:
-    from faq_pipeline.regeneration.transformers_engine import TransformersEngine
-
-    return TransformersEngine(weights, device, batch_size)
-
-
-ENGINES: dict[str, Factory] = {"transformers": _transformers}
-
-
-def make_engine(name: str, weights: Weights, device: str, batch_size: int) -> Engine:
-    """The engine of that name for a member; nothing is loaded before it is entered.
-
-    Args:
+    Attributes:
         device: `cpu` or `cuda`.
         batch_size: requests that are sampled together, where the engine does not decide it itself.
+    """
+
+    weights: Weights
+    device: str
+    batch_size: int
+    serving: Serving = field(default_factory=Serving)
+    endpoint: Endpoint | None = None
+
+
+def _transformers(work: Work) -> Engine:
+    from faq_pipeline.regeneration.transformers_engine import TransformersEngine
+
+    return TransformersEngine(work.weights, work.device, work.batch_size)
+
+
+def _vllm(work: Work) -> Engine:
+    from faq_pipeline.regeneration.vllm_engine import VllmEngine
+
+    return VllmEngine(work.weights, work.device, work.serving)
+
+
+def _endpoint(work: Work) -> Engine:
+    from faq_pipeline.regeneration.endpoint_engine import EndpointEngine
+
+    assert work.endpoint is not None
+    return EndpointEngine(work.weights, work.endpoint)
+
+
+ENGINES: dict[str, Callable[[Work], Engine]] = {
+    "transformers": _transformers,
+    "vllm": _vllm,
+    "endpoint": _endpoint,
+}
+
+
+def make_engine(name: str, work: Work) -> Engine:
+    """The engine of that name for a member; nothing is loaded before it is entered.
 
     Raises:
         FaqError: no engine has that name.
@@ -35,4 +65,4 @@ def make_engine(name: str, weights: Weights, device: str, batch_size: int) -> En
         near = difflib.get_close_matches(name, ENGINES, n=1)
         mend = f"did you mean {near[0]!r}? " if near else ""
         raise FaqError(f"unknown engine {name!r}", mend=f"{mend}known: {', '.join(sorted(ENGINES))}")
-    return ENGINES[name](weights, device, batch_size)
+    return ENGINES[name](work)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
-from faq_pipeline.progress import Progress
-from faq_pipeline.records import Candidate, Seed, read_rows, write_rows
+from faq_pipeline.records import Candidate, Failed, Seed, read_rows, write_rows
 from faq_pipeline.regeneration.context import check_fits_context
 from faq_pipeline.regeneration.controls import original_candidates, random_candidates
-from faq_pipeline.regeneration.corpus import regenerate, teacher_engine
+from faq_pipeline.regeneration.corpus import engine_configuration, regenerate
 from faq_pipeline.regeneration.degeneration import is_empty, is_looping
+from faq_pipeline.regeneration.sampling import Sampled
 from faq_pipeline.regeneration.seeds import seed_error
 from faq_pipeline.stage import Build, Stage
 
@@ -40,12 +39,9 @@ def _identity(cell: Cell) -> dict[str, Any]:
         **groups,
         # The name is there because candidates carry it.
         "teacher": cell.teacher.partition,
-        "weights": cell.teacher.digest,
-        "tokenizer": cell.teacher.tokenizer_digest,
         "prompts": cell.family.prompts.model_dump(),
         "thinking": cell.family.thinking.model_dump(),
-        "sampling": regeneration.sampling.model_dump(),
-        "engine": teacher_engine(cell).identity(),
+        **engine_configuration(cell),
     }
 
 
@@ -56,22 +52,20 @@ def _build(build: Build) -> dict[str, Any]:
     seeds = read_rows(build.inputs["seed_data"].file("seeds.parquet"), Seed)
     tokenizer = load_tokenizer(cell.target)
     _check_seeds(cell, seeds, tokenizer)
-    started = time.perf_counter()
-    rows, notes = _candidates(cell, seeds, tokenizer, build.progress)
-    seconds = time.perf_counter() - started
+    rows, more = _candidates(build, seeds, tokenizer)
     write_rows(build.directory / "candidates.parquet", rows, Candidate)
-    return {**_figures(rows, seconds), "notes": notes}
+    return {**_figures(rows), **more}
 
 
 def _candidates(
-    cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase, progress: Progress
-) -> tuple[list[Candidate], list[str]]:
-    """The rows, and what the user should know about them."""
+    build: Build, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[Candidate], dict[str, Any]]:
+    """The rows; and `notes` for the user and what a model's work cost, where there was one."""
     from faq_pipeline.models.loading import load_tokenizer
 
-    regeneration = cell.recipe.regeneration
+    cell, regeneration = build.cell, build.cell.recipe.regeneration
     if regeneration.source == "original":
-        return original_candidates(seeds, tokenizer), []
+        return original_candidates(seeds, tokenizer), {}
     if regeneration.source == "random":
         return random_candidates(
             seeds,
@@ -79,15 +73,20 @@ def _candidates(
             candidates=regeneration.candidates,
             length=cell.recipe.calibration.sequence_length,
             draw=cell.recipe.draw,
-        ), []
+        ), {}
     assert cell.teacher is not None
     if not regeneration.allow_cross_family:
         check_vocabulary(cell.teacher, cell.target)
     teacher_tokenizer = load_tokenizer(cell.teacher)
     notes = _differences(cell, tokenizer, teacher_tokenizer)
     for note in notes:
-        progress.note(note)
-    return regenerate(cell, seeds, teacher_tokenizer, progress), notes
+        build.progress.note(note)
+    made = regenerate(cell, seeds, teacher_tokenizer, build.ledgers, build.progress)
+    if made.failed:
+        write_rows(build.directory / "failed.parquet", made.failed, Failed)
+        notes.append(f"{len(made.failed)} candidates failed, the first with: {made.failed[0].error}")
+        build.progress.note(notes[-1])
+    return made.candidates, {"notes": notes, **_cost(made.candidates, made.sampled)}
 
 
 def _check_seeds(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -115,7 +114,20 @@ def _differences(cell: Cell, target: PreTrainedTokenizerBase, teacher: PreTraine
     return notes
 
 
-def _figures(rows: Sequence[Candidate], seconds: float) -> dict[str, Any]:
+def _cost(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, Any]:
+    """Tokens and time of the samples, those of earlier, interrupted runs included."""
+    tokens = sum(row.tokens for row in rows)
+    gpus = sampled.figures.get("gpus")
+    return {
+        "tokens_per_second": round(tokens / sampled.seconds, 1) if sampled.seconds else None,
+        "sampling_seconds": sampled.seconds,
+        "gpu_seconds": None if gpus is None else round(gpus * sampled.seconds, 3),
+        "reused_candidates": sampled.reused,
+        "engine": sampled.figures,
+    }
+
+
+def _figures(rows: Sequence[Candidate]) -> dict[str, Any]:
     generated = [row for row in rows if row.logprob is not None]
     tokens = sum(row.tokens for row in rows)
     logprob = sum(row.logprob for row in generated if row.logprob is not None)
@@ -124,11 +136,11 @@ def _figures(rows: Sequence[Candidate], seconds: float) -> dict[str, Any]:
         "candidates": len(rows),
         "groups": len({row.seed_id for row in rows}),
         "truncated": sum(row.finish == "length" for row in rows),
+        "failed": sum(row.finish == "error" for row in rows),
         "empty": sum(is_empty(row.text) for row in rows),
         "looping": sum(is_looping(row.text) for row in rows),
         "tokens": tokens,
         "mean_tokens": round(tokens / len(rows), 1) if rows else None,
-        "tokens_per_second": round(sampled / seconds, 1) if generated else None,
         "mean_logprob_per_token": round(logprob / sampled, 4) if sampled else None,
     }
 

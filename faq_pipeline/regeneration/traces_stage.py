@@ -10,7 +10,8 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.records import Trace, write_rows
 from faq_pipeline.regeneration.context import check_fits_context
 from faq_pipeline.regeneration.engine import Engine
-from faq_pipeline.regeneration.engines import make_engine
+from faq_pipeline.regeneration.engines import Work, make_engine
+from faq_pipeline.regeneration.sampling import check_sampled
 from faq_pipeline.regeneration.traces import (
     Development,
     load_development,
@@ -45,12 +46,13 @@ def _identity(cell: Cell) -> dict[str, Any]:
 
 
 def _engine(cell: Cell) -> Engine:
-    """The recipe's engine for the target, in batches of the evaluation's size.
+    """The evaluation's engine for the target, in batches of its size: the traces are as its answers.
 
     Not the regeneration's: controls and teachers of other sizes then share one artifact.
     """
-    recipe = cell.recipe
-    return make_engine(recipe.regeneration.engine, cell.target, cell.device, recipe.evaluation.batch_size)
+    evaluation = cell.recipe.evaluation
+    work = Work(cell.target, cell.device, evaluation.batch_size, cell.serving(cell.target))
+    return make_engine(evaluation.engine, work)
 
 
 def _build(build: Build) -> dict[str, Any]:
@@ -71,9 +73,10 @@ def _build(build: Build) -> dict[str, Any]:
     progress.start("traces", len(requests))
     completions = {}
     with _engine(cell) as engine:
-        for completion in engine.generate(requests, sampling):
+        for completion in engine.generate(engine.units(requests), sampling):
             completions[completion.request_id] = completion
             progress.advance()
+    check_sampled(completions.values())
     rows = [
         make_trace(prompt, request, completions[request.id], tokenizer)
         for prompt, request in zip(prompts, requests, strict=True)

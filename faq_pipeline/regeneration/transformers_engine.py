@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,8 +14,8 @@ from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.loading import load_model, load_tokenizer, release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.regeneration.drawing import hashed
-from faq_pipeline.regeneration.engine import Completion, Request
-from faq_pipeline.store.fingerprint import tool_version
+from faq_pipeline.regeneration.engine import Completion, Request, Unit
+from faq_pipeline.store.fingerprint import short_hash, tool_version
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,7 +34,7 @@ class TransformersEngine:
     weights: Weights
     device: str
     batch_size: int
-    _loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = field(default=None, repr=False)
+    _model: PreTrainedModel | None = field(default=None, repr=False)
 
     def identity(self) -> dict[str, Any]:
         """Engine, versions, dtype, batch size, device and threads; without loading torch."""
@@ -45,14 +47,22 @@ class TransformersEngine:
             **compute_identity(self.weights.member, self.device),
         }
 
+    @property
+    def repeats(self) -> bool:
+        """Whether equal units give equal bytes: on one kind of machine they do."""
+        return True
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        tokenizer = load_tokenizer(self.weights)
+        tokenizer.padding_side = "left"
+        return tokenizer
+
     def __enter__(self) -> Self:
         from faq_pipeline.regeneration.decoding import forget_sampling_defaults
 
-        tokenizer = load_tokenizer(self.weights)
-        tokenizer.padding_side = "left"
-        model = load_model(self.weights, self.device)
-        forget_sampling_defaults(model, tokenizer)
-        self._loaded = model, tokenizer
+        self._model = load_model(self.weights, self.device)
+        forget_sampling_defaults(self._model, self._tokenizer)
         return self
 
     def __exit__(
@@ -61,30 +71,38 @@ class TransformersEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loaded = None
+        self._model = None
         release()
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
-        """Completions, batch by batch, longest prompts first (so that memory fails early or never)."""
-        if self._loaded is None:
-            raise RuntimeError("the engine generates only inside its 'with' block")
-        _, tokenizer = self._loaded
+    def units(self, requests: Iterable[Request]) -> list[Unit]:
+        """Batches, longest prompts first (so that memory fails early or never)."""
         waiting = list(requests)
         if not waiting:
-            return
-        ids = tokenizer([r.prompt for r in waiting], add_special_tokens=False)["input_ids"]
+            return []
+        ids = self._tokenizer([r.prompt for r in waiting], add_special_tokens=False)["input_ids"]
         length = {request.id: len(these) for request, these in zip(waiting, ids, strict=True)}
         waiting.sort(key=lambda request: (-length[request.id], request.prompt, request.id))
-        for start in range(0, len(waiting), self.batch_size):
-            yield from self._batch(waiting[start : start + self.batch_size], sampling)
+        batches = [waiting[i : i + self.batch_size] for i in range(0, len(waiting), self.batch_size)]
+        return [Unit(tuple(batch), _salt(batch)) for batch in batches]
+
+    def generate(self, units: Sequence[Unit], sampling: Sampling) -> Iterator[Completion]:
+        """Completions, batch by batch."""
+        if self._model is None:
+            raise RuntimeError("the engine generates only inside its 'with' block")
+        for unit in units:
+            yield from self._batch(unit.requests, sampling)
+
+    def figures(self) -> dict[str, Any]:
+        """How many GPUs the work takes."""
+        return {"gpus": int(self.device != "cpu")}
 
     def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         import torch
 
         from faq_pipeline.regeneration.decoding import continue_batch
 
-        assert self._loaded is not None
-        model, tokenizer = self._loaded
+        assert self._model is not None
+        tokenizer = self._tokenizer
         inputs = tokenizer(
             [request.prompt for request in requests],
             add_special_tokens=False,
@@ -95,7 +113,7 @@ class TransformersEngine:
         devices = [self.device] if self.device != "cpu" else []
         with torch.inference_mode(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(hashed("batch", *(request.seed for request in requests)))
-            rows = continue_batch(model, ids, inputs["attention_mask"], sampling)
+            rows = continue_batch(self._model, ids, inputs["attention_mask"], sampling)
         return [
             Completion(
                 request_id=request.id,
@@ -106,6 +124,11 @@ class TransformersEngine:
             )
             for request, last, row in zip(requests, ids[:, -1].tolist(), rows, strict=True)
         ]
+
+
+def _salt(batch: Sequence[Request]) -> str:
+    """All that the samples of a batch share: its prompts pad each other, its seeds make its own."""
+    return short_hash(json.dumps([[r.prompt, r.seed] for r in batch]).encode())
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, last: int, ids: list[int]) -> str:

@@ -45,6 +45,11 @@ class Store:
 
     root: Path
 
+    @property
+    def ledgers(self) -> Path:
+        """Where unfinished builds keep what they have; see `regeneration.ledger`."""
+        return self.root / ".ledgers"
+
     def get(self, stage: str, fingerprint: str) -> Artifact | None:
         """The committed artifact, or None."""
         path = self.root / stage / fingerprint

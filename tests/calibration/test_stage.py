@@ -67,7 +67,7 @@ def with_calibration(cell: Cell, **changes: object) -> Cell:
 def build(cell: Cell, upstream: dict[str, Artifact], folder: Path, progress=None) -> dict:
     folder.mkdir(parents=True)
     extra = {"progress": progress} if progress else {}
-    return CALIBRATION_SET.build(Build(cell, upstream, folder, **extra))
+    return CALIBRATION_SET.build(Build(cell, upstream, folder, folder / "ledgers", **extra))
 
 
 @pytest.fixture(scope="module")

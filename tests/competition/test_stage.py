@@ -25,7 +25,7 @@ def build(cell: Cell, root: Path, seeds: list[Seed], candidates: list[Candidate]
     write_rows(root / "seed_data/seeds.parquet", seeds, Seed)
     write_rows(root / "regenerated_corpus/candidates.parquet", candidates, Candidate)
     upstream = {name: Artifact(root / name) for name in COMPETITION_SCORES.inputs}
-    return COMPETITION_SCORES.build(Build(cell, upstream, root / "out")), root / "out"
+    return COMPETITION_SCORES.build(Build(cell, upstream, root / "out", root / "ledgers")), root / "out"
 
 
 def corpus() -> tuple[list[Seed], list[Candidate]]:

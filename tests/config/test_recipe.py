@@ -45,7 +45,7 @@ def test_a_sound_recipe_loads_with_paths_made_absolute(tmp_path: Path) -> None:
         ("  count: 8", "  cout: 8", "unknown key 'seeds.cout' (did you mean 'count'?)"),
         ("    temperature: 1.0", "    temprature: 1.0", "did you mean 'temperature'?"),
         ("families: [tiny]", "familys: [tiny]", "unknown key 'familys' (did you mean 'families'?)"),
-        ("  traces: 4", "  zzz: 4", "unknown key 'evaluation.zzz' (known keys: batch_size, gate,"),
+        ("  traces: 4", "  zzz: 4", "unknown key 'evaluation.zzz' (known keys: batch_size, engine, gate,"),
         ("  tokens: 512", "  tokens: many", "calibration.tokens: input should be a valid integer"),
         ("  tokens: 512", "  tokens: -1", "calibration.tokens: input should be greater than 0, got -1"),
         ("    length: 1.0", "    length: no", "competition.experts.length: input should be a valid number"),

@@ -53,6 +53,9 @@ class Listener:
     def advance(self, done: int = 1) -> None:
         self.done += done
 
+    def detail(self, text: str) -> None:
+        pass
+
     def note(self, message: str) -> None:
         self.notes.append(message)
 

@@ -21,7 +21,7 @@ from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
 from faq_pipeline.regeneration import decoding
 from faq_pipeline.regeneration.engine import Completion, Request
-from faq_pipeline.regeneration.engines import make_engine
+from faq_pipeline.regeneration.engines import Work, make_engine
 
 PROMPTS = [
     "<|im_start|>user\nHow many apples?<|im_end|>\n<|im_start|>assistant\n",
@@ -54,8 +54,8 @@ def many_ends(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def sample(
     weights: Weights, requests: list[Request], sampling: Sampling, batch_size: int = 5
 ) -> dict[str, Completion]:
-    with make_engine("transformers", weights, "cpu", batch_size) as engine:
-        found = list(engine.generate(requests, sampling))
+    with make_engine("transformers", Work(weights, "cpu", batch_size)) as engine:
+        found = list(engine.generate(engine.units(requests), sampling))
     assert len(found) == len(requests)
     return {completion.request_id: completion for completion in found}
 
@@ -140,18 +140,18 @@ def test_temperature_zero_is_greedy(tiny_cell: Cell) -> None:
 
 
 def test_outside_its_with_block_an_engine_refuses(tiny_cell: Cell) -> None:
-    engine = make_engine("transformers", tiny_cell.target, "cpu", 4)
+    engine = make_engine("transformers", Work(tiny_cell.target, "cpu", 4))
     with pytest.raises(RuntimeError, match="with"):
-        list(engine.generate(REQUESTS, SAMPLING))
+        list(engine.generate(engine.units(REQUESTS), SAMPLING))
     with engine:
         assert list(engine.generate([], SAMPLING)) == []
 
 
 def test_an_unknown_engine_names_the_known(tiny_cell: Cell) -> None:
     with pytest.raises(FaqError, match=r"unknown engine 'transformer' \(did you mean 'transformers'\?"):
-        make_engine("transformer", tiny_cell.target, "cpu", 4)
-    with pytest.raises(FaqError, match="known: transformers"):
-        make_engine("zzz", tiny_cell.target, "cpu", 4)
+        make_engine("transformer", Work(tiny_cell.target, "cpu", 4))
+    with pytest.raises(FaqError, match="known: endpoint, transformers, vllm"):
+        make_engine("zzz", Work(tiny_cell.target, "cpu", 4))
 
 
 def test_stages_and_identities_load_no_model_library(tiny_data: Path, tmp_path: Path) -> None:
