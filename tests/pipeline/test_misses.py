@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.config.recipe import Dataset, Gate, Recipe
+from faq_pipeline.config.family import Serving
+from faq_pipeline.config.recipe import Dataset, Endpoint, Gate, Judge, Recipe
 from faq_pipeline.regeneration.engines import ENGINES
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.runner import obtain
@@ -117,13 +118,18 @@ def constant(name: str, value: Any) -> Change:
     return change
 
 
-def other_engine(bench: Bench) -> Cell:
+def other_engine(section: str) -> Change:
+    """Another engine for the teacher (`regeneration`) or the target (`evaluation`)."""
+
     class Other:
         def identity(self) -> dict[str, Any]:
             return {"name": "other"}
 
-    bench.patch.setitem(ENGINES, "other", lambda *_: Other())
-    return field("regeneration.engine", "other")(bench)
+    def change(bench: Bench) -> Cell:
+        bench.patch.setitem(ENGINES, "vllm", lambda *_: Other())
+        return field(f"{section}.engine", "vllm")(bench)
+
+    return change
 
 
 def other_bytes(name: str, of: Callable[[Cell], Path | None], inner: str = "") -> Change:
@@ -155,6 +161,8 @@ def dataset(bench: Bench) -> Cell:
     return field("seeds", seeds)(bench)
 
 
+ENDPOINT = Endpoint(base_urls=["http://127.0.0.1:9/v1"])
+
 # --- the table: ingredient, how it is changed, stages whose identity moves ---
 
 TABLE: dict[str, tuple[Change, str]] = {
@@ -174,9 +182,12 @@ TABLE: dict[str, tuple[Change, str]] = {
     "regeneration.sampling.temperature": (field("regeneration.sampling.temperature", 0.9), "R"),
     "regeneration.sampling.top_p": (field("regeneration.sampling.top_p", 0.9), "R"),
     "regeneration.sampling.max_new_tokens": (field("regeneration.sampling.max_new_tokens", 25), "R"),
-    "regeneration.engine": (other_engine, "TR"),
+    "regeneration.engine": (other_engine("regeneration"), "R"),
+    # Servers of one model are as good as each other: its name counts, and only for their engine.
+    "regeneration.endpoint": (field("regeneration.endpoint", ENDPOINT), ""),
     "regeneration.batch_size": (field("regeneration.batch_size", 8), "R"),
     "competition.selection": (field("competition.selection", "random"), "C"),
+    "competition.judge": (field("competition.judge", Judge(endpoint=ENDPOINT)), ""),
     "competition.experts": (
         field("competition.experts", {"target_likelihood": 2.0, "length": 0.25}),
         "C",
@@ -199,6 +210,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     # The target's own generations are made as the evaluation makes its answers.
     "evaluation.max_new_tokens": (field("evaluation.max_new_tokens", 25), "TEP"),
     "evaluation.batch_size": (field("evaluation.batch_size", 8), "TEP"),
+    "evaluation.engine": (other_engine("evaluation"), "TEP"),
     "evaluation.limit": (field("evaluation.limit", 4), "EP"),
     "evaluation.prose": (other_bytes("evaluation.prose", lambda c: c.recipe.evaluation.prose), "EP"),
     "evaluation.traces": (field("evaluation.traces", 3), "EP"),
@@ -211,6 +223,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "target threads": (big("target"), "TCKQEP"),
     "family name": (family("name", "other"), ""),
     "family licence": (family("licence", "MIT"), ""),
+    "family serving": (family("serving", Serving(tensor_parallel=2)), ""),  # transformers has none
     "family owners": (family("owners", ["Qwen"]), ""),
     "family budget": (family("memory_budget_gib", 2), ""),
     "family prompts.question": (family("prompts.question", "Say: {{ text }}"), "RCK"),
@@ -293,7 +306,7 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         for name, info in model.model_fields.items():
             kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
             inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-            if inner and inner[0] not in (Dataset, Gate):
+            if inner and inner[0] not in (Dataset, Endpoint, Gate, Judge):
                 yield from fields(inner[0], f"{path}{name}.")
             else:
                 yield f"{path}{name}"
