@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +69,10 @@ def gc(
     unused: Annotated[
         bool, typer.Option("--unused", help="Also artifacts that no current cell uses.")
     ] = False,
+    ledgers: Annotated[
+        bool,
+        typer.Option("--ledgers", help="Also the ledgers of finished candidates; not while a run samples."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Delete what killed runs left behind, and on request broken or unused artifacts."""
@@ -88,4 +93,6 @@ def gc(
         return
     for artifact in doomed.values():
         store.remove(artifact)
+    if ledgers:
+        shutil.rmtree(store.ledgers, ignore_errors=True)
     say(f"{len(doomed)} artifacts and {store.sweep()} leftovers removed")

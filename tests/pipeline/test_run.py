@@ -361,5 +361,8 @@ def test_the_cache_is_verified_and_cleared(home: Home, faq: Run, pipeline_data: 
     swept = faq(pipeline_data, "cache", "gc", "--broken", home=copy)
     assert swept.code == 0 and "1 artifacts and 1 leftovers removed" in swept.out
     assert store.get("regenerated_corpus", artifact.path.name) is None and not left.exists()
+    assert list((copy / "store/.ledgers").glob("*/*.jsonl"))
+    faq(pipeline_data, "cache", "gc", "--ledgers", home=copy)
+    assert not (copy / "store/.ledgers").exists()
     unused = faq(pipeline_data, "cache", "gc", "--unused", "--dry-run", home=copy)
     assert unused.code == 0 and home.fingerprint("seed_data") not in unused.out
