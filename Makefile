@@ -1,15 +1,17 @@
 # make demo   set up .venv and quantize the embedded model, from seed to report
-# make test   set up .venv and run all tests
+# make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
 # make ui     the Dagster UI on http://localhost:3000
-# make claim  the study behind docs/RESULTS.md;  make faults  runs killed at many moments
+# make claim  the study behind docs/CLAIM.md;  make faults  runs killed at many moments
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export DAGSTER_HOME ?= $(CURDIR)/.faq/dagster
+# As faq_pipeline/settings.py: Dagster's home lies in FAQ_HOME, and its path is absolute.
+FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
+export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test lint ui claim faults lock engine-lock clean
+.PHONY: setup demo test test-vllm lint ui claim faults lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -23,7 +25,11 @@ demo: setup
 	$(BIN)/faq run
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not vllm"
+
+# Installs vLLM's CPU build (2.4 GB) into .faq-engines, once.
+test-vllm: setup
+	$(BIN)/python -m pytest -m vllm
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,7 +44,7 @@ claim: setup
 	$(BIN)/python -m benchmarks.claim
 
 faults: setup
-	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults
+	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults tests/serving/test_pipeline_vllm.py
 
 # Rewrites the lock from what is installed, after a deliberate upgrade.
 lock: setup

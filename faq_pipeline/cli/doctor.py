@@ -8,6 +8,7 @@ import shutil
 import typer
 
 from faq_pipeline.cli.display import out, print_json, table
+from faq_pipeline.cli.engines import doctor_row
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
@@ -21,7 +22,6 @@ TOOLS = (
     "compressed-tensors",
     "lm-eval",
     "duckdb",
-    "vllm",
 )
 
 
@@ -41,16 +41,14 @@ def _checks() -> list[list[str]]:
     rows = [["python", platform.python_version(), ""]]
     for tool in TOOLS:
         found = tool_version(tool)
-        missing = found == "absent" and tool != "vllm"
-        note = (
-            "absent (its own environment; not needed by the transformers engine)" if tool == "vllm" else found
-        )
-        rows.append([tool, note if found == "absent" else found, "not installed" if missing else ""])
+        rows.append([tool, found, "not installed" if found == "absent" else ""])
+    rows.append(doctor_row(settings))
     rows.append(_device(settings))
     try:
         catalog = settings.catalog
         rows.append(["families", ", ".join(catalog.families), ""])
         rows.append(["recipes", str(len(catalog.recipes)), ""])
+        rows += [["recipe", name, str(error)] for name, error in catalog.broken.items()]
     except FaqError as error:
         rows.append(["data", "", str(error)])
     free = shutil.disk_usage(settings.home.parent if not settings.home.exists() else settings.home).free

@@ -12,6 +12,7 @@ from faq_pipeline.cli import (
     cache,
     compare,
     doctor,
+    engines,
     export,
     lineage,
     listing,
@@ -38,6 +39,7 @@ app.command()(export.export)
 app.command()(doctor.doctor)
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(cache.app, name="cache")
+app.add_typer(engines.app, name="engines")
 
 
 def main() -> None:

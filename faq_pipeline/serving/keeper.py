@@ -1,0 +1,110 @@
+"""A process that stands between us and a model server, so that the server never outlives us.
+
+It runs in a session of its own, with the server, and holds the reading end of a pipe whose writing
+end is ours: when we end, however we end, the kernel closes the pipe and the keeper ends the server
+with everything that the server started. It is the subreaper of all of those (Linux), so that none can
+slip away by leaving the process group. Should the keeper itself be killed, the kernel kills the
+server, and we kill what is left of the group.
+
+What to keep comes through the pipe as one line of JSON: `command`, `variables`, `folder`, `grace`.
+The keeper's exit code is the server's, or 128 and the signal that ended it. `kept` starts one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+BEAT = 0.2
+
+
+def main() -> int:
+    """Keep one server until it ends, our owner does, or we are told to stop."""
+    told: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: told.append(received))
+    keeper, owner = os.getpid(), os.getppid()
+    line = _line()
+    if not line:
+        return 0
+    what = json.loads(line)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    server = subprocess.Popen(
+        what["command"],
+        env=what["variables"],
+        cwd=what["folder"],
+        stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: _die_with(keeper),
+    )
+    while server.poll() is None and not told and _owned(owner):
+        pass
+    _end(server, what["grace"])
+    code = server.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _line() -> bytes:
+    """The line that comes first; nothing if the owner ended before it was complete."""
+    read = b""
+    while not read.endswith(b"\n"):
+        if not (more := os.read(0, 65536)):
+            return b""
+        read += more
+    return read
+
+
+def _owned(owner: int) -> bool:
+    """Waits a beat; False once the owner has closed the pipe or is gone.
+
+    The parent is looked at too: a fork of the owner could hold the pipe's other end open.
+    """
+    readable, _, _ = select.select([0], [], [], BEAT)
+    return os.getppid() == owner and not (readable and not os.read(0, 1024))
+
+
+def _end(server: subprocess.Popen[bytes], grace: float) -> None:
+    """SIGTERM to the group, and SIGKILL to whatever the server leaves after `grace` seconds."""
+    if server.poll() is None:
+        os.killpg(0, signal.SIGTERM)  # us too, who take it as being told
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(grace)
+    while left := psutil.Process().children(recursive=True):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        _reap(server)
+        time.sleep(0.02)
+
+
+def _reap(server: subprocess.Popen[bytes]) -> None:
+    """Collect the dead: the server first, which must not lose its exit code, then those that fell to us."""
+    if server.poll() is not None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _die_with(keeper: int) -> None:
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != keeper:  # it died before the line above
+        os._exit(1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

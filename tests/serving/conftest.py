@@ -1,0 +1,5 @@
+"""Fixtures of the tests of serving."""
+
+from tests.real_vllm import vllm_environment
+
+__all__ = ["vllm_environment"]
