@@ -5,10 +5,25 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from faq_pipeline.competition.quantities import only_quantity
+
 _MARKED = re.compile(r"(?:answer|result)\s*(?:is\b\s*:?|[:=])\s*(.+)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _HASHES = re.compile(r"####\s*(.+)")
 _NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?![\w]|[.:/]\d)")
+
+_BRACKETED = re.compile(r"\(([^(),]+)\)|\[([^\[\],]+)\]")
+_REMARK = re.compile(r"\s+\([^()]*\)$")
+_OPTION = re.compile(r"\(?([a-z])\)[.:]?(?!\s*or\b)(?:\s(?!.*\b[a-z]\)).*)?")
+"""`(B)`, `B)` or `(B) Tuesday`, and no second option behind it."""
+_LATEX = (
+    (re.compile(r"\\[dt]?frac\s*\{\s*([^{}]*?)\s*\}\s*\{\s*([^{}]*?)\s*\}"), r"\1/\2"),
+    (re.compile(r"\\[dt]?frac\s*(\d)\s*(\d)"), r"\1/\2"),
+    (re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\(?:left|right|[()\[\]])"), ""),
+    (re.compile(r"\\[,;!: ]"), " "),
+    (re.compile(r"\\([%$#&])"), r"\1"),
+)
 
 
 def final_answer(text: str) -> str:
@@ -28,24 +43,53 @@ def final_answer(text: str) -> str:
 def answers_match(text: str, expected: str) -> bool:
     """Whether the final answer of `text` equals `expected`.
 
-    Case, white space, quotes and closing punctuation do not count. Where a number is expected,
-    values are compared (`1,200` = `1200.0`), and units or words around the only number of the
-    final answer do not count.
+    Case, white space, quotes, closing punctuation and LaTeX's dress do not count, nor does a remark
+    in brackets at the end. An option is its letter, whatever is written behind `(B)`. Where a number
+    is expected, values are compared (`1,200` = `1200.0`), and units or words around the only number
+    of the final answer do not count; where a quantity is (`3 h 25 min`), its value in whatever unit.
     """
     given, wanted = normalise(final_answer(text)), normalise(expected)
-    if given == wanted:
-        return bool(wanted)
-    value = as_number(wanted)
-    if value is None:
+    if not wanted:
         return False
-    numbers = _NUMBER.findall(given)
-    return len(numbers) == 1 and as_number(numbers[0]) == value
+    stated = {given, _without_remark(given)}
+    option = _OPTION.fullmatch(given)
+    if wanted in stated or (option and option.group(1) == wanted):
+        return True
+    value, quantity = as_number(wanted), only_quantity(wanted)
+    if value is not None:
+        return any(_only_number(one) == value for one in stated)
+    return quantity is not None and any(only_quantity(one) == quantity for one in stated)
 
 
 def normalise(answer: str) -> str:
-    """The answer without case, outer quotes and emphasis, closing punctuation and extra spaces."""
-    spaced = " ".join(answer.casefold().split())
-    return spaced.strip("*_`\"' $").rstrip(".!;,").strip("*_`\"' $")
+    """The answer without case, LaTeX, outer brackets, quotes and emphasis, closing punctuation and
+    extra spaces."""
+    spaced = " ".join(_plain(answer.casefold()).split())
+    bare = spaced.strip("*_`\"' $").rstrip(".!;,").strip("*_`\"' $")
+    inner = _BRACKETED.fullmatch(bare)
+    return (inner.group(1) or inner.group(2)).strip() if inner else bare
+
+
+def _plain(text: str) -> str:
+    """LaTeX's fractions, words and marks as one would type them."""
+    for pattern, plain in _LATEX:
+        text = pattern.sub(plain, text)
+    return text
+
+
+def _without_remark(answer: str) -> str:
+    """The answer without the brackets that it ends with: `12 apples (3 boxes of 4)`.
+
+    Not without an alternative: `7 (or 8)` leaves it open.
+    """
+    remark = _REMARK.search(answer)
+    hedged = remark is None or re.search(r"\bor\b", remark.group(0))
+    return answer if hedged or remark is None else answer[: remark.start()].rstrip(" .!;,")
+
+
+def _only_number(answer: str) -> Fraction | None:
+    numbers = _NUMBER.findall(answer)
+    return as_number(numbers[0]) if len(numbers) == 1 else None
 
 
 def as_number(text: str) -> Fraction | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +14,8 @@ from faq_pipeline.regeneration.degeneration import is_empty, is_looping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from faq_pipeline.regeneration.vllm_engine import VllmEngine
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,37 @@ class Context:
         from faq_pipeline.models.loading import load_model
 
         return load_model(self.cell.target, self.cell.device)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text that `mean_logprobs` takes."""
+        if self._engine is None:
+            return self.cell.target.context
+        return self._engine.context - 1  # a server writes a token after it
+
+    def mean_logprobs(
+        self, items: Sequence[tuple[list[int], list[int]]], advance: Callable[[int], None]
+    ) -> Sequence[float | None]:
+        """Mean log-probability (nats) per reply token under the target, of (prompt, reply) token ids.
+
+        By the evaluation's engine: from the target in memory, or from a server that runs only as
+        long. None where a server refuses a text.
+        """
+        if self._engine is not None:
+            self.close()
+            with self._engine as engine:
+                return engine.likelihoods(items, advance)
+        from faq_pipeline.models.likelihood import Scored, mean_logprobs
+
+        return mean_logprobs(self.model, [Scored(*item) for item in items], advance)
+
+    @cached_property
+    def _engine(self) -> VllmEngine | None:
+        if self.cell.recipe.evaluation.engine != "vllm":
+            return None
+        from faq_pipeline.regeneration.vllm_engine import VllmEngine
+
+        return VllmEngine(self.cell.target, self.cell.device, self.cell.serving(self.cell.target))
 
     def close(self) -> None:
         """Let the target go."""

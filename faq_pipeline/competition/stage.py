@@ -8,10 +8,12 @@ from typing import Any
 from faq_pipeline.cell import Cell
 from faq_pipeline.competition.expert import Context, Expert, Group, groups_of
 from faq_pipeline.competition.experts import experts_named
+from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.group import Verdict, compete
 from faq_pipeline.competition.summary import summarise
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.records import Candidate, Score, Seed, Standing, read_rows, write_rows
+from faq_pipeline.regeneration.engines import target_engine
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import tool_version
 
@@ -37,9 +39,18 @@ def identity(cell: Cell) -> dict[str, Any]:
             "prompts": cell.family.prompts.model_dump(),
             "thinking": cell.family.thinking.model_dump(),
             "tools": {name: tool_version(name) for name in ("torch", "transformers")},
-            **compute_identity(cell.target.member, cell.device),
+            **_compute(cell),
         }
+    if "judge" in competition.experts:
+        declared["judge"] = judge_identity(competition.judge)
     return declared
+
+
+def _compute(cell: Cell) -> dict[str, Any]:
+    """What of the evaluation's engine, which scores for the experts, shapes the target's figures."""
+    if cell.recipe.evaluation.engine == "vllm":
+        return {"engine": target_engine(cell).identity()}
+    return compute_identity(cell.target.member, cell.device)
 
 
 def build(task: Build) -> dict[str, Any]:
@@ -85,7 +96,7 @@ def _by_group(scores: Sequence[float | None], groups: Sequence[Group]) -> list[l
 
 COMPETITION_SCORES = Stage(
     name="competition_scores",
-    version=1,
+    version=2,
     inputs=("seed_data", "regenerated_corpus"),
     identity=identity,
     build=build,

@@ -20,6 +20,8 @@ Unfair = Mapping[tuple[str, str], str]
 
 _INTERVALS = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")
 _FIGURES = ("questions", *_INTERVALS, "mcnemar_p", "noise_floor")
+TOLERANCE = 0.02
+"""Share by which calibration sets that are compared may differ in tokens."""
 _ORDER: tuple[Verdict, ...] = ("worse", "inconclusive", "better")
 
 
@@ -29,7 +31,8 @@ class Comparison:
 
     Each row holds `recipe`, the report's figures, `comparable`, and, for recipes with baselines,
     `against` (per baseline: `loss_reduction` or null with its `reason`, `difference` in loss and
-    `verdict`), the headline `loss_reduction` with its `reason`, and the least favourable `verdict`.
+    `verdict`), the headline `loss_reduction` with its `reason`, the least favourable `verdict`, and a
+    `remark` where the headline does not stand for both originals.
     """
 
     recipes: list[dict[str, Any]]
@@ -59,6 +62,7 @@ class Comparison:
             lines.append("| " + " | ".join(cells) + " |")
         for row in self.recipes:
             lines += [""] * bool(row["against"]) + [_against(row["recipe"], one) for one in row["against"]]
+            lines += [f"- {row['recipe']}: {row['remark']}"] if row["remark"] else []
         return "\n".join(lines) + "\n"
 
 
@@ -74,7 +78,10 @@ class _Report:
 
 
 def compare(
-    reports: Mapping[str, Artifact], baselines: Mapping[str, Iterable[str]], unfair: Unfair | None = None
+    reports: Mapping[str, Artifact],
+    baselines: Mapping[str, Iterable[str]],
+    unfair: Unfair | None = None,
+    remarks: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare a member's reports.
 
@@ -83,6 +90,7 @@ def compare(
         baselines: recipes with the original data, by recipe.
         unfair: pairs (recipe, baseline) that must not be compared, each with its reason, as
             `unfair_baselines` finds them.
+        remarks: by recipe, as `one_original` makes them.
 
     Recipes are paired with baselines over the same questions only.
     """
@@ -93,27 +101,43 @@ def compare(
         against = [_beside(name, base, read, unfair or {}) for base in baselines.get(name, ())]
         figures = {key: report.metadata.get(key) for key in _FIGURES}
         row: dict[str, Any] = {"recipe": name, "comparable": report.questions == common, **figures}
-        rows.append(row | {"against": against, **_headline(against)})
+        remark = (remarks or {}).get(name, "")
+        rows.append(row | {"against": against, **_headline(against), "remark": remark})
     rows.sort(key=lambda row: (not row["comparable"], row["loss"]["value"], row["recipe"]))
     return Comparison(rows)
 
 
-def unfair_baselines(recipes: Mapping[str, Recipe]) -> dict[tuple[str, str], str]:
-    """Pairs (recipe, baseline) that differ in more than the calibration data's source, with the reason."""
+def unfair_baselines(
+    recipes: Mapping[str, Recipe], tokens: Mapping[str, int | None]
+) -> dict[tuple[str, str], str]:
+    """Pairs (recipe, baseline) that differ in more than the calibration data's source, with the reason.
+
+    Args:
+        tokens: what each recipe's calibration set really holds, which may be less than its budget;
+            None where that is not known or the method looks at no data.
+    """
     found = {}
     for (name, recipe), (base, other) in permutations(recipes.items(), 2):
-        if base in recipe.baselines and (reason := _unfair(recipe, other)):
+        if base in recipe.baselines and (reason := _unfair(recipe, other, tokens[name], tokens[base])):
             found[name, base] = reason
     return found
 
 
-def _unfair(recipe: Recipe, baseline: Recipe) -> str:
-    checks = {
-        "another seed set": (recipe.seeds, recipe.draw) == (baseline.seeds, baseline.draw),
-        "another token budget": recipe.calibration.tokens == baseline.calibration.tokens,
-        "another quantization": recipe.quantization == baseline.quantization,
-    }
-    return next((reason for reason, same in checks.items() if not same), "")
+def one_original(baselines: Iterable[Recipe]) -> str:
+    """What to say of a headline over baselines that lack the original data raw or in the template."""
+    found = {b.calibration.template for b in baselines if b.regeneration.source == "original"}
+    if not found or len(found) == 2:
+        return ""
+    have, lack = ("raw", "in the chat template") if "raw" in found else ("in the chat template", "raw")
+    return f"measured beside the original data {have} alone: add a baseline that has it {lack}"
+
+
+def _unfair(recipe: Recipe, baseline: Recipe, held: int | None, its: int | None) -> str:
+    if (recipe.seeds, recipe.draw) != (baseline.seeds, baseline.draw):
+        return "another seed set"
+    if held is not None and its is not None and abs(held - its) > TOLERANCE * max(held, its):
+        return f"the calibration sets hold {held:,} and {its:,} tokens"
+    return "another quantization" if recipe.quantization != baseline.quantization else ""
 
 
 def _read(artifact: Artifact) -> _Report:

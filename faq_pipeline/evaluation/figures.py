@@ -74,11 +74,16 @@ def by_label(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
     return dict(sorted(groups.items()))
 
 
-def evaluation_rows(figures: Figures) -> list[Evaluation]:
-    """The figures that have a value, one row each."""
-    n = figures["questions"]
-    rows = [*_rows("all", figures, n), *_rows("traces", {"kl": figures.get("kl")}, n)]
-    rows += _rows("prose", {"kl": figures.get("kl_prose")}, n)
+def evaluation_rows(figures: Figures, sequences: Mapping[str, int] | None = None) -> list[Evaluation]:
+    """The figures that have a value, one row each.
+
+    Args:
+        sequences: on how many the divergence was measured, by scope (`traces`, `prose`).
+    """
+    rows = list(_rows("all", figures, figures["questions"]))
+    for scope, metric in (("traces", "kl"), ("prose", "kl_prose")):
+        if sequences and figures.get(metric) is not None:
+            rows += _rows(scope, {"kl": figures[metric]}, sequences[scope])
     for label, task in figures["per_task"].items():
         rows += _rows(label, task, task["n"])
     return rows

@@ -1,20 +1,19 @@
-"""lm-eval on a model in memory: questions in, one `Answer` a question out."""
+"""lm-eval: questions in, one `Answer` a question out."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.divergence import Passage
+from faq_pipeline.evaluation.quiet import quiet
 from faq_pipeline.evaluation.tasks import TaskFolder
 from faq_pipeline.progress import Progress
 from faq_pipeline.records import Answer
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from faq_pipeline.evaluation.drafts import Drafts
-    from faq_pipeline.evaluation.recording import Reply
+    from faq_pipeline.evaluation.replies import Recording, Reply
 
 SEED = 1234
 """Of everything that lm-eval draws (few-shot examples, sampling tasks)."""
@@ -46,15 +45,39 @@ def answer_questions(
     progress: Progress,
     drafts: Drafts | None = None,
 ) -> list[Answered]:
-    """Evaluate the model on the tasks of `spec`, in their order.
+    """Evaluate a model in memory on the tasks of `spec`: see `run_tasks`.
 
     Args:
         drafts: replies of another model, to be checked instead of written where they agree.
+    """
+
+    def opened() -> AbstractContextManager[Recording]:
+        from faq_pipeline.evaluation.recording import RecordingLM
+
+        return nullcontext(
+            RecordingLM(
+                model,
+                tokenizer,
+                batch_size=spec.batch_size,
+                thinking=thinking,
+                progress=progress,
+                drafts=drafts,
+            )
+        )
+
+    return run_tasks(opened, spec)
+
+
+def run_tasks(opened: Callable[[], AbstractContextManager[Recording]], spec: Evaluation) -> list[Answered]:
+    """Evaluate one of lm-eval's models on the tasks of `spec`, in their order.
 
     A question's score is the task's first metric under its first filter, in 0..1. The response is
     what the model wrote, reasoning included. A reply that reached the limit, or whose reasoning never
     ended, counts as truncated. Multiple-choice tasks are scored by log-likelihood: their response is
     the chosen option and they have no passage.
+
+    Args:
+        opened: opens the model, after the tasks have been found to be good.
 
     Raises:
         FaqError: an unknown task, a missing data file, a question too long for the context, or a
@@ -62,32 +85,23 @@ def answer_questions(
     """
     from lm_eval.evaluator import simple_evaluate
 
-    from faq_pipeline.evaluation.recording import RecordingLM
-
-    with TemporaryDirectory() as scratch, _quiet():
+    with TemporaryDirectory() as scratch, quiet():
         manager = task_manager(spec, Path(scratch))
-        lm = RecordingLM(
-            model,
-            tokenizer,
-            batch_size=spec.batch_size,
-            thinking=thinking,
-            progress=progress,
-            drafts=drafts or {},
-        )
-        results = simple_evaluate(
-            model=lm,
-            tasks=list(spec.tasks),
-            task_manager=manager,
-            limit=spec.limit,
-            bootstrap_iters=0,
-            log_samples=True,
-            apply_chat_template=tokenizer.chat_template is not None,
-            gen_kwargs={"max_gen_toks": spec.max_new_tokens},
-            random_seed=SEED,
-            numpy_random_seed=SEED,
-            torch_random_seed=SEED,
-            fewshot_random_seed=SEED,
-        )
+        with opened() as lm:
+            results = simple_evaluate(
+                model=lm,
+                tasks=list(spec.tasks),
+                task_manager=manager,
+                limit=spec.limit,
+                bootstrap_iters=0,
+                log_samples=True,
+                apply_chat_template=lm.tokenizer.chat_template is not None,
+                gen_kwargs={"max_gen_toks": spec.max_new_tokens},
+                random_seed=SEED,
+                numpy_random_seed=SEED,
+                torch_random_seed=SEED,
+                fewshot_random_seed=SEED,
+            )
     return [
         _answered(task, sample, lm.replies)
         for task, samples in results["samples"].items()
@@ -154,31 +168,3 @@ def _choice(sample: dict[str, Any]) -> str:
     """The option with the highest log-likelihood."""
     scores = [response[0] for response in sample["filtered_resps"]]
     return str(sample["arguments"][scores.index(max(scores))][1]).strip()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """lm-eval and datasets without log lines and progress bars."""
-    import datasets
-    from lm_eval import evaluator
-    from lm_eval.api import task
-
-    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "transformers")]
-    levels = [logger.level for logger in loggers]
-    bars = datasets.are_progress_bars_disabled()
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        datasets.disable_progress_bars()
-        with (
-            patch.object(task, "tqdm", lambda rows, **_: rows),
-            # What it reports of the machine comes from subprocesses that take a second and complain.
-            patch.object(evaluator, "add_env_info", lambda results: None),
-            patch.object(evaluator, "get_git_commit_hash", lambda: None),
-        ):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if not bars:
-            datasets.enable_progress_bars()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
+from faq_pipeline.regeneration.engines import target_engine
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import file_digest, tool_version
 
@@ -26,19 +28,28 @@ def _identity(cell: Cell) -> dict[str, Any]:
 
     spec = cell.recipe.evaluation
     if not spec.prose.is_file():
-        raise FaqError("no such file", mend="evaluation.prose is a JSONL of {id, text}", file=spec.prose)
+        raise FaqError(
+            "no such file",
+            mend="evaluation.prose is a JSONL of {id, text}",
+            file=spec.prose,
+            key="evaluation.prose",
+        )
     tasks: Any = list(spec.tasks)
     if spec.include is not None:
         tasks = TaskFolder(spec.include).digests(spec.tasks)
+    # A server makes its own batches, and says what of it shapes the answers.
+    served = {"server": target_engine(cell).identity()} if spec.engine == "vllm" else {}
+    apart = {"tasks", "include", "prose", "gate", *(["batch_size"] if served else [])}
     return {
         "target": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
         "tasks": tasks,
         "prose": file_digest(spec.prose),
-        "evaluation": spec.model_dump(mode="json", exclude={"tasks", "include", "prose", "gate"}),
+        "evaluation": spec.model_dump(mode="json", exclude=apart),
         "thinking": cell.family.thinking.model_dump(mode="json"),
         "tools": {name: tool_version(name) for name in ("lm_eval", "transformers", "torch")},
         **compute_identity(cell.target.member, cell.device),
+        **served,
     }
 
 
@@ -48,17 +59,19 @@ def _report_identity(cell: Cell) -> dict[str, Any]:
 
 
 def _build_reference(build: Build) -> dict[str, Any]:
+    from faq_pipeline.evaluation.answering import answer_and_load
     from faq_pipeline.evaluation.divergence import store_reference
     from faq_pipeline.evaluation.figures import evaluation_rows, reference_figures
-    from faq_pipeline.evaluation.harness import answer_questions
     from faq_pipeline.evaluation.held_out import prose_passages, spread
     from faq_pipeline.models.loading import load_model, load_tokenizer
     from faq_pipeline.records import Answer, Evaluation, ReplyTokens, write_rows
 
     cell, spec = build.cell, build.cell.recipe.evaluation
-    tokenizer, model = load_tokenizer(cell.target), load_model(cell.target, cell.device)
+    tokenizer = load_tokenizer(cell.target)
     prose = prose_passages(spec, tokenizer, cell.target.context)
-    answered = answer_questions(model, tokenizer, spec, cell.family.thinking, build.progress)
+    answered, model = answer_and_load(
+        cell, tokenizer, lambda: load_model(cell.target, cell.device), build.progress
+    )
     traces = spread([a.passage for a in answered if a.passage is not None], spec.traces)
     (build.directory / TRACES).parent.mkdir()
     for name, passages in ((TRACES, traces), (PROSE, prose)):
@@ -78,9 +91,9 @@ def _build_reference(build: Build) -> dict[str, Any]:
 
 
 def _build_report(build: Build) -> dict[str, Any]:
+    from faq_pipeline.evaluation.answering import answer_and_load
     from faq_pipeline.evaluation.divergence import mean_divergence, measure
     from faq_pipeline.evaluation.figures import evaluation_rows, report_figures
-    from faq_pipeline.evaluation.harness import answer_questions
     from faq_pipeline.evaluation.report import write_report
     from faq_pipeline.models.loading import load_tokenizer
     from faq_pipeline.quantization.load import load_quantized
@@ -96,17 +109,22 @@ def _build_report(build: Build) -> dict[str, Any]:
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     reference, checkpoint = build.inputs["reference_eval"], build.inputs["quantized_checkpoint"]
-    model = load_quantized(checkpoint.file("checkpoint"), cell.target.member, cell.device)
+    folder, tokenizer = checkpoint.file("checkpoint"), load_tokenizer(cell.target)
+    replies = read_rows(reference.file(REPLIES), ReplyTokens)
+    answered, model = answer_and_load(
+        cell,
+        tokenizer,
+        lambda: load_quantized(folder, cell.target.member, cell.device),
+        build.progress,
+        checkpoint=folder,
+        drafts={(reply.task, reply.doc_id): reply.ids for reply in replies},
+    )
     divergences, sequences = [], []
     for scope, name in (("traces", TRACES), ("prose", PROSE)):
         build.progress.start("divergence", spec.traces)
         parts = measure(model, reference.file(name), advance=build.progress.advance)
         divergences.append(mean_divergence(parts))
         sequences += [SequenceDivergence(scope, i, p.tokens, p.total) for i, p in enumerate(parts)]
-    tokenizer = load_tokenizer(cell.target)
-    replies = read_rows(reference.file(REPLIES), ReplyTokens)
-    drafts = {(reply.task, reply.doc_id): reply.ids for reply in replies}
-    answered = answer_questions(model, tokenizer, spec, cell.family.thinking, build.progress, drafts)
     answers = [a.answer for a in answered]
     figures = report_figures(
         read_rows(reference.file(ANSWERS), Answer), answers, divergences[0], divergences[1], spec.gate
@@ -115,12 +133,13 @@ def _build_report(build: Build) -> dict[str, Any]:
     shutil.copy(reference.file(ANSWERS), build.directory / REFERENCE_ANSWERS)
     write_rows(build.directory / ANSWERS, answers, Answer)
     write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
-    write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), Evaluation)
+    rows = evaluation_rows(figures, Counter(sequence.scope for sequence in sequences))
+    write_rows(build.directory / EVALUATIONS, rows, Evaluation)
     write_report(build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), Checkpoint)[0])
     return figures
 
 
 REFERENCE_EVAL = Stage("reference_eval", 2, (), _identity, _build_reference)
 EVAL_REPORT = Stage(
-    "eval_report", 2, ("quantized_checkpoint", "reference_eval"), _report_identity, _build_report
+    "eval_report", 3, ("quantized_checkpoint", "reference_eval"), _report_identity, _build_report
 )

@@ -32,6 +32,8 @@ class TaskSource:
     evaluated: list[Path]
     question: str | None
     answer: str | None
+    generates: bool
+    """Whether the model writes its answer, rather than choose one."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class TaskFolder:
             if isinstance(tree.get("task"), str):
                 asks = [tree.get(key) for key in ("doc_to_text", "doc_to_target")]
                 question, answer = (ask if isinstance(ask, str) else None for ask in asks)
-                found.append(TaskSource(tree["task"], evaluated_files(tree), question, answer))
+                generates = tree.get("output_type", "generate_until") == "generate_until"
+                found.append(TaskSource(tree["task"], evaluated_files(tree), question, answer, generates))
         return found
 
     @cached_property
@@ -107,7 +110,7 @@ class TaskFolder:
             near = difflib.get_close_matches(name, self._index, n=1)
             known = ", ".join(sorted(self._index)) or "none"
             mend = f"did you mean {near[0]!r}?" if near else f"known: {known}"
-            raise FaqError(f"no task {name!r} here", mend=mend, file=self.root)
+            raise FaqError(f"no task {name!r} here", mend=mend, file=self.root, key="evaluation.tasks")
         for path in self._index[name]:
             yield from _with_included(path)
             for member in _members(read(path)):

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+def check_leaves_room(new_tokens: int, member: Weights, key: str) -> None:
+    """Refuse a limit of generated tokens that fills the member's context: no prompt is to blame.
+
+    Raises:
+        FaqError: it does.
+    """
+    if new_tokens >= member.context:
+        raise FaqError(
+            f"{key} {new_tokens} leaves no room for a prompt: the context of {member.name} is"
+            f" {member.context}",
+            mend=f"lower it below {member.context}",
+            key=key,
+        )
+
+
 def check_fits_context(
     texts: Iterable[tuple[Item, str]],
     tokenizer: PreTrainedTokenizerBase,
@@ -21,16 +36,19 @@ def check_fits_context(
     error: Callable[[Item, str, str], FaqError],
     *,
     new_tokens: int = 0,
+    key: str = "",
 ) -> None:
     """Refuse the first text that, with `new_tokens` after it, is longer than the member's context.
 
     Args:
         texts: each with what it came from.
         error: makes the error from that, a problem and a mend; it knows file and line.
+        key: of the recipe, where `new_tokens` is from.
 
     Raises:
-        FaqError: what `error` made.
+        FaqError: what `error` made; or `new_tokens` leaves no room for any prompt.
     """
+    check_leaves_room(new_tokens, member, key)
     pairs = list(texts)
     if not pairs:
         return

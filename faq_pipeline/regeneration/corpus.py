@@ -35,6 +35,9 @@ class Regenerated:
     sampled: Sampled
 
 
+SAMPLE_LIMIT = "regeneration.sampling.max_new_tokens"
+
+
 def candidate_id(seed_id: str, position: int, source: str, text: str) -> str:
     """A candidate's id: a hash of its content, equal wherever it is made."""
     return short_hash(f"{seed_id}|{position}|{source}|{text}".encode())
@@ -88,8 +91,7 @@ def regenerate(
     """
     regeneration = cell.recipe.regeneration
     assert cell.teacher is not None and regeneration.sampling is not None
-    prompts = {seed.id: seed_prompt(seed, cell.family, tokenizer) for seed in seeds}
-    _check_prompts(cell, seeds, prompts, tokenizer)
+    prompts = checked_prompts(cell, seeds, tokenizer)
     requests = {
         (seed.id, position): Request(
             id=f"{seed.id}#{position}",
@@ -113,23 +115,27 @@ def regenerate(
     return Regenerated(rows, failed, sampled)
 
 
-def _check_prompts(
-    cell: Cell,
-    seeds: Sequence[Seed],
-    prompts: dict[str, str],
-    tokenizer: PreTrainedTokenizerBase,
-) -> None:
+def checked_prompts(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """What the teacher is asked, by seed. `tokenizer` is its own.
+
+    Raises:
+        FaqError: see `regenerate`.
+    """
+
     def error(seed: Seed, problem: str, mend: str) -> FaqError:
         return seed_error(cell.recipe.seeds, seed, f"as a prompt {problem}", mend)
 
     assert cell.teacher is not None and cell.recipe.regeneration.sampling is not None
+    prompts = {seed.id: seed_prompt(seed, cell.family, tokenizer) for seed in seeds}
     check_fits_context(
         ((seed, prompts[seed.id]) for seed in seeds),
         tokenizer,
         cell.teacher,
         error,
         new_tokens=cell.recipe.regeneration.sampling.max_new_tokens,
+        key=SAMPLE_LIMIT,
     )
+    return prompts
 
 
 def _candidate(cell: Cell, seed_id: str, position: int, prompt: str, completion: Completion) -> Candidate:

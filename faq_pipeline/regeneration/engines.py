@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Serving
 from faq_pipeline.config.recipe import Endpoint
 from faq_pipeline.errors import FaqError
@@ -64,5 +65,20 @@ def make_engine(name: str, work: Work) -> Engine:
     if name not in ENGINES:
         near = difflib.get_close_matches(name, ENGINES, n=1)
         mend = f"did you mean {near[0]!r}? " if near else ""
-        raise FaqError(f"unknown engine {name!r}", mend=f"{mend}known: {', '.join(sorted(ENGINES))}")
+        raise FaqError(
+            f"unknown engine {name!r}",
+            mend=f"{mend}known: {', '.join(sorted(ENGINES))}",
+            key="regeneration.engine",  # the evaluation's is one of two, which its section checks
+        )
     return ENGINES[name](work)
+
+
+def target_engine(cell: Cell) -> Engine:
+    """The evaluation's engine for the target, in batches of its size.
+
+    What else asks the target (traces, likelihoods) asks as the evaluation does, and not as the
+    regeneration: controls and teachers of other sizes then share its artifacts.
+    """
+    evaluation = cell.recipe.evaluation
+    work = Work(cell.target, cell.device, evaluation.batch_size, cell.serving(cell.target))
+    return make_engine(evaluation.engine, work)

@@ -55,7 +55,8 @@ def sample(
         progress.advance(len(found))
     reused, figures = len(found), {}
     if waiting:
-        with ledger, engine:
+        progress.detail("starting the engine")
+        with engine, ledger:  # so that the engine's start counts as nobody's time
             tally = _Tally(engine, progress)
             for unit, completions in _by_unit(waiting, engine.generate(waiting, sampling)):
                 found.update(ledger.record(unit, completions))

@@ -147,7 +147,9 @@ def seeds_identity(seeds: Seeds) -> dict[str, Any]:
         return {"dataset": seeds.dataset.model_dump(), "count": seeds.count}
     assert seeds.path is not None
     if not seeds.path.is_file():
-        raise FaqError("no such seed file", mend="check the recipe's seeds.path", file=seeds.path)
+        raise FaqError(
+            "no such seed file", mend="check the recipe's seeds.path", file=seeds.path, key="seeds.path"
+        )
     # The name is there because it is the default of `source`.
     return {"file": seeds.path.name, "digest": file_digest(seeds.path), "count": seeds.count}
 

@@ -11,7 +11,7 @@ from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
 from faq_pipeline.records import Candidate, Failed, Seed, read_rows, write_rows
 from faq_pipeline.regeneration.context import check_fits_context
 from faq_pipeline.regeneration.controls import original_candidates, random_candidates
-from faq_pipeline.regeneration.corpus import engine_configuration, regenerate
+from faq_pipeline.regeneration.corpus import checked_prompts, engine_configuration, regenerate
 from faq_pipeline.regeneration.degeneration import is_empty, is_looping
 from faq_pipeline.regeneration.sampling import Sampled
 from faq_pipeline.regeneration.seeds import seed_error
@@ -86,7 +86,24 @@ def _candidates(
         write_rows(build.directory / "failed.parquet", made.failed, Failed)
         notes.append(f"{len(made.failed)} candidates failed, the first with: {made.failed[0].error}")
         build.progress.note(notes[-1])
-    return made.candidates, {"notes": notes, **_cost(made.candidates, made.sampled)}
+    return made.candidates, {
+        "notes": notes,
+        "vocabulary": vocabulary_digest(cell.teacher),
+        **_cost(made.candidates, made.sampled),
+    }
+
+
+def check_lengths(cell: Cell, seeds: Sequence[Seed]) -> None:
+    """Refuse what the stage would, before any other stage has taken its time. Loads tokenizers alone.
+
+    Raises:
+        FaqError: a seed is too long for the target, or as a prompt for the teacher.
+    """
+    from faq_pipeline.models.loading import load_tokenizer
+
+    _check_seeds(cell, seeds, load_tokenizer(cell.target))
+    if cell.teacher is not None:
+        checked_prompts(cell, seeds, load_tokenizer(cell.teacher))
 
 
 def _check_seeds(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.chat import render
+from faq_pipeline.models.retokenize import written_ids
 from faq_pipeline.records import Trace
 from faq_pipeline.regeneration.drawing import draw_balanced, hashed
 from faq_pipeline.regeneration.engine import Completion, Request
@@ -104,17 +105,13 @@ def make_trace(
 ) -> Trace:
     """A finished sample in the target's tokens, its end mark included if it has one.
 
-    An engine hands text over, so the text is tokenized again: the usual tokens for it, which a
-    model nearly always wrote.
+    An engine hands text over, so the text is tokenized again.
     """
 
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    before, whole = ids(request.prompt), ids(request.prompt + completion.text)
-    if whole[: len(before)] != before:
-        # The text's first characters would merge into the prompt's last token.
-        whole = before + ids(completion.text)
+    before, written = ids(request.prompt), written_ids(ids, request.prompt, completion.text)
     if completion.finish == "stop" and tokenizer.eos_token_id is not None:
-        whole.append(int(tokenizer.eos_token_id))
-    return Trace(prompt.id, prompt.domain, whole, len(before))
+        written.append(int(tokenizer.eos_token_id))
+    return Trace(prompt.id, prompt.domain, before + written, len(before))

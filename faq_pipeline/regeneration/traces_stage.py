@@ -9,8 +9,7 @@ from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
 from faq_pipeline.records import Trace, write_rows
 from faq_pipeline.regeneration.context import check_fits_context
-from faq_pipeline.regeneration.engine import Engine
-from faq_pipeline.regeneration.engines import Work, make_engine
+from faq_pipeline.regeneration.engines import target_engine
 from faq_pipeline.regeneration.sampling import check_sampled
 from faq_pipeline.regeneration.traces import (
     Development,
@@ -22,6 +21,7 @@ from faq_pipeline.regeneration.traces import (
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import file_digest
 
+ANSWER_LIMIT = "evaluation.max_new_tokens"
 COUNT = 64
 """Prompts that are answered: enough for second moments, cheap enough for every member."""
 
@@ -41,18 +41,8 @@ def _identity(cell: Cell) -> dict[str, Any]:
         "count": COUNT,
         "max_new_tokens": cell.recipe.evaluation.max_new_tokens,
         "template_kwargs": cell.family.thinking.template_kwargs,
-        "engine": _engine(cell).identity(),
+        "engine": target_engine(cell).identity(),
     }
-
-
-def _engine(cell: Cell) -> Engine:
-    """The evaluation's engine for the target, in batches of its size: the traces are as its answers.
-
-    Not the regeneration's: controls and teachers of other sizes then share one artifact.
-    """
-    evaluation = cell.recipe.evaluation
-    work = Work(cell.target, cell.device, evaluation.batch_size, cell.serving(cell.target))
-    return make_engine(evaluation.engine, work)
 
 
 def _build(build: Build) -> dict[str, Any]:
@@ -69,10 +59,11 @@ def _build(build: Build) -> dict[str, Any]:
         cell.target,
         Development.error,
         new_tokens=sampling.max_new_tokens,
+        key=ANSWER_LIMIT,
     )
     progress.start("traces", len(requests))
     completions = {}
-    with _engine(cell) as engine:
+    with target_engine(cell) as engine:
         for completion in engine.generate(engine.units(requests), sampling):
             completions[completion.request_id] = completion
             progress.advance()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from faq_pipeline.competition.expert import Context, Group, groups_of
 from faq_pipeline.competition.experts import EXPERTS, experts_named
 from faq_pipeline.errors import FaqError
 from tests.competition.groups import make_candidate, make_group, make_seed
+from tests.serving.fake_server import FakeServer, Fault
+from tests.serving.managed import Managed
 
 
 def scores(name: str, cell: Cell, *groups: Group) -> list[float | None]:
@@ -44,6 +47,24 @@ def test_an_unknown_expert_is_named_with_the_known_ones():
         ("Answer: a,  b, c", "A, b, c"),
         ("Answer: 14:35", "14:35"),
         ("Answer: 3\nNo, wait.\nAnswer: 7", "7"),
+        ("The answer is (B).", "B"),
+        ("Answer: (B) Tuesday", "B"),
+        ("Answer: B) Tuesday", "b"),
+        ("Answer: B", "(B)"),
+        ("Answer: [7]", "7"),
+        ("so \\boxed{\\frac{1}{2}}", "1/2"),
+        ("so \\boxed{-\\dfrac{1}{2}}", "-0.5"),
+        ("so \\boxed{\\frac12}", "0.5"),
+        ("so \\boxed{12\\text{ apples}}", "12"),
+        ("Answer: \\(7\\)", "7"),
+        ("Answer: 40\\%", "40"),
+        ("Answer: 12 apples (3 boxes of 4)", "12"),
+        ("Answer: Tuesday (the 3rd).", "Tuesday"),
+        ("Answer: 3 hours 25 minutes", "3 h 25 min"),
+        ("Answer: 3 h 25 min", "3 hours and 25 minutes"),
+        ("It takes her 205 minutes.", "3 h 25 min"),
+        ("Answer: 1.5 km (uphill)", "1,500 metres"),
+        ("Answer: 3 h 25 min", "3 h 25 min"),
     ],
 )
 def test_answers_that_match(text: str, expected: str):
@@ -64,6 +85,31 @@ def test_answers_that_match(text: str, expected: str):
         ("Answer: Tuesday or Monday", "Tuesday"),
         ("Answer: -7", "7"),
         ("12 - 5 = 7, so it is 8", "7"),
+        ("The answer is (B).", "A"),
+        ("Answer: (B) or (C)", "B"),
+        ("Answer: (B) is wrong, (C) is right", "B"),
+        ("Answer: a) is wrong, b) is right", "A"),
+        ("Answer: a dog", "A"),
+        ("so \\boxed{\\frac{1}{2}}", "12"),
+        ("so \\boxed{\\frac{1}{2}}", "2"),
+        ("so \\boxed{\\frac{1}{2}}", "2/1"),
+        ("Answer: 12 apples (3 boxes of 4)", "3"),
+        ("Answer: 12 apples (3 boxes of 4)", "4"),
+        ("Answer: 7 (or 8)", "7"),
+        ("Answer: f(3) = 7", "3"),
+        ("Answer: 12 apples 3 boxes", "12"),
+        ("Answer: 3 hours 25 minutes", "3 h 20 min"),
+        ("Answer: 3 hours 25 minutes", "3"),
+        ("Answer: 3 hours 25 minutes", "25 min"),
+        ("Answer: 3 hours 25 minutes", "3 min 25 h"),
+        ("Answer: 3 km", "3 h"),
+        ("Answer: 3 km", "3 kg"),
+        ("Answer: 5 km/h", "5 km"),
+        ("Answer: -3 km", "3 km"),
+        ("Answer: 3 apples", "3 pears"),
+        ("Answer: (1, 2)", "(2, 1)"),
+        ("Answer: 3 h or 4 h", "3 h"),
+        ("Answer:", ""),
     ],
 )
 def test_answers_that_do_not_match(text: str, expected: str):
@@ -157,3 +203,50 @@ def test_target_likelihood_does_not_depend_on_who_shares_the_batch(tiny_cell: Ce
     together = scores("target_likelihood", tiny_cell, group)
     alone = [scores("target_likelihood", tiny_cell, make_group(c))[0] for c in group.candidates]
     assert together == pytest.approx(alone, abs=0.02)
+
+
+@pytest.fixture
+def served_cell(tiny_cell: Cell) -> Cell:
+    evaluation = tiny_cell.recipe.evaluation.model_copy(update={"engine": "vllm"})
+    return tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update={"evaluation": evaluation}))
+
+
+def test_target_likelihood_asks_the_evaluations_engine_with_the_same_tokens(
+    tiny_cell: Cell, served_cell: Cell, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[tuple[list[int], list[int]]] = []
+
+    def in_memory(model, items, advance):
+        seen.extend((item.prompt, item.reply) for item in items)
+        return [0.0] * len(items)
+
+    monkeypatch.setattr("faq_pipeline.models.likelihood.mean_logprobs", in_memory)
+    group = make_group(*(make_candidate(i, t) for i, t in enumerate(["Answer: 7", "The river town."])))
+    scores("target_likelihood", tiny_cell, group)
+    with FakeServer() as server:
+        managed = Managed(server, monkeypatch)
+        got = scores("target_likelihood", served_cell, group)
+    assert sorted(asked.prompt for asked in server.asked) == sorted(head + tail for head, tail in seen)
+    # The fake server's log-probabilities.
+    assert got == pytest.approx([-sum(tail) / len(tail) / 8 for _, tail in seen])
+    assert managed.events == [f"up {tiny_cell.target.folder}", "down"]
+
+
+def test_target_likelihood_abstains_where_the_server_has_no_room_or_refuses(
+    served_cell: Cell, monkeypatch: pytest.MonkeyPatch
+):
+    group = make_group(*(make_candidate(i, text) for i, text in enumerate(["Answer: 8", "Answer: 9"])))
+    context = Context(served_cell)
+    lengths = [len(context.tokenizer(c.text)["input_ids"]) for c in group.candidates]
+    assert lengths[0] == lengths[1]
+    with FakeServer() as server:
+        Managed(server, monkeypatch)
+        scores("target_likelihood", served_cell, group)
+        size = len(server.asked[0].prompt)
+        # A server writes a token after what it scores.
+        for room, able in ((size + 1, True), (size, False)):
+            serving = served_cell.family.serving.model_copy(update={"context": room})
+            cell = replace(served_cell, family=served_cell.family.model_copy(update={"serving": serving}))
+            assert all((s is not None) == able for s in scores("target_likelihood", cell, group))
+        server.fault = lambda asked: Fault("too long") if asked.prompt == server.asked[0].prompt else None
+        assert [s is None for s in scores("target_likelihood", served_cell, group)].count(True) == 1

@@ -10,7 +10,7 @@ import pytest
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.evaluation.bootstrap import Estimate
-from faq_pipeline.evaluation.comparison import compare, unfair_baselines
+from faq_pipeline.evaluation.comparison import compare, one_original, unfair_baselines
 from faq_pipeline.evaluation.figures import report_figures
 from faq_pipeline.records import Answer, write_rows
 from faq_pipeline.store.artifact import Artifact
@@ -125,7 +125,6 @@ def test_the_table_reads_in_points(report: Any) -> None:
         ({}, None),
         ({"draw": 1}, "another seed set"),
         ({"seeds": {"count": 9}}, "another seed set"),
-        ({"calibration": {"tokens": 1024}}, "another token budget"),
         ({"quantization": {"scheme": "W8A16"}}, "another quantization"),
         ({"calibration": {"template": "raw"}}, None),
     ],
@@ -139,5 +138,44 @@ def test_baselines_differ_in_the_source_of_calibration_data_alone(
         for key, value in changes.items()
     }
     raw: Recipe = tiny_cell.recipe.model_copy(update={"name": "raw", **updates})
-    found = unfair_baselines({"faq": faq, "raw": raw})
+    found = unfair_baselines({"faq": faq, "raw": raw}, {"faq": 500, "raw": 500})
     assert found == ({} if reason is None else {("faq", "raw"): reason})
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [
+        ((5000, 5000), None),
+        ((5000, 4900), None),
+        ((4900, 5000), None),
+        ((5000, 4899), "the calibration sets hold 5,000 and 4,899 tokens"),
+        ((3018, 5000), "the calibration sets hold 3,018 and 5,000 tokens"),
+        ((5000, None), None),
+    ],
+)
+def test_calibration_sets_of_other_sizes_are_not_compared(
+    tiny_cell: Cell, held: tuple[int, int | None], reason: str | None
+) -> None:
+    """Budgets are equal, what the sets really hold need not be; and the other way round."""
+    faq = tiny_cell.recipe.model_copy(update={"baselines": ["raw"]})
+    calibration = faq.calibration.model_copy(update={"tokens": 2 * faq.calibration.tokens})
+    for raw in (faq, faq.model_copy(update={"calibration": calibration})):
+        found = unfair_baselines({"faq": faq, "raw": raw}, dict(zip(("faq", "raw"), held, strict=True)))
+        assert found == ({} if reason is None else {("faq", "raw"): reason})
+
+
+def test_a_headline_beside_one_original_alone_says_so(tiny_cell: Cell, report: Any) -> None:
+    def original(template: str) -> Recipe:
+        calibration = tiny_cell.recipe.calibration.model_copy(update={"template": template})
+        source = tiny_cell.recipe.regeneration.model_copy(update={"source": "original"})
+        return tiny_cell.recipe.model_copy(update={"calibration": calibration, "regeneration": source})
+
+    raw, chat = original("raw"), original("chat")
+    assert one_original([raw, chat]) == one_original([]) == one_original([tiny_cell.recipe]) == ""
+    remark = one_original([raw])
+    assert "original data raw alone" in remark and "add a baseline that has it in the chat" in remark
+    assert "in the chat template alone" in one_original([chat, tiny_cell.recipe])
+    reports = {"raw": report("raw", 80), "faq": report("faq", 10)}
+    found = compare(reports, {"faq": ["raw"]}, remarks={"faq": remark})
+    assert _row(found, "faq")["remark"] == remark and _row(found, "raw")["remark"] == ""
+    assert f"- faq: {remark}" in found.markdown()

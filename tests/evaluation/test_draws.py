@@ -22,14 +22,36 @@ def test_the_value_is_the_plain_weighted_mean() -> None:
     assert found.low <= found.value <= found.high
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(5)
+def _coverage(draws: int, between: float, questions: float, runs: int = 300) -> float:
+    """How often the interval of a mean holds the truth, 0, in simulated studies."""
+    rng = np.random.default_rng(draws)
     covered = 0
-    for _ in range(120):
-        values = _arms(rng, 12, 80, between=0.3)
-        found = crossed_estimate({"a": (values, np.ones(80))}, lambda m: m["a"], resamples=400)
+    for _ in range(runs):
+        values = rng.normal(0, between, (draws, 1)) + rng.normal(0, questions, (1, 60))
+        values += rng.normal(0, 0.05, (draws, 60))
+        found = crossed_estimate({"a": (values, np.ones(60))}, lambda m: m["a"], resamples=400)
         covered += found.low <= 0 <= found.high
-    assert 0.85 <= covered / 120 <= 1.0
+    return covered / runs
+
+
+@pytest.mark.parametrize("draws", [3, 8, 12])
+def test_few_draws_are_not_trusted_more_than_they_should_be(draws: int) -> None:
+    """Without the correction: 0.75 at 3 draws, 0.84 at 8."""
+    assert _coverage(draws, between=0.3, questions=0.1) >= 0.92
+
+
+@pytest.mark.parametrize("draws", [3, 8, 12])
+def test_the_correction_leaves_the_spread_over_questions_alone(draws: int) -> None:
+    assert 0.92 <= _coverage(draws, between=0.0, questions=0.5) <= 0.98
+
+
+def test_an_arm_of_one_row_has_no_draw_component() -> None:
+    """Beside arms with draws it is as wide as alone, where nothing but questions is resampled."""
+    rng = np.random.default_rng(9)
+    arms = {"a": (_arms(rng, 3, 200, 0.5), np.ones(200)), "b": (_arms(rng, 1, 200, 0.5), np.ones(200))}
+    beside = crossed_estimate(arms, lambda m: m["b"])
+    alone = crossed_estimate({"b": arms["b"]}, lambda m: m["b"])
+    assert beside.half_width == pytest.approx(alone.half_width, rel=0.1)
 
 
 def test_questions_alone_would_be_too_sure_where_draws_differ() -> None:

@@ -111,6 +111,12 @@ def test_figures_are_lineage_rows(outcomes: dict[str, Outcome]) -> None:
     assert found["traces", "kl"].value == kl["value"] and found["traces", "kl"].high == kl["high"]
     assert {("all", "loss"), ("all", "mcnemar_p"), ("prose", "kl"), ("sums", "quantized")} <= found.keys()
     assert ("all", "recovery") not in found
+    # 8 questions; the divergence is a mean over 4 of their answers, and over 4 passages.
+    assert {key: found[key].n for key in (("all", "loss"), ("traces", "kl"), ("prose", "kl"))} == {
+        ("all", "loss"): 8,
+        ("traces", "kl"): 4,
+        ("prose", "kl"): 4,
+    }
 
 
 def test_the_report_is_readable(outcomes: dict[str, Outcome]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from faq_pipeline.competition.expert import Expert
 from faq_pipeline.competition.experts.answer import Answer
 from faq_pipeline.competition.experts.degeneration import Degeneration
+from faq_pipeline.competition.experts.judge import Judge
 from faq_pipeline.competition.experts.length import Length
 from faq_pipeline.competition.experts.target_likelihood import TargetLikelihood
 from faq_pipeline.competition.experts.teacher_likelihood import TeacherLikelihood
@@ -15,7 +16,7 @@ from faq_pipeline.errors import FaqError
 
 EXPERTS: dict[str, Expert] = {
     expert.name: expert
-    for expert in (Answer(), TeacherLikelihood(), TargetLikelihood(), Length(), Degeneration())
+    for expert in (Answer(), TeacherLikelihood(), TargetLikelihood(), Length(), Degeneration(), Judge())
 }
 
 
@@ -33,4 +34,8 @@ def _named(name: str) -> Expert:
         return EXPERTS[name]
     near = difflib.get_close_matches(name, EXPERTS, n=1)
     mend = f"did you mean {near[0]!r}? " if near else ""
-    raise FaqError(f"unknown expert {name!r}", mend=f"{mend}known: {', '.join(sorted(EXPERTS))}")
+    raise FaqError(
+        f"unknown expert {name!r}",
+        mend=f"{mend}known: {', '.join(sorted(EXPERTS))}",
+        key=f"competition.experts.{name}",
+    )

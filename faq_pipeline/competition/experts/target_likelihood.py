@@ -23,22 +23,20 @@ class TargetLikelihood:
     needs_target: bool = True
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
-        """One batched forward pass over all replies."""
-        from faq_pipeline.models.likelihood import Scored, mean_logprobs
-
+        """All replies in one go."""
         asked = [(group.seed, c) for group in groups for c in group.candidates]
         scores: list[float | None] = [None] * len(asked)
-        items: dict[int, Scored] = {}
+        items: dict[int, tuple[list[int], list[int]]] = {}
         for index, (seed, candidate) in enumerate(asked):
             if candidate.model is None:
                 continue
             text = _exchange(seed, candidate, context)
-            ids = [_ids(context, part) for part in (text.prompt, text.reply)]
-            if ids[0] and ids[1] and len(ids[0]) + len(ids[1]) <= context.cell.target.context:
-                items[index] = Scored(ids[0], ids[1])
+            prompt, reply = _ids(context, text.prompt), _ids(context, text.reply)
+            if prompt and reply and len(prompt) + len(reply) <= context.longest:
+                items[index] = (prompt, reply)
         if items:
             context.progress.start("candidates under the target", len(items))
-            values = mean_logprobs(context.model, list(items.values()), context.progress.advance)
+            values = context.mean_logprobs(list(items.values()), context.progress.advance)
             for index, value in zip(items, values, strict=True):
                 scores[index] = value
         return scores

@@ -1,0 +1,90 @@
+"""Who answers the questions: the model in memory, or a server of it that runs only as long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.evaluation.harness import Answered, answer_questions, run_tasks
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from faq_pipeline.evaluation.drafts import Drafts
+    from faq_pipeline.evaluation.served import ServedLM
+    from faq_pipeline.regeneration.vllm_engine import VllmEngine
+
+
+def answer_and_load(
+    cell: Cell,
+    tokenizer: PreTrainedTokenizerBase,
+    load: Callable[[], PreTrainedModel],
+    progress: Progress,
+    *,
+    checkpoint: Path | None = None,
+    drafts: Drafts | None = None,
+) -> tuple[list[Answered], PreTrainedModel]:
+    """Answers of the target, or of a checkpoint of it, by the recipe's engine; and the same model in memory.
+
+    A server has ended before the model is loaded: either may want all of a GPU.
+
+    Args:
+        load: loads the model.
+        drafts: see `answer_questions`; a server makes no use of them.
+
+    Raises:
+        FaqError: vLLM cannot serve the model, or see `run_tasks`.
+    """
+    spec, thinking = cell.recipe.evaluation, cell.family.thinking
+    if spec.engine == "vllm":
+        return _answer_served(cell, tokenizer, progress, checkpoint), load()
+    model = load()
+    return answer_questions(model, tokenizer, spec, thinking, progress, drafts), model
+
+
+def _answer_served(
+    cell: Cell, tokenizer: PreTrainedTokenizerBase, progress: Progress, checkpoint: Path | None
+) -> list[Answered]:
+    @contextmanager
+    def opened() -> Iterator[ServedLM]:
+        from faq_pipeline.evaluation.served import ServedLM
+
+        with _served(cell, checkpoint) as engine:
+            yield ServedLM(engine, tokenizer, cell.family.thinking, progress)
+
+    return run_tasks(opened, cell.recipe.evaluation)
+
+
+@contextmanager
+def _served(cell: Cell, checkpoint: Path | None) -> Iterator[VllmEngine]:
+    """The engine at work. That vLLM cannot load the model is told with a way out."""
+    from faq_pipeline.models.loading import release
+    from faq_pipeline.regeneration.vllm_engine import VllmEngine
+    from faq_pipeline.serving.server_error import ServerFailedError
+
+    weights = cell.target if checkpoint is None else _in_folder(cell.target, checkpoint)
+    engine = VllmEngine(weights, cell.device, cell.serving(cell.target))
+    release()  # what earlier stages of this process left on the GPU
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(engine)
+        except ServerFailedError as error:
+            what = repr(weights.name) if checkpoint is None else f"{weights.name!r} as it was quantized"
+            raise FaqError(
+                f"vLLM cannot serve {what}: {error.problem}",
+                mend=f"set evaluation.engine: transformers, or see {error.file}",
+            ) from error
+        yield engine
+
+
+def _in_folder(weights: Weights, folder: Path) -> Weights:
+    """The member, its files in another folder."""
+    member = weights.member.model_copy(update={"path": folder, "hub": None, "revision": None})
+    return replace(weights, member=member)

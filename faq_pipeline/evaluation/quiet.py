@@ -1,0 +1,56 @@
+"""lm-eval without its own display, which would tear the run's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """lm-eval and datasets without log lines and progress bars."""
+    import datasets
+    from lm_eval import evaluator
+    from lm_eval.api import task
+
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "transformers")]
+    levels = [logger.level for logger in loggers]
+    bars = datasets.are_progress_bars_disabled()
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        datasets.disable_progress_bars()
+        with (
+            patch.object(task, "tqdm", lambda rows, **_: rows),
+            # What it reports of the machine comes from subprocesses that take a second and complain.
+            patch.object(evaluator, "add_env_info", lambda results: None),
+            patch.object(evaluator, "get_git_commit_hash", lambda: None),
+        ):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+@contextmanager
+def quiet_requests() -> Iterator[None]:
+    """lm-eval's requests without a progress bar, and without a log line for each that is tried again."""
+    from lm_eval.models import api_models
+
+    def gather(*tasks: asyncio.Task[Any], **_: Any) -> asyncio.Future[list[Any]]:
+        return asyncio.gather(*tasks)
+
+    logger = logging.getLogger(api_models.__name__)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with patch.object(api_models.tqdm_asyncio, "gather", gather):
+            yield
+    finally:
+        logger.setLevel(level)
