@@ -26,6 +26,7 @@ import numpy as np
 
 from faq_pipeline.evaluation.bootstrap import Array
 from faq_pipeline.evaluation.draws import crossed_estimate
+from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.records import Answer, SequenceDivergence, read_rows
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.runner import obtain
@@ -56,6 +57,11 @@ def make_cell(member: str, arm: str, draw: int) -> dict[str, Any]:
     cell = resolve_cell(settings.catalog, member, recipe, settings.device, settings.digests)
     started = time.perf_counter()
     made = {name: obtain(name, cell, STAGES, settings.store).artifact for name in STAGES}
+    for stage, artifact in made.items():  # under a name of the study's own: `faq cache gc` spares it
+        study = f"{cell.target.partition}|claim-{recipe.name}"
+        record_use(
+            settings.store, study, stage, artifact.fingerprint, cell_licences(cell), cell_setting(cell)
+        )
     report, calibration = made["eval_report"], made["calibration_set"]
     return {
         "arm": arm,

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.records import Sample, Seed, Standing, read_rows
 from faq_pipeline.store.artifact import Artifact
 
@@ -115,9 +116,12 @@ def _budget(cell: Cell, artifact: Artifact) -> Finding:
 def _checkpoint(cell: Cell, artifact: Artifact) -> Finding:
     found = artifact.metadata["inspection"]
     sound = found["loads"] and not found["nan_tensors"] and not found["missing_tensors"]
+    ignore = cell.recipe.quantization.ignore
+    forgotten = [name for name in found["unquantized_linear_layers"] if not is_ignored(name, ignore)]
     names = ("loads", "load_error", "bytes", "original_bytes", "nan_tensors", "missing_tensors")
     return Finding(
-        bool(sound and found["bytes"] < found["original_bytes"]), {name: found[name] for name in names}
+        bool(sound and found["bytes"] < found["original_bytes"] and not forgotten),
+        {**{name: found[name] for name in names}, "not_quantized": forgotten},
     )
 
 
@@ -156,7 +160,8 @@ CHECKS = (
     Check(
         "quantized_checkpoint",
         "sound_checkpoint",
-        "It loads back, is smaller than the original and holds no NaN.",
+        "It loads back, is smaller than the original, holds no NaN, and every layer is quantized but for"
+        " those that the recipe leaves out.",
         True,
         _checkpoint,
     ),

@@ -12,11 +12,22 @@ class FaqError(Exception):
     """
 
     def __init__(
-        self, problem: str, *, mend: str = "", file: Path | str | None = None, line: int | None = None
+        self,
+        problem: str,
+        *,
+        mend: str = "",
+        file: Path | str | None = None,
+        line: int | None = None,
+        key: str = "",
     ) -> None:
-        self.problem, self.mend, self.file, self.line = problem, mend, file, line
-        where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
-        super().__init__(where + problem + (f" ({mend})" if mend else ""))
+        """
+        Args:
+            key: the recipe's key whose value is at fault, as `quantization.scheme`; who knows the
+                recipe's files adds file and line, see `Catalog.blaming`.
+        """
+        self.problem, self.mend, self.file, self.line, self.key = problem, mend, file, line, key
+        self.where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
+        super().__init__(self.where + problem + (f" ({mend})" if mend else ""))
 
 
 class MissingUpstreamError(FaqError):

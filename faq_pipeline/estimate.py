@@ -1,4 +1,4 @@
-"""What a stage would cost: memory and tokens from the cell, time and disk from past runs of the stage.
+"""What a stage would cost: memory and tokens from the cell, time and disk from past runs like it.
 
 Upper bounds where a length is not known before generation; no figure is invented where nothing
 like it has run here yet.
@@ -7,12 +7,15 @@ like it has run here yet.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.models.device import WORKING_SPACE
+from faq_pipeline.store.artifact import Manifest
 from faq_pipeline.store.store import Store
+from faq_pipeline.work import Work, work_of
 
 GIB = 2**30
 
@@ -24,7 +27,9 @@ class Estimate:
     Attributes:
         memory_gib: device memory while it runs.
         tokens: tokens generated or read, at most.
-        disk_mib, seconds: median of past runs of the stage, scaled by tokens x parameters.
+        disk_mib: of past artifacts of this form, scaled by what their size depends on.
+        seconds: of past runs of this kind of work, scaled by tokens x parameters. A kind that reads
+            no tokens is scaled by parameters alone, and by nothing where no model is loaded.
     """
 
     memory_gib: float | None
@@ -38,42 +43,36 @@ class Estimate:
 
 def estimate(stage: str, cell: Cell, store: Store) -> Estimate:
     """Estimate one stage of a cell from the artifacts of that stage in the store."""
-    tokens, parameters = _work(stage, cell)
-    past = [a.manifest for a in store.artifacts() if a.path.parent.name == stage]
-    work = max(1, tokens) * max(1, parameters)
-    rates = [m.seconds / m.metadata["work"] for m in past if m.metadata.get("work")]
-    sizes = [sum(f.bytes for f in m.files) for m in past]
+    work = work_of(stage, cell)
+    past = [artifact.manifest for artifact in store.artifacts(stage)]
+    rate, size = _median(_rates(past, work)), _median(_sizes(past, work))
     return Estimate(
-        memory_gib=round(2 * parameters * WORKING_SPACE / GIB, 3) if parameters else None,
-        tokens=tokens or None,
-        disk_mib=round(statistics.median(sizes) / 2**20, 2) if sizes else None,
-        seconds=round(statistics.median(rates) * work, 1) if rates else None,
+        memory_gib=round(2 * work.parameters * WORKING_SPACE / GIB, 3) if work.parameters else None,
+        tokens=work.tokens or None,
+        disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
+        seconds=None if rate is None or work.load is None else round(rate * work.load, 1),
     )
 
 
-def work_of(stage: str, cell: Cell) -> int:
-    """Tokens x parameters of a stage: what its time is taken to be proportional to."""
-    tokens, parameters = _work(stage, cell)
-    return max(1, tokens) * max(1, parameters)
+# Artifacts made before works had kinds hold a bare figure; nothing is learnt from them.
 
 
-def _work(stage: str, cell: Cell) -> tuple[int, int]:
-    """(tokens at most, parameters of the model that is loaded; 0 where none is)."""
-    recipe, target = cell.recipe, cell.target.member.parameters
-    teacher = cell.teacher.member.parameters if cell.teacher else 0
-    sampling = recipe.regeneration.sampling
-    sampled = (
-        recipe.seeds.count * recipe.regeneration.candidates * (sampling.max_new_tokens if sampling else 0)
-    )
-    evaluation = recipe.evaluation
-    held_out = evaluation.traces * 2 * evaluation.max_new_tokens
-    return {
-        "seed_data": (0, 0),
-        "inference_traces": (64 * evaluation.max_new_tokens, target),
-        "regenerated_corpus": (sampled, teacher),
-        "competition_scores": (sampled if "target_likelihood" in recipe.competition.experts else 0, target),
-        "calibration_set": (recipe.calibration.tokens, target),
-        "quantized_checkpoint": (recipe.calibration.tokens, target),
-        "reference_eval": (held_out, target),
-        "eval_report": (held_out, target),
-    }.get(stage, (0, 0))
+def _rates(past: list[Manifest], work: Work) -> Iterator[float]:
+    """Seconds per unit of load, of past work of the same kind."""
+    for manifest in past:
+        its = manifest.metadata.get("work")
+        if isinstance(its, dict) and its["kind"] == work.kind and its["load"]:
+            yield manifest.seconds / its["load"]
+
+
+def _sizes(past: list[Manifest], work: Work) -> Iterator[float]:
+    """Bytes per unit of what the size depends on, of past artifacts of the same form."""
+    for manifest in past:
+        its = manifest.metadata.get("work")
+        if isinstance(its, dict) and its["form"] == work.form and its["disk"]:
+            yield sum(file.bytes for file in manifest.files) / its["disk"]
+
+
+def _median(values: Iterator[float]) -> float | None:
+    found = list(values)
+    return statistics.median(found) if found else None

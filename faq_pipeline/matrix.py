@@ -51,16 +51,8 @@ def cell_states(
                 continue
             try:
                 cell = resolve_cell(catalog, name, recipe, settings.device, settings.digests)
+                planned = plan(cell, STAGES, settings.store)
             except FaqError as error:
                 yield CellState(name, recipe_name, None, {}, str(error))
                 continue
-            planned = plan(cell, STAGES, settings.store)
             yield CellState(cell.target.partition, recipe_name, cell, planned, None)
-
-
-def reachable(settings: Settings) -> set[str]:
-    """Fingerprints of all artifacts that some current cell uses."""
-    kept = set()
-    for state in cell_states(settings):
-        kept |= {p.key.fingerprint for p in state.planned.values() if p.key is not None}
-    return kept

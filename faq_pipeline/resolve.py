@@ -46,7 +46,8 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
         return cell
     if recipe.regeneration.source == "self":
         return replace(cell, teacher=target)
-    its_family, teacher = _teacher(catalog, cell, digests)
+    with catalog.blaming(recipe):
+        its_family, teacher = _teacher(catalog, cell, digests)
     return replace(cell, teacher=teacher, teacher_family=its_family)
 
 
@@ -68,7 +69,7 @@ def _teacher(catalog: Catalog, cell: Cell, digests: Path) -> tuple[Family, Weigh
 
 
 def _largest(family: Family, target: Member) -> Member:
-    """Teacher `auto`: the largest member that is no smaller than the target and within the budget."""
+    """Teacher `auto`: the largest member within the budget; it has more parameters than the target."""
     budget = family.memory_budget_gib * 2**30
     larger = [m for m in family.members if m.parameters > target.parameters]
     within = [m for m in larger if 2 * m.parameters * WORKING_SPACE <= budget]
@@ -83,17 +84,22 @@ def _largest(family: Family, target: Member) -> Member:
 
 def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> tuple[Family, Member]:
     name = recipe.regeneration.teacher
-    its_family, member = catalog.member(name)
+    try:
+        its_family, member = catalog.member(name)
+    except FaqError as error:
+        raise FaqError(f"teacher: {error.problem}", mend=error.mend, key="regeneration.teacher") from None
     if its_family.name != family.name and not recipe.regeneration.allow_cross_family:
         raise FaqError(
             f"teacher {name!r} is of family {its_family.name!r}, and {target.name!r} of {family.name!r}",
             mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+            key="regeneration.teacher",
         )
     if member.parameters < target.parameters:
         raise FaqError(
             f"teacher {name!r} ({member.parameters:,} parameters) is smaller than"
             f" {target.name!r} ({target.parameters:,})",
             mend="a teacher is at least as large as its target; use teacher: auto",
+            key="regeneration.teacher",
         )
     return its_family, member
 

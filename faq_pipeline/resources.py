@@ -8,7 +8,7 @@ import dagster as dg
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.lineage.index import merge
-from faq_pipeline.lineage.uses import cell_licences, record_use
+from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.partitions import split
 from faq_pipeline.progress import Progress
 from faq_pipeline.resolve import resolve_cell
@@ -38,8 +38,12 @@ class PipelineResource(dg.ConfigurableResource):
     def obtain(self, stage: str, cell: Cell, progress: Progress) -> Outcome:
         """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
         settings = self.settings()
-        outcome = obtain(stage, cell, STAGES, settings.store, progress)
-        record_use(settings.store, cell.partition, stage, outcome.artifact.fingerprint, cell_licences(cell))
+        with settings.catalog.blaming(cell.recipe):
+            outcome = obtain(stage, cell, STAGES, settings.store, progress)
+        fingerprint = outcome.artifact.fingerprint
+        record_use(
+            settings.store, cell.partition, stage, fingerprint, cell_licences(cell), cell_setting(cell)
+        )
         merged = merge(settings.store, settings.lineage)
         if merged.pending:
             progress.note("the lineage index is held by another program; the next run brings it up to date")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.errors import MissingUpstreamError
-from faq_pipeline.estimate import work_of
+from faq_pipeline.errors import FaqError, MissingUpstreamError
 from faq_pipeline.progress import Progress, Silent
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
+from faq_pipeline.work import work_of
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,29 @@ def obtain(
             )
         inputs[upstream] = artifact
     build = stage.build
-    artifact, hit = store.produce(
-        _key(stage, cell, inputs),
-        lambda folder: {
-            **build(Build(cell, inputs, folder, store.ledgers, progress or Silent())),
-            "work": work_of(name, cell),
-        },
-    )
+    with _full_disk_is_told(store):
+        artifact, hit = store.produce(
+            _key(stage, cell, inputs),
+            lambda folder: {
+                **build(Build(cell, inputs, folder, store.ledgers, progress or Silent())),
+                "work": work_of(name, cell).as_dict(),
+            },
+        )
     return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
+
+
+@contextmanager
+def _full_disk_is_told(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise FaqError(
+            "no space left on the disk",
+            mend="free some (see faq cache gc) and run again: what is finished is kept",
+            file=store.root,
+        ) from error
 
 
 def _needed(stage: Stage, cell: Cell, stages: Mapping[str, Stage]) -> dict[str, Stage]:

@@ -5,6 +5,7 @@ Everything has a default inside the repository and can be moved by an environmen
 - `FAQ_HOME`: artifacts, lineage index and Dagster's home (default `.faq` in the repository).
 - `FAQ_DATA`: more folders with `families/` and `recipes/`, separated by `:`.
 - `FAQ_DEVICE`: `auto` (default), `cpu` or `cuda`.
+- `FAQ_VLLM`: a python of your own with vLLM, instead of the one of `faq engines install vllm`.
 - `DAGSTER_HOME`: default `$FAQ_HOME/dagster`.
 """
 
@@ -16,8 +17,10 @@ from functools import cached_property
 from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.errors import FaqError
 from faq_pipeline.store.store import Store
 
+DEVICES = ("auto", "cpu", "cuda")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -31,14 +34,30 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read the environment variables above."""
-        home = Path(os.environ.get("FAQ_HOME") or REPOSITORY / ".faq").absolute()
-        more = [Path(part).absolute() for part in os.environ.get("FAQ_DATA", "").split(":") if part]
-        return cls(home, (REPOSITORY / "data", *more), os.environ.get("FAQ_DEVICE") or "auto")
+        """Read the environment variables above.
+
+        Raises:
+            FaqError: FAQ_HOME cannot be written to, or FAQ_DEVICE is no device.
+        """
+        home = _absolute(os.environ.get("FAQ_HOME") or REPOSITORY / ".faq")
+        _check_home(home)
+        more = [_absolute(part) for part in os.environ.get("FAQ_DATA", "").split(":") if part]
+        device = os.environ.get("FAQ_DEVICE") or "auto"
+        if device not in DEVICES:
+            raise FaqError(f"FAQ_DEVICE: unknown device {device!r}", mend=", ".join(DEVICES))
+        return cls(home, (REPOSITORY / "data", *more), device)
 
     @cached_property
     def catalog(self) -> Catalog:
-        """Families and recipes, read once."""
+        """Families and recipes, read once.
+
+        Raises:
+            FaqError: a folder of FAQ_DATA holds neither.
+        """
+        for folder in self.data:
+            if not (folder / "families").is_dir() and not (folder / "recipes").is_dir():
+                what = "has neither families/ nor recipes/" if folder.is_dir() else "is no folder"
+                raise FaqError(f"{folder} {what}", mend="check FAQ_DATA")
         return Catalog(self.data)
 
     @property
@@ -57,10 +76,24 @@ class Settings:
 
     def dagster_home(self) -> Path:
         """Dagster's home, made if need be, with the repository's `dagster.yaml` linked into it."""
-        home = Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster").absolute()
+        home = _absolute(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
         home.mkdir(parents=True, exist_ok=True)
         config = home / "dagster.yaml"
         if not config.exists():
             config.unlink(missing_ok=True)  # a link to where the repository once was
             config.symlink_to(REPOSITORY / "dagster.yaml")
         return home
+
+
+def _absolute(path: Path | str) -> Path:
+    """`~` is expanded: it reaches us where no shell has, as in a quoted or an .env value."""
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path's may raise
+
+
+def _check_home(home: Path) -> None:
+    """Refuse a home that cannot be written to, before anything tries; nothing is made yet."""
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not there.is_dir():
+        raise FaqError(f"FAQ_HOME {home} cannot be a folder: {there} is a file", mend="set another FAQ_HOME")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise FaqError(f"FAQ_HOME {home} cannot be written to", mend=f"set another, or mend {there}")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.config.catalog import load_recipe
 from faq_pipeline.config.family import Family, Member
+from faq_pipeline.config.files import load_recipe
 from faq_pipeline.errors import MissingUpstreamError
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.progress import Progress

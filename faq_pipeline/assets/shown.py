@@ -11,8 +11,8 @@ import dagster as dg
 
 MOST_PARTS = 6
 """Longer lists and mappings of a manifest are left to the asset that knows what to say of them."""
-NOT_SHOWN = {"work"}
-"""What the estimates of a dry run live on; it tells a reader nothing."""
+NOT_SHOWN = {"work", "vocabulary"}
+"""What estimates and later stages live on; it tells a reader nothing."""
 LONGEST = 400
 """Characters of one text in a table."""
 

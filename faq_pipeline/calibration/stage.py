@@ -10,6 +10,7 @@ from faq_pipeline.calibration.plot import draw_fitness
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
+from faq_pipeline.models.weights import other_vocabulary, vocabulary_digest
 from faq_pipeline.records import (
     Candidate,
     ChannelMismatch,
@@ -43,6 +44,7 @@ def identity(cell: Cell) -> dict[str, Any]:
 
 def build(task: Build) -> dict[str, Any]:
     """Write `samples.parquet`, `rows.parquet`, `fitness.parquet` and `fitness.png`."""
+    _check_teacher(task)
     made = _assembled(task)
     write_rows(task.directory / "samples.parquet", made.samples, Sample)
     write_rows(task.directory / "rows.parquet", made.rows, Row)
@@ -69,6 +71,19 @@ def build(task: Build) -> dict[str, Any]:
     }
 
 
+def _check_teacher(task: Build) -> None:
+    """Refuse a teacher with another base tokenizer than the target's, as the corpus's stage does.
+
+    The corpus may have been made for another target, and is then found here without that check. It
+    holds what is needed of the teacher, so that nothing of it is downloaded or loaded.
+    """
+    cell, made = task.cell, task.inputs["regenerated_corpus"].metadata.get("vocabulary")
+    if cell.teacher is None or made is None or cell.recipe.regeneration.allow_cross_family:
+        return
+    if made != vocabulary_digest(cell.target):
+        raise other_vocabulary(cell.teacher, cell.target)
+
+
 def _notes(tokens: int, budget: int) -> list[str]:
     """What the user should know about the set's size."""
     if tokens >= (1 - TOLERANCE) * budget:
@@ -89,6 +104,7 @@ def _assembled(task: Build) -> Assembled:
             f"recipe {cell.recipe.name!r}: calibration.sequence_length is {length}, and"
             f" {cell.target.name!r} attends to {context} tokens",
             mend=f"set it to {context} or less",
+            key="calibration.sequence_length",
         )
     seeds = read_rows(task.inputs["seed_data"].file("seeds.parquet"), Seed)
     corpus = read_rows(task.inputs["regenerated_corpus"].file("candidates.parquet"), Candidate)

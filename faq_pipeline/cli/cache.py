@@ -18,10 +18,10 @@ app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
 
 @app.command("ls")
 def ls(json: JsonOption = False) -> None:
-    """List all artifacts."""
+    """List all artifacts; broken ones are only counted."""
     rows = []
-    for artifact in Settings.from_environment().store.artifacts():
-        m = artifact.manifest
+    folders = list(Settings.from_environment().store.folders())
+    for m in [artifact.manifest for artifact in folders if artifact.readable]:
         size = sum(entry.bytes for entry in m.files)
         rows.append(
             {
@@ -47,13 +47,15 @@ def ls(json: JsonOption = False) -> None:
         for r in rows
     ]
     out().print(table("Artifacts", ["stage", "fingerprint", "size", "made", "in"], shown))
+    if len(folders) > len(rows):
+        say(f"{len(folders) - len(rows)} broken ones are not listed; see  faq cache verify")
 
 
 @app.command("verify")
 def verify() -> None:
     """Hash every file again and compare with the manifests; exit 1 if bytes changed."""
     store = Settings.from_environment().store
-    artifacts = list(store.artifacts())
+    artifacts = list(store.folders())
     problems = [problem for artifact in artifacts for problem in store.verify(artifact)]
     for problem in problems:
         say(problem)
@@ -65,9 +67,11 @@ def verify() -> None:
 
 @app.command("gc")
 def gc(
-    broken: Annotated[bool, typer.Option("--broken", help="Also artifacts whose bytes changed.")] = False,
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Also artifacts whose bytes or manifest changed.")
+    ] = False,
     unused: Annotated[
-        bool, typer.Option("--unused", help="Also artifacts that no current cell uses.")
+        bool, typer.Option("--unused", help="Also artifacts that no cell uses any more; see above.")
     ] = False,
     ledgers: Annotated[
         bool,
@@ -75,17 +79,22 @@ def gc(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Delete what killed runs left behind, and on request broken or unused artifacts."""
+    """Delete what killed runs left behind, and on request broken or unused artifacts.
+
+    --unused takes what a later run of the same cell, device and draw has replaced, what nothing
+    that is kept was made from, and what no run recorded. It keeps all that was used by cells which
+    cannot be resolved now: a recipe that is gone or broken, weights that are absent or of another
+    revision. Look at --dry-run first.
+    """
     settings = Settings.from_environment()
     store = settings.store
     doomed: dict[Path, Artifact] = {}
     if broken:
-        doomed |= {a.path: a for a in store.artifacts() if store.verify(a)}
+        doomed |= {a.path: a for a in store.folders() if store.verify(a)}
     if unused:
-        from faq_pipeline.matrix import reachable
+        from faq_pipeline.unused import unused as superseded
 
-        kept = reachable(settings)
-        doomed |= {a.path: a for a in store.artifacts() if a.path.name not in kept}
+        doomed |= {a.path: a for a in superseded(settings)}
     for artifact in doomed.values():
         say(f"{artifact.path.parent.name} {artifact.path.name}")
     if dry_run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faq_pipeline.cli.display import figure, out, print_json, table
+from faq_pipeline.cli.display import figure, out, print_json, said, say, table
 from faq_pipeline.cli.options import DEFAULT_MEMBER, JsonOption, MemberOption
 from faq_pipeline.member_comparison import compare_member, read_comparison
 from faq_pipeline.settings import Settings
@@ -38,3 +38,6 @@ def compare(member: MemberOption = DEFAULT_MEMBER, json: JsonOption = False) -> 
         "verdict",
     ]
     out().print(table(f"{member}: all evaluated recipes, 95% intervals", columns, rows))
+    for row in comparison["recipes"]:
+        if row["reason"] or row["remark"]:
+            say(f"{row['recipe']}: {said(row)}")

@@ -57,6 +57,13 @@ def figure(value: Figure | None, digits: int = 3, scale: float = 1.0) -> str:
     return f"{shown} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
 
 
+def said(row: Mapping[str, str | None]) -> str:
+    """A recipe's verdict, why its loss reduction is not formed, and what qualifies it."""
+    reason = f"(not formed: {row['reason']})" if row["reason"] else ""
+    remark = f"({row['remark']})" if row["remark"] else ""
+    return " ".join(part for part in (row["verdict"], reason, remark) if part)
+
+
 def seconds(value: float) -> str:
     """A duration for people."""
     if value < 60:

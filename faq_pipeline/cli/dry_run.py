@@ -37,10 +37,9 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:
     known = [row["seconds"] for row in rows if row["seconds"] is not None]
     misses = [row for row in rows if row["cache"] == "miss"]
     unknown = len([row for row in misses if row["seconds"] is None])
-    console.print(
-        f"{len(rows) - len(misses)} hits, {len(misses)} to make, about {seconds(sum(known))}"
-        + (f" and {unknown} stages of unknown time (none has run here yet)" if unknown else "")
-    )
+    times = [f"about {seconds(sum(known))}"] if known or not unknown else []
+    times += [f"{unknown} stages of unknown time (none like it has run here yet)"] if unknown else []
+    console.print(f"{len(rows) - len(misses)} hits, {len(misses)} to make, {' and '.join(times)}")
 
 
 def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:

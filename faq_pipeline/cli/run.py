@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.cli.display import figure, out, print_json, say, seconds, table
+from faq_pipeline.cli.display import figure, out, print_json, said, say, seconds, table
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
     DEFAULT_RECIPE,
@@ -52,34 +52,20 @@ def run(
 
 def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
     """The cells of a run, baselines first; what can be found wrong without a model is found here."""
+    from faq_pipeline.preflight import check
+
     catalog = settings.catalog
     wanted = catalog.recipe(recipe)
+    with catalog.blaming(wanted):
+        catalog.check_baselines(wanted)
     # The recipe that was asked for comes first here, so that a mistake names it and no baseline.
     first, *baselines = [
         resolve_cell(catalog, member, catalog.recipe(name), settings.device, settings.digests)
         for name in (wanted.name, *wanted.baselines)
     ]
     for cell in (first, *baselines):
-        _check(cell)
+        check(cell, catalog, settings.store)
     return [*baselines, first]
-
-
-def _check(cell: Cell) -> None:
-    """Refuse what would stop a stage, before the stages in front of it have taken their time.
-
-    Raises:
-        FaqError: a group size that does not fit, an unknown expert, engine or task, a missing file,
-            seeds that are malformed or too few.
-    """
-    from faq_pipeline.quantization.check import check_spec
-    from faq_pipeline.regeneration.seeds import load_seeds
-
-    check_spec(cell.recipe.quantization, cell.target)
-    for stage in STAGES.values():
-        stage.identity(cell)
-    seeds = cell.recipe.seeds
-    if seeds.path is not None:
-        load_seeds(seeds.path, seeds.count)
 
 
 def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
@@ -119,6 +105,7 @@ def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[
         **{name: report.metadata[name] for name in names},
         "loss_reduction": row.get("loss_reduction"),
         "verdict": row.get("verdict"),
+        **{name: row.get(name, "") for name in ("reason", "remark")},
     }
 
 
@@ -138,7 +125,7 @@ def _show(result: dict[str, Any]) -> None:
     main = result["result"]
     out().print(table(f"{main['member']}: accuracy and divergence, 95% intervals", columns, rows))
     say(f"recovery        {figure(main['recovery'])}")
-    say(f"loss reduction  {figure(main['loss_reduction'])}  {main['verdict'] or ''}")
+    say(f"loss reduction  {figure(main['loss_reduction'])}  {said(main)}")
     say(f"checkpoint      {main['checkpoint_path']}")
     hits = sum(row["cache"] == "hit" for row in result["stages"])
     total = sum(row["seconds"] for row in result["stages"])

@@ -3,97 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-
-from ruamel.yaml.comments import CommentedMap
+from typing import TypeVar
 
 from faq_pipeline.config.family import Family, Member
+from faq_pipeline.config.files import Sources, load_family, read_recipe
 from faq_pipeline.config.recipe import Recipe
-from faq_pipeline.config.yaml import plain, read, validate
+from faq_pipeline.config.yaml import place
 from faq_pipeline.errors import FaqError
 
 T = TypeVar("T")
-
-PATH_KEYS = {"path", "include", "prose", "development"}
-
-
-def load_family(path: Path) -> Family:
-    """Read one family's YAML; relative paths are relative to the file.
-
-    Raises:
-        FaqError: naming file, line and mend.
-    """
-    tree = read(path)
-    return validate(_resolved(plain(tree), path.parent), Family, [(path, tree)])
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read one recipe's YAML. `extends: other` starts from `other.yaml` beside it, merging mappings.
-
-    A null takes the parent's key away; `experts` replaces the parent's experts as a whole.
-
-    Raises:
-        FaqError: naming file, line and mend.
-    """
-    merged, sources = _merged(path, seen=())
-    if merged.get("name") != path.stem:
-        line = sources[0][1].lc.key("name")[0] + 1 if "name" in sources[0][1] else 1
-        raise FaqError(
-            f"the recipe's name is {merged.get('name')!r}",
-            mend=f"a recipe is named after its file: name: {path.stem}",
-            file=path,
-            line=line,
-        )
-    return validate(merged, Recipe, sources)
-
-
-def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], list[tuple[Path, CommentedMap]]]:
-    tree = read(path)
-    own = _resolved(plain(tree), path.parent)
-    parent = own.pop("extends", None)
-    if parent is None:
-        return own, [(path, tree)]
-    parent_path = path.parent / f"{parent}.yaml"
-    line = tree.lc.key("extends")[0] + 1
-    if parent_path in (*seen, path):
-        raise FaqError(f"'extends: {parent}' goes in a circle", file=path, line=line)
-    if not parent_path.is_file():
-        raise FaqError(
-            f"'extends: {parent}' names no recipe", mend=f"no {parent_path.name} here", file=path, line=line
-        )
-    base, sources = _merged(parent_path, (*seen, path))
-    return _overlay(base, own), [(path, tree), *sources]
-
-
-def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`: mappings merge, all else replaces; an explicit null takes a key away."""
-    out = dict(base)
-    for key, value in over.items():
-        if value is None:
-            out.pop(key, None)
-        elif isinstance(value, dict) and isinstance(out.get(key), dict) and key != "experts":
-            out[key] = _overlay(out[key], value)
-        else:
-            out[key] = value
-    return out
-
-
-def _resolved(node: Any, folder: Path) -> Any:
-    """The tree with relative paths made absolute, so that a merged recipe keeps each file's own base."""
-    if isinstance(node, dict):
-        return {
-            key: str((folder / value).resolve())
-            if key in PATH_KEYS and isinstance(value, str)
-            else _resolved(value, folder)
-            for key, value in node.items()
-        }
-    if isinstance(node, list):
-        return [_resolved(value, folder) for value in node]
-    return node
 
 
 @dataclass(frozen=True)
@@ -128,27 +51,73 @@ class Catalog:
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
-        """Recipes by name; raises FaqError as `load_recipe` does."""
-        found: dict[str, Recipe] = {}
-        for path in self._files("recipes"):
-            recipe = load_recipe(path)
-            if recipe.name in found:
-                raise FaqError(f"recipe {recipe.name!r} is defined twice", mend="rename one", file=path)
-            found[recipe.name] = recipe
-        return found
+        """Recipes by name, but for those whose file is `broken`.
+
+        Raises:
+            FaqError: two files define the same recipe.
+        """
+        return {name: found[0] for name, found in self._read.items() if not isinstance(found, FaqError)}
+
+    @property
+    def broken(self) -> dict[str, FaqError]:
+        """What is wrong with the recipe files that are, by the files' names without `.yaml`."""
+        return {name: found for name, found in self._read.items() if isinstance(found, FaqError)}
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name, or a FaqError that suggests near ones; other files are not read."""
-        if name not in self._known:
-            files = [path for path in self._files("recipes") if path.stem == name]
-            one = load_recipe(files[0]) if len(files) == 1 else _pick("recipe", name, self.recipes)
-            self._known[name] = one
-        return self._known[name]
+        if name in self._recipe_files:
+            return self._found(name)[0]
+        return _pick("recipe", name, self.recipes)
+
+    def check_baselines(self, recipe: Recipe) -> None:
+        """Refuse a recipe with a baseline that is none.
+
+        Raises:
+            FaqError: no recipe is called that, or its file is broken.
+        """
+        for name in recipe.baselines:
+            try:
+                self.recipe(name)
+            except FaqError as error:
+                if error.file is not None:  # it says itself where it is broken
+                    raise
+                raise FaqError(error.problem, mend=error.mend, key="baselines") from None
+
+    @contextmanager
+    def blaming(self, recipe: Recipe) -> Iterator[None]:
+        """Errors that name a key of the recipe leave with the file and line that set it."""
+        try:
+            yield
+        except FaqError as error:
+            if not error.key or recipe.name not in self._recipe_files:
+                raise
+            file, line = place(error.key.split("."), self._found(recipe.name)[1])
+            raise FaqError(error.where + error.problem, mend=error.mend, file=file, line=line) from error
+
+    def _found(self, name: str) -> tuple[Recipe, Sources]:
+        found = self._known.get(name)
+        if found is None:
+            try:
+                found = read_recipe(self._recipe_files[name])
+            except FaqError as error:
+                found = error
+            self._known[name] = found
+        if isinstance(found, FaqError):
+            raise found
+        return found
 
     @cached_property
-    def _known(self) -> dict[str, Recipe]:
-        """Recipes that were asked for by name: each file is parsed once."""
+    def _known(self) -> dict[str, tuple[Recipe, Sources] | FaqError]:
+        """Recipe files that were asked for, or what is wrong with them: each is parsed once."""
         return {}
+
+    @cached_property
+    def _read(self) -> dict[str, tuple[Recipe, Sources] | FaqError]:
+        """All recipe files."""
+        for name in self._recipe_files:
+            with suppress(FaqError):
+                self._found(name)
+        return {name: self._known[name] for name in self._recipe_files}
 
     def member(self, name: str) -> tuple[Family, Member]:
         """The member of that name with its family, or a FaqError that suggests near ones."""
@@ -157,6 +126,20 @@ class Catalog:
 
     def _files(self, kind: str) -> list[Path]:
         return [path for folder in self.folders for path in sorted((folder / kind).glob("*.yaml"))]
+
+    @cached_property
+    def _recipe_files(self) -> dict[str, Path]:
+        """Recipe files by the name that they define.
+
+        Raises:
+            FaqError: two of a name.
+        """
+        found: dict[str, Path] = {}
+        for path in self._files("recipes"):
+            if path.stem in found:
+                raise FaqError(f"recipe {path.stem!r} is defined twice", mend="rename one", file=path)
+            found[path.stem] = path
+        return found
 
 
 def _pick(kind: str, name: str, among: Mapping[str, T]) -> T:

@@ -73,7 +73,7 @@ def validate(tree: Any, model: type[Model], sources: list[tuple[Path, CommentedM
         first, *others = _by_weight(error)
         location = _given(first, tree)
         same = [other for other in others if _given(other, tree) == location]
-        file, line = _place(location, sources)
+        file, line = place(location, sources)
         problem, mend = explain(first, location, model, same)
         raise FaqError(problem, mend=mend, file=file, line=line) from None
 
@@ -106,7 +106,7 @@ def _given(mistake: ErrorDetails, tree: Any) -> tuple[int | str, ...]:
     return location
 
 
-def _place(location: tuple[int | str, ...], sources: list[tuple[Path, CommentedMap]]) -> tuple[Path, int]:
+def place(location: Sequence[int | str], sources: Sequence[tuple[Path, CommentedMap]]) -> tuple[Path, int]:
     """The file and 1-based line that comes closest to `location`."""
     best: tuple[int, Path, int] = (-1, sources[0][0], 1)
     for path, tree in sources:

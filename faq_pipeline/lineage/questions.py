@@ -12,7 +12,6 @@ from faq_pipeline.lineage.checkpoints import (
     CHECKPOINT,
     cells_of,
     checkpoints_from,
-    licences_of,
     made,
 )
 from faq_pipeline.lineage.connect import reading
@@ -22,7 +21,6 @@ from faq_pipeline.lineage.query import column, rows
 from faq_pipeline.lineage.trace import (
     ArtifactSummary,
     Group,
-    Licences,
     Neighbour,
     Trace,
     TracedSample,
@@ -49,13 +47,6 @@ def trace(source: Path | str | DuckDBPyConnection, id_prefix: str) -> Trace:
         _check_version(con)
         kind, id_ = find(con, id_prefix)
         return _trace_artifact(con, id_) if kind == "artifact" else _trace_row(con, kind, id_)
-
-
-def licences(source: Path | str | DuckDBPyConnection, checkpoint: str) -> Licences:
-    """Licences behind a checkpoint, by its whole fingerprint; what gates publication."""
-    with reading(source) as con:
-        _check_version(con)
-        return licences_of(con, checkpoint)
 
 
 def _trace_artifact(con: DuckDBPyConnection, fingerprint: str) -> Trace:

@@ -25,7 +25,7 @@ def bring_up(con: DuckDBPyConnection, store: Store) -> tuple[int, int, list[str]
     Returns:
         Artifacts that entered whole, artifacts that left, and a line for each file that is damaged.
     """
-    there = {artifact.path.name: artifact for artifact in store.artifacts()}
+    there = {one.path.name: one for one in store.folders() if (one.path / MANIFEST).is_file()}
     known = {name: (stamp, bad) for name, stamp, bad in con.execute("FROM indexed").fetchall()}
     gone = known.keys() - there.keys()
     for name in gone:

@@ -11,7 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faq_pipeline.cell import Cell
@@ -30,6 +30,8 @@ class Use:
         used: nanoseconds since 1970.
         current: whether no other artifact of the stage was used by the cell later.
         licences: of `base` and `teacher`, where they were recorded.
+        setting: what a cell of one name may be made with besides (`cpu, draw 0`); empty where that
+            was not recorded.
     """
 
     partition: str
@@ -38,6 +40,7 @@ class Use:
     used: int
     current: bool
     licences: Mapping[str, str]
+    setting: str = ""
 
     @property
     def member(self) -> str:
@@ -55,16 +58,19 @@ def record_use(
     stage: str,
     fingerprint: str,
     licences: Mapping[str, str] | None = None,
+    setting: str = "",
 ) -> None:
     """Note that the cell `partition` (`name@rev8|recipe`) uses an artifact, atomically; newest wins.
 
     Args:
         licences: of the models behind the cell, see `cell_licences`.
+        setting: see `cell_setting`.
     """
     path = store.root / FOLDER / partition / stage / f"{fingerprint}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
-    fresh.write_text(json.dumps({"used": time.time_ns(), "licences": dict(licences or {})}) + "\n")
+    content = {"used": time.time_ns(), "licences": dict(licences or {}), "setting": setting}
+    fresh.write_text(json.dumps(content) + "\n")
     fresh.replace(path)
 
 
@@ -76,21 +82,16 @@ def cell_licences(cell: Cell) -> dict[str, str]:
     return licences
 
 
+def cell_setting(cell: Cell) -> str:
+    """What the same cell may be made with at will: another device or draw supersedes nothing."""
+    return f"{cell.device}, draw {cell.recipe.draw}"
+
+
 def read_uses(store: Store) -> list[Use]:
     """All recorded uses; files that cannot be read count as not written."""
     found = sorted(_read(store), key=lambda use: (use.used, use.fingerprint))
     newest = {(use.partition, use.stage): use.fingerprint for use in found}
-    return [
-        Use(
-            use.partition,
-            use.stage,
-            use.fingerprint,
-            use.used,
-            newest[use.partition, use.stage] == use.fingerprint,
-            use.licences,
-        )
-        for use in found
-    ]
+    return [replace(use, current=newest[use.partition, use.stage] == use.fingerprint) for use in found]
 
 
 def _licence(cell: Cell, weights: Weights) -> str:
@@ -103,9 +104,10 @@ def _read(store: Store) -> Iterator[Use]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             used, licences = int(content["used"]), dict(content["licences"])
+            setting = str(content.get("setting", ""))
         except (OSError, ValueError, LookupError, TypeError):
             continue
-        yield Use(_partition(path), path.parent.name, path.stem, used, False, licences)
+        yield Use(_partition(path), path.parent.name, path.stem, used, False, licences, setting)
 
 
 def _partition(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models import hub
 from faq_pipeline.store.fingerprint import LENGTH, file_digest, short_hash
 
 TOKENIZER_FILES = (
@@ -24,7 +25,6 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
-HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model"]
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,12 @@ class Weights:
         """The folder with the member's files; a hub member is downloaded on first use.
 
         Raises:
-            FaqError: files are missing, corrupt, not safetensors, or want remote code unpinned.
+            FaqError: files are missing, corrupt, not safetensors, want remote code unpinned, or
+                cannot be downloaded.
         """
         if self.member.path is not None:
             return self.member.path
-        from huggingface_hub import snapshot_download
-
-        assert self.member.hub is not None
-        folder = Path(
-            snapshot_download(self.member.hub, revision=self.member.revision, allow_patterns=HUB_PATTERNS)
-        )
+        folder = hub.download(self.member)
         check_folder(self.member, folder)
         return folder
 
@@ -76,11 +72,6 @@ class Weights:
     def context(self) -> int:
         """Most tokens that the member can attend to."""
         return int(self.config.get("max_position_embeddings", 2048))
-
-    @property
-    def bytes(self) -> int:
-        """Size of the weights in bf16, from the parameter count: known before anything is loaded."""
-        return 2 * self.member.parameters
 
 
 def find_weights(member: Member, cache: Path) -> Weights:
@@ -157,10 +148,16 @@ def check_vocabulary(teacher: Weights, target: Weights) -> None:
         FaqError: it has; names the way out.
     """
     if vocabulary_digest(teacher) != vocabulary_digest(target):
-        raise FaqError(
-            f"teacher {teacher.name!r} has another base tokenizer than {target.name!r}",
-            mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
-        )
+        raise other_vocabulary(teacher, target)
+
+
+def other_vocabulary(teacher: Weights, target: Weights) -> FaqError:
+    """The error of a teacher with another base tokenizer than the target's."""
+    return FaqError(
+        f"teacher {teacher.name!r} has another base tokenizer than {target.name!r}",
+        mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+        key="regeneration.teacher",
+    )
 
 
 def _check_safetensors(path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.weights import HUB_PATTERNS, Weights
+from faq_pipeline.models import hub
+from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import is_ignored, linear_layers, read_tensors
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.quantization.schemes import check_scheme
@@ -39,6 +40,7 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
         raise FaqError(
             f"quantization.ignore leaves no layer of {weights.name!r} to quantize",
             mend="shorten the list",
+            key="quantization.ignore",
         )
     if spec.group_size != "channel":
         _check_groups(spec.group_size, {name: columns for name, (_, columns) in quantized.items()})
@@ -55,25 +57,10 @@ def _check_groups(size: int, columns: dict[str, int]) -> None:
     raise FaqError(
         f"group_size {size} does not divide the {columns[wrong[0]]} columns of {wrong[0]}{others}",
         mend=f"group sizes that work: {', '.join([*working, 'channel'])}",
+        key="quantization.group_size",
     )
 
 
 def _folder_here(weights: Weights) -> Path | None:
     """The target's folder if it is on this machine; nothing is downloaded."""
-    if weights.member.path is not None:
-        return weights.member.path
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    assert weights.member.hub is not None
-    try:
-        return Path(
-            snapshot_download(
-                weights.member.hub,
-                revision=weights.member.revision,
-                allow_patterns=HUB_PATTERNS,
-                local_files_only=True,
-            )
-        )
-    except LocalEntryNotFoundError:
-        return None
+    return weights.member.path or hub.cached(weights.member)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,6 @@ class Inspection:
         nan_tensors: tensors that hold a NaN or an infinity.
         missing_tensors: tensors of the original that the checkpoint has neither as they were nor
             quantized.
-        fallback_modules: modules that the method gave up and rounded to nearest.
         unquantized_linear_layers: linear layers that are still as they were; a recipe's `ignore`
             names the ones that should be.
         loads: whether transformers loads it, and a first forward pass gives finite logits.
@@ -41,33 +39,24 @@ class Inspection:
     original_bytes: int
     nan_tensors: tuple[str, ...]
     missing_tensors: tuple[str, ...]
-    fallback_modules: tuple[str, ...]
     unquantized_linear_layers: tuple[str, ...]
     loads: bool
     load_error: str
 
-    @property
-    def smaller(self) -> bool:
-        """Whether the checkpoint takes less space than the original."""
-        return self.bytes < self.original_bytes
 
-
-def inspect_checkpoint(folder: Path, target: Weights, fallback_modules: Sequence[str] = ()) -> Inspection:
-    """Look through a checkpoint, one tensor in memory at a time, then load and try it on the CPU.
+def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> Inspection:
+    """Look through a checkpoint, one tensor in memory at a time, then load and try it on the device.
 
     Args:
         target: the member that was quantized.
-        fallback_modules: `rtn_fallback` of the artifact's metadata. Only the run that made the
-            checkpoint knows: its bytes do not tell.
     """
     tensors, original = read_tensors(folder), read_tensors(target.folder)
-    error = _load_error(folder, target.member)
+    error = _load_error(folder, target.member, device)
     return Inspection(
         bytes=weight_bytes(folder),
         original_bytes=weight_bytes(target.folder),
         nan_tensors=tuple(find_nan(folder)),
         missing_tensors=tuple(_missing(folder, tensors, original)),
-        fallback_modules=tuple(fallback_modules),
         unquantized_linear_layers=tuple(
             name for name in linear_layers(original) if not is_quantized(name, tensors)
         ),
@@ -112,22 +101,27 @@ def _missing(folder: Path, tensors: dict[str, Tensor], original: dict[str, Tenso
     ]
 
 
-def _load_error(folder: Path, member: Member) -> str:
+def _load_error(folder: Path, member: Member, device: str) -> str:
     """Why the checkpoint cannot be used; empty if it can.
 
     The forward pass is needed: of a quantized checkpoint transformers takes the shapes as they come.
     """
-    import torch
-
     from faq_pipeline.models.loading import release
-    from faq_pipeline.quantization.load import load_quantized
 
     try:
-        model = load_quantized(folder, member, "cpu")
-        with torch.no_grad():
-            logits = model(torch.arange(8).unsqueeze(0)).logits
-        return "" if torch.isfinite(logits).all() else "logits are not finite"
+        return "" if _first_logits_are_finite(folder, member, device) else "logits are not finite"
     except (FaqError, RuntimeError) as error:
         return str(error).splitlines()[0]
     finally:
         release()
+
+
+def _first_logits_are_finite(folder: Path, member: Member, device: str) -> bool:
+    import torch
+
+    from faq_pipeline.quantization.load import load_quantized
+
+    model = load_quantized(folder, member, device)
+    with torch.no_grad():
+        logits = model(torch.arange(8, device=device).unsqueeze(0)).logits
+    return bool(torch.isfinite(logits).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 from faq_pipeline.config.recipe import Quantization
@@ -24,9 +25,20 @@ def check_scheme(name: str) -> None:
     """
     if name in SCHEMES:
         return
-    near = difflib.get_close_matches(name.upper(), SCHEMES, n=1)
+    near = difflib.get_close_matches(name.upper(), SCHEMES, n=len(SCHEMES), cutoff=0.6)
+    # Of names as near, one with the same bits is meant rather than one with the same letters.
+    near.sort(key=lambda scheme: bits(scheme) != bits(name))
     suggestion = f"did you mean {near[0]!r}? " if near else ""
-    raise FaqError(f"unknown scheme {name!r}", mend=f"{suggestion}known: {', '.join(SCHEMES)}")
+    raise FaqError(
+        f"unknown scheme {name!r}",
+        mend=f"{suggestion}known: {', '.join(SCHEMES)}",
+        key="quantization.scheme",
+    )
+
+
+def bits(scheme: str) -> list[int]:
+    """The numbers in a scheme's name: of bits, weights first."""
+    return [int(number) for number in re.findall(r"\d+", scheme)]
 
 
 def config_groups(spec: Quantization) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.models.device import compute_identity
+from faq_pipeline.models.device import WORKING_SPACE, compute_identity, device_memory
 from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.records import Checkpoint, Row, read_rows, write_rows
@@ -68,8 +68,17 @@ def build(job: Build) -> dict[str, Any]:
         "ratio": size / original_size,
         "bits_per_weight": bits_per_weight(folder, original),
         "rtn_fallback": list(fallback),
-        "inspection": asdict(inspect_checkpoint(folder, cell.target, fallback)),
+        "inspection": asdict(inspect_checkpoint(folder, cell.target, _roomy_device(cell))),
     }
+
+
+def _roomy_device(cell: Cell) -> str:
+    """The device, if the whole member fits on it; quantizing itself holds a layer at a time there."""
+    return (
+        cell.device
+        if 2 * cell.target.member.parameters * WORKING_SPACE <= device_memory(cell.device)
+        else "cpu"
+    )
 
 
 def _rows(job: Build) -> list[list[int]]:

@@ -54,6 +54,14 @@ class Artifact:
         return Manifest.model_validate(json.loads((self.path / MANIFEST).read_text(encoding="utf-8")))
 
     @property
+    def readable(self) -> bool:
+        """Whether the manifest is there and whole; its files may yet be damaged (`Store.verify`)."""
+        try:
+            return bool(self.manifest)
+        except (OSError, ValueError):  # not JSON, not UTF-8, or not a manifest
+            return False
+
+    @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
 

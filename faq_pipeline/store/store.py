@@ -51,18 +51,23 @@ class Store:
         return self.root / ".ledgers"
 
     def get(self, stage: str, fingerprint: str) -> Artifact | None:
-        """The committed artifact, or None."""
-        path = self.root / stage / fingerprint
-        return Artifact(path) if (path / MANIFEST).is_file() else None
+        """The committed artifact, or None. One whose manifest cannot be read counts as not there."""
+        artifact = Artifact(self.root / stage / fingerprint)
+        return artifact if artifact.readable else None
 
     def find(self, prefix: str) -> list[Artifact]:
         """Artifacts whose fingerprint starts with `prefix`."""
-        return [a for a in self.artifacts() if a.path.name.startswith(prefix)]
+        return [a for a in self.folders() if a.path.name.startswith(prefix) and a.readable]
 
-    def artifacts(self) -> Iterator[Artifact]:
-        """All committed artifacts, by stage and fingerprint."""
-        for manifest in sorted(self.root.glob(f"[!.]*/*/{MANIFEST}")):
-            yield Artifact(manifest.parent)
+    def artifacts(self, stage: str = "*") -> Iterator[Artifact]:
+        """All committed artifacts (of one stage), by stage and fingerprint."""
+        return (artifact for artifact in self.folders(stage) if artifact.readable)
+
+    def folders(self, stage: str = "*") -> Iterator[Artifact]:
+        """What lies in an artifact's place, whole or broken; no manifest is read."""
+        for path in sorted(self.root.glob(f"{stage}/*")):
+            if path.is_dir() and not path.parent.name.startswith("."):
+                yield Artifact(path)
 
     def produce(self, key: Key, build: Callable[[Path], dict[str, Any]]) -> tuple[Artifact, bool]:
         """The artifact of `key`, built by `build(folder)` unless it is there.
@@ -89,6 +94,8 @@ class Store:
 
     def verify(self, artifact: Artifact) -> list[str]:
         """What is wrong with an artifact's files: one line each, empty if its bytes are as committed."""
+        if not artifact.readable:
+            return [f"{artifact.path / MANIFEST}: missing or not a manifest"]
         problems = []
         for entry in artifact.manifest.files:
             path = artifact.path / entry.path
@@ -101,10 +108,7 @@ class Store:
     def remove(self, artifact: Artifact) -> None:
         """Take an artifact away, atomically: it is moved aside before it is deleted."""
         with self._lock(artifact.path.name):
-            grave = self.root / ".staging" / f"{artifact.path.name}-{uuid.uuid4().hex[:8]}"
-            grave.parent.mkdir(parents=True, exist_ok=True)
-            artifact.path.rename(grave)
-            shutil.rmtree(grave, ignore_errors=True)
+            self._bury(artifact.path)
 
     def sweep(self) -> int:
         """Delete what killed runs left in staging; folders whose lock is held are left alone."""
@@ -142,9 +146,18 @@ class Store:
             _sync(path)
         final = self.root / key.stage / key.fingerprint
         final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():  # no artifact, or `produce` would have found it: a rename would fail on it
+            self._bury(final)
         staging.rename(final)
         _sync(final.parent)
         return Artifact(final)
+
+    def _bury(self, folder: Path) -> None:
+        """Move a folder aside, so that it is gone at once, and delete it there."""
+        grave = self.root / ".staging" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
+        grave.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)
 
     def _lock(self, fingerprint: str) -> _Lock:
         folder = self.root / ".locks"

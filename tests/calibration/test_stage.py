@@ -12,6 +12,7 @@ from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Prompts, Thinking
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_tokenizer
+from faq_pipeline.models.weights import vocabulary_digest
 from faq_pipeline.records import (
     Candidate,
     ChannelMismatch,
@@ -24,12 +25,14 @@ from faq_pipeline.records import (
     write_rows,
 )
 from faq_pipeline.stage import Build
-from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
 
 THOUGHT = "<think>\n{} - 5 = {}\n</think>\n\nAnswer: {}"
 
 
-def inputs(root: Path, source: str = "teacher", count: int = 16) -> dict[str, Artifact]:
+def inputs(
+    root: Path, source: str = "teacher", count: int = 16, vocabulary: str | None = None
+) -> dict[str, Artifact]:
     """Upstream artifacts: question and text seeds in turn, over three domains; seed 3 has no winner."""
     made = {name: root / name for name in CALIBRATION_SET.inputs}
     for folder in made.values():
@@ -56,6 +59,12 @@ def inputs(root: Path, source: str = "teacher", count: int = 16) -> dict[str, Ar
     write_rows(made["regenerated_corpus"] / "candidates.parquet", candidates, Candidate)
     write_rows(made["competition_scores"] / "standings.parquet", standings, Standing)
     write_rows(made["inference_traces"] / "traces.parquet", traces, Trace)
+    manifest = Manifest(
+        stage="regenerated_corpus", stage_version=1, fingerprint="f", digest="d", identity={}, inputs={},
+        upstream={}, files=[], metadata={"vocabulary": vocabulary} if vocabulary else {}, created="",
+        seconds=1,
+    )  # fmt: skip
+    (made["regenerated_corpus"] / MANIFEST).write_text(manifest.model_dump_json())
     return {name: Artifact(folder) for name, folder in made.items()}
 
 
@@ -234,3 +243,15 @@ def test_stages_import_no_model_library(module: str):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_corpus_that_another_target_found_is_checked_against_this_one(tiny_cell: Cell, tmp_path: Path):
+    """A hit skips the corpus's own check, and a hub teacher has no files here to check again."""
+    ours = vocabulary_digest(tiny_cell.target)
+    build(tiny_cell, inputs(tmp_path / "same", vocabulary=ours), tmp_path / "same/out")
+    other = inputs(tmp_path / "other", vocabulary="0" * 20)
+    with pytest.raises(FaqError, match="has another base tokenizer than 'tiny-s'"):
+        build(tiny_cell, other, tmp_path / "other/out")
+    allowed = tiny_cell.recipe.regeneration.model_copy(update={"allow_cross_family": True})
+    cell = tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update={"regeneration": allowed}))
+    build(cell, other, tmp_path / "allowed")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from faq_pipeline.config.catalog import Catalog, load_family
+from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.config.files import load_family
 from faq_pipeline.errors import FaqError
+from faq_pipeline.evaluation.comparison import one_original, unfair_baselines
+from faq_pipeline.settings import REPOSITORY
 from tests.tiny import FAMILY, RECIPE
 
 TINY = FAMILY.format(small=1000, large=2000)
@@ -110,3 +113,28 @@ def test_paths_of_a_family_are_relative_to_its_file(data: Path) -> None:
     family = load_family(data / "families/tiny.yaml")
     assert family.members[0].path == data.resolve() / "models/tiny-s"
     assert family.development == data.resolve() / "eval/development.jsonl"
+
+
+# --- the recipes that ship ---
+
+SHIPPED = Catalog((REPOSITORY / "data",)).recipes
+
+
+def test_what_is_compared_differs_in_the_calibration_data_alone() -> None:
+    assert unfair_baselines(SHIPPED, dict.fromkeys(SHIPPED)) == {}
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in SHIPPED.items() if recipe.baselines])
+def test_the_original_data_is_measured_raw_and_in_the_template(name: str) -> None:
+    baselines = [SHIPPED[base] for base in SHIPPED[name].baselines]
+    assert one_original(baselines) == ""
+    assert all(base.regeneration.source == "original" and not base.baselines for base in baselines)
+
+
+def test_what_is_regenerated_is_measured_against_the_originals() -> None:
+    regenerated = [r for r in SHIPPED.values() if r.regeneration.source in ("teacher", "self")]
+    assert regenerated and all(recipe.baselines for recipe in regenerated)
+
+
+def test_round_to_nearest_is_no_measure_of_data() -> None:
+    assert SHIPPED["rtn-w3a16"].baselines == []

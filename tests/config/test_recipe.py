@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.config.catalog import load_recipe
+from faq_pipeline.config.files import load_recipe
 from faq_pipeline.errors import FaqError
 from tests.tiny import RECIPE
 

@@ -42,7 +42,7 @@ def test_a_sound_folder_has_a_lasting_digest(folder: Path, tmp_path: Path) -> No
     second = find_weights(member(copy), tmp_path / "digests")
     assert (first.digest, first.tokenizer_digest) == (second.digest, second.tokenizer_digest)
     assert first.partition == f"tiny-s@{first.digest[:8]}"
-    assert (first.context, first.bytes) == (512, 2000)
+    assert first.context == 512
 
 
 def test_weights_and_tokenizer_have_digests_of_their_own(folder: Path, tmp_path: Path) -> None:
@@ -161,4 +161,4 @@ def test_a_hub_member_is_its_commit_and_nothing_is_fetched(tmp_path: Path) -> No
     hub = Member(name="big", hub="owner/big", revision=COMMIT, parameters=8_000_000_000)
     found = find_weights(hub, tmp_path)
     assert found == Weights(hub, COMMIT, f"owner/big@{COMMIT}")
-    assert found.partition == "big@01234567" and found.bytes == 16_000_000_000
+    assert found.partition == "big@01234567"

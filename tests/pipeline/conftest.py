@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.utils import logging as transformers_logging
 
 from faq_pipeline.cli.main import main
+
+# Its logger takes hold of stderr when first used, and one that a test captures is closed after it.
+transformers_logging.get_logger()
 
 CHOICES = """\
 task: tiny_choice
@@ -61,6 +65,8 @@ baselines: null
 quantization: {scheme: W8A16}
 """
 
+DEVICE = {"FAQ_DEVICE": "cpu"}
+"""The device of `faq` below; a test may set another."""
 RECIPES = {"tiny-beside": BESIDE, "tiny-original": ORIGINAL, "tiny-w8": EIGHT_BITS}
 
 
@@ -116,7 +122,7 @@ def faq(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
         for name, value in {
             "FAQ_HOME": home,
             "FAQ_DATA": data,
-            "FAQ_DEVICE": "cpu",
+            **DEVICE,
             "DAGSTER_HOME": home / "dagster",
         }.items():
             monkeypatch.setenv(name, str(value))

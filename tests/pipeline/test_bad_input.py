@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from faq_pipeline.records import Candidate, read_rows
 from faq_pipeline.store.store import Store
-from tests.pipeline.conftest import Done, Run
+from tests.pipeline.conftest import DEVICE, Done, Run
 
 MEMBER = ("run", "--member", "tiny-s")
 HUGE = 10**15
@@ -28,6 +28,10 @@ class World:
 
     def __call__(self, *arguments: str) -> Done:
         return self._run(self.root, *arguments)
+
+    def at(self, recipe: str, line: int) -> str:
+        """How a mistake in a recipe's line begins."""
+        return f"{self.root / 'recipes' / recipe}.yaml:{line}: "
 
     def run(self, recipe: str = "tiny-faq", member: str = "tiny-s") -> Done:
         return self("run", "--member", member, "--recipe", recipe)
@@ -131,13 +135,118 @@ def test_a_recipe_for_another_family(world: World) -> None:
         ("regeneration", {"engine": "transformer"}, "unknown engine 'transformer' (did you mean"),
         ("evaluation", {"tasks": ["tiny_sum"]}, "no task 'tiny_sum' here (did you mean 'tiny_sums'?)"),
         ("evaluation", {"prose": "gone.jsonl"}, "gone.jsonl: no such file"),
-        ("quantization", {"scheme": "W4B16"}, "unknown scheme 'W4B16'"),
+        ("quantization", {"scheme": "W4B16"}, "unknown scheme 'W4B16' (did you mean 'W4A16'?"),
+        ("quantization", {"scheme": "w8a16x"}, "unknown scheme 'w8a16x' (did you mean 'W8A16'?"),
+        ("regeneration", {"teacher": "tiny-x"}, "teacher: unknown member 'tiny-x' (did you mean 'tiny-"),
+        ("seeds", {"path": "gone.jsonl"}, "gone.jsonl: no such seed file"),
+        ("evaluation", {"max_new_tokens": 512}, "evaluation.max_new_tokens 512 leaves no room for a prompt"),
+        (
+            "regeneration",
+            {"sampling": {"max_new_tokens": 600}},
+            "regeneration.sampling.max_new_tokens 600 leaves no room for a prompt: the context of tiny-l",
+        ),
     ],
     ids=str,
 )
 def test_a_value_that_nothing_is_called(world: World, section: str, value: Any, says: str) -> None:
+    """It is told with the recipe's file and line, and in under a stage's time."""
     world.recipe("own", **{section: value})
-    assert says in world.run("own").mistake
+    done = world.run("own")
+    assert done.mistake.startswith(world.at("own", 3)) and says in done.mistake
+    assert "made" not in done.err
+
+
+def test_a_value_that_a_recipe_inherits_is_told_where_it_was_set(world: World) -> None:
+    line = world.edit("recipes/tiny-faq.yaml", "  scheme: W4A16", "  scheme: W4B16")
+    world.recipe("own", calibration={"tokens": 256})
+    assert world.run("own").mistake.startswith(world.at("tiny-faq", line) + "unknown scheme 'W4B16'")
+
+
+def test_baselines_that_are_none(world: World) -> None:
+    world.recipe("own", baselines=["tiny-orignal"])
+    assert world.run("own").mistake.startswith(world.at("own", 3) + "unknown recipe 'tiny-orignal'")
+    world.recipe("own", baselines=["own"])
+    assert world.run("own").mistake == (
+        world.at("own", 3) + "recipe 'own' is its own baseline (write baselines: null in own.yaml)"
+    )
+    world.recipe("own", baselines=["heir"])
+    (world.root / "recipes/heir.yaml").write_text("name: heir\nextends: own\ntitle: x\n")
+    mistake = world.run("own").mistake
+    assert mistake.startswith(
+        world.at("own", 3) + "recipe 'heir' is its own baseline, since heir extends own"
+    )
+    assert mistake.endswith("(write baselines: null in heir.yaml)")
+
+
+def test_a_broken_recipe_stops_no_other(world: World, tmp_path: Path) -> None:
+    (world.root / "recipes/broken.yaml").write_text("name: broken\nfamilies: [tiny\n")
+    listed = json.loads(world("recipes", "--json").out)["recipes"]
+    assert "tiny-faq" in {row["name"] for row in listed}
+    assert world("status").code == 0
+    assert "broken.yaml:" in world.run("broken").mistake
+    said = world("doctor")
+    assert said.code == 1 and "broken.yaml:" in said.out.replace("\n", "")
+
+
+# --- the environment ---
+
+
+def test_a_data_folder_that_is_none(faq: Run, tmp_path: Path) -> None:
+    assert faq(tmp_path / "gone", "recipes").mistake == f"{tmp_path / 'gone'} is no folder (check FAQ_DATA)"
+    (tmp_path / "empty").mkdir()
+    mistake = faq(tmp_path / "empty", *MEMBER).mistake
+    assert mistake.startswith(f"{tmp_path / 'empty'} has neither families/ nor recipes/")
+
+
+def test_a_home_that_cannot_be(faq: Run, tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    home = tmp_path / "file/home"
+    for arguments in (MEMBER, ("status",), ("cache", "ls"), ("doctor",)):
+        mistake = faq(tiny_data, *arguments, home=home).mistake
+        assert mistake.startswith(f"FAQ_HOME {home} cannot be a folder: {tmp_path / 'file'} is a file")
+
+
+@pytest.mark.parametrize("arguments", [MEMBER, ("status",), ("compare", "--member", "tiny-s")], ids=str)
+def test_a_device_that_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(DEVICE, "FAQ_DEVICE", "cpux")
+    assert world(*arguments).mistake == "FAQ_DEVICE: unknown device 'cpux' (auto, cpu, cuda)"
+
+
+def test_home_is_meant_by_a_tilde(
+    tiny_data: Path, tmp_path: Path, faq: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(tiny_data, tmp_path / "mine")
+    (tmp_path / "mine/recipes/own.yaml").write_text(
+        "name: own\nextends: tiny-faq\nseeds: {path: ~/mine/seeds/mixed.jsonl}\n"
+    )
+    listed = json.loads(faq(Path("~/mine"), "recipes", "--json", home=Path("~/home")).out)["recipes"]
+    (own,) = [row for row in listed if row["name"] == "own"]
+    assert own["seeds"]["path"] == str(tmp_path / "mine/seeds/mixed.jsonl")
+    planned = faq(Path("~/mine"), *MEMBER, "--recipe", "own", "--dry-run", home=Path("~/home"))
+    assert planned.code == 0 and (tmp_path / "home/digests").is_dir()
+
+
+def test_a_hub_that_does_not_answer(world: World) -> None:
+    """Before anything is made: for the target, the teacher and the seeds."""
+    with (world.root / "families/tiny.yaml").open("a") as file:
+        for name, size in (("far-s", 10), ("far-l", 10**6)):
+            file.write(
+                f"  - name: {name}\n    hub: tiny/{name}\n    revision: {'a' * 40}\n    parameters: {size}\n"
+            )
+        file.write("owners: [tiny]\n")
+    world.recipe("teacher", regeneration={"teacher": "far-l"})
+    world.recipe("seeded", seeds={"path": None, "dataset": {"name": "tiny/text", "revision": "b" * 40}})
+    for recipe, member, what in (
+        ("tiny-faq", "far-s", "member 'far-s': tiny/far-s"),
+        ("teacher", "tiny-s", "member 'far-l': tiny/far-l"),
+        ("seeded", "tiny-s", world.at("seeded", 3) + "dataset 'tiny/text'"),
+    ):
+        done = world.run(recipe, member)
+        assert done.mistake.startswith(f"{what} cannot be had from the hub: "), done
+        assert "made" not in done.err
 
 
 # --- seeds ---
@@ -179,12 +288,12 @@ def test_fewer_seeds_than_wanted(world: World) -> None:
 
 
 def test_a_seed_longer_than_the_context(world: World) -> None:
-    """Known only once a tokenizer is loaded: inside a Dagster step."""
+    """Told before any stage takes its time."""
     path = world.seeds(question(1), question(2, text="the town of Mira " * 400))
     done = world.run("own")
     assert done.mistake.startswith(f"{path}:2: seed 'q2' takes ")
     assert "the context of tiny-s is 512 (shorten it)" in done.mistake
-    assert "made seed_data" in done.err  # so it was
+    assert "made" not in done.err
 
 
 def test_a_seed_too_long_for_the_teacher(world: World) -> None:
@@ -276,7 +385,9 @@ def test_remote_code_and_hub_members_need_a_pin(world: World, lines: str, says: 
 def test_a_group_size_that_does_not_divide(world: World) -> None:
     world.recipe("own", quantization={"group_size": 96})
     mistake = world.run("own").mistake
-    assert mistake.startswith("group_size 96 does not divide the 256 columns of model.layers.0.")
+    assert mistake.startswith(
+        world.at("own", 3) + "group_size 96 does not divide the 256 columns of model.layers.0."
+    )
     assert "group sizes that work: 128, 64, 32, 16, channel" in mistake
 
 
@@ -286,7 +397,10 @@ def test_a_group_size_that_does_not_divide(world: World) -> None:
 def test_a_teacher_smaller_than_its_target(world: World) -> None:
     world.recipe("own", regeneration={"teacher": "tiny-s"})
     mistake = world.run("own", member="tiny-l").mistake
-    assert mistake.startswith("teacher 'tiny-s' (") and "is smaller than 'tiny-l'" in mistake
+    assert (
+        mistake.startswith(world.at("own", 3) + "teacher 'tiny-s' (")
+        and "is smaller than 'tiny-l'" in mistake
+    )
 
 
 def test_no_teacher_is_larger(world: World) -> None:
@@ -313,7 +427,8 @@ def test_a_teacher_with_another_base_tokenizer(world: World, tmp_path: Path) -> 
     other_vocabulary(world.member("odd", "tiny-l", 10**7))
     world.recipe("own", regeneration={"teacher": "odd"})
     assert world.run("own").mistake == (
-        "teacher 'odd' has another base tokenizer than 'tiny-s' (choose a teacher of the family,"
+        world.at("own", 3)
+        + "teacher 'odd' has another base tokenizer than 'tiny-s' (choose a teacher of the family,"
         " or set regeneration.allow_cross_family: true)"
     )
     world.recipe("own", regeneration={"teacher": "odd", "allow_cross_family": True})
@@ -332,7 +447,8 @@ def test_a_teacher_of_another_family(world: World) -> None:
     far = text.replace("name: tiny\n", "name: far\n").replace("- name: tiny-", "- name: far-")
     (world.root / "families/far.yaml").write_text(far)
     world.recipe("own", regeneration={"teacher": "far-l"})
-    assert world.run("own").mistake.startswith("teacher 'far-l' is of family 'far', and 'tiny-s' of 'tiny'")
+    says = "teacher 'far-l' is of family 'far', and 'tiny-s' of 'tiny'"
+    assert world.run("own").mistake.startswith(world.at("own", 3) + says)
 
 
 # --- the other commands ---

@@ -27,6 +27,7 @@ SOUND = {
     "original_bytes": 40,
     "nan_tensors": [],
     "missing_tensors": [],
+    "unquantized_linear_layers": ["lm_head"],
 }
 
 Find = Callable[..., Finding]
@@ -107,6 +108,7 @@ def test_the_budget(find: Find, tokens: int, passed: bool) -> None:
         ({"bytes": 40}, False),
         ({"nan_tensors": ["lm_head.weight"]}, False),
         ({"missing_tensors": ["lm_head.weight"]}, False),
+        ({"unquantized_linear_layers": ["lm_head", "model.layers.0.mlp.up_proj"]}, False),
     ],
     ids=str,
 )

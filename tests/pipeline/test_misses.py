@@ -210,7 +210,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     # The target's own generations are made as the evaluation makes its answers.
     "evaluation.max_new_tokens": (field("evaluation.max_new_tokens", 25), "TEP"),
     "evaluation.batch_size": (field("evaluation.batch_size", 8), "TEP"),
-    "evaluation.engine": (other_engine("evaluation"), "TEP"),
+    "evaluation.engine": (other_engine("evaluation"), "TCEP"),
     "evaluation.limit": (field("evaluation.limit", 4), "EP"),
     "evaluation.prose": (other_bytes("evaluation.prose", lambda c: c.recipe.evaluation.prose), "EP"),
     "evaluation.traces": (field("evaluation.traces", 3), "EP"),
@@ -328,6 +328,10 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         ({"competition.selection": "random"}, "draw", "SRC"),
         ({"competition.experts": {"length": 1.0}}, "target weights", "TKQEP"),
         ({"competition.experts": {"length": 1.0}}, "family prompts.text", "RK"),
+        # A server makes its own batches; how it spreads a model counts wherever it speaks for it.
+        ({"evaluation.engine": "vllm"}, "evaluation.batch_size", ""),
+        ({"evaluation.engine": "vllm"}, "family serving", "TCEP"),
+        ({"evaluation.engine": "vllm", "competition.experts": {"length": 1.0}}, "family serving", "TEP"),
         ({"quantization.method": "smoothquant"}, "quantization.smoothing", "Q"),
         ({"quantization.method": "smoothquant"}, "quantization.dampening", "Q"),
         ({"quantization.method": "rtn"}, "quantization.dampening", ""),

@@ -144,6 +144,15 @@ def test_the_json_is_as_the_contract_says(home: Home) -> None:
     assert result["kl"]["value"] > 0 and 0.2 < result["reference"]["value"] < 0.8
     reduction = result["loss_reduction"]
     assert reduction is None or set(reduction) == {"value", "low", "high"}
+    assert (reduction is None) == bool(result["reason"])
+
+
+def test_a_loss_reduction_that_is_not_formed_says_why(home: Home, faq: Run, pipeline_data: Path) -> None:
+    """In JSON and for people; and that there is one original only."""
+    result = home.again["result"]
+    assert result["reason"].startswith("tiny-original: ") and "in the chat template alone" in result["remark"]
+    compared = faq(pipeline_data, "compare", "--member", "tiny-s", home=home.folder)
+    assert f"(not formed: {result['reason']})" in compared.out and f"({result['remark']})" in compared.out
 
 
 def test_another_scheme_reuses_everything_up_to_the_calibration_set(home: Home) -> None:
@@ -291,7 +300,11 @@ def test_a_shell_that_holds_the_index_delays_it_until_the_next_run(home: Home) -
 def test_an_exported_checkpoint_loads(home: Home, faq: Run, pipeline_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     short = home.fingerprint("quantized_checkpoint")[:10]
-    assert faq(pipeline_data, "export", short, str(folder), home=home.folder).code == 0
+    done = faq(pipeline_data, "export", short, str(folder), home=home.folder)
+    assert done.code == 0 and "vLLM has no kernel for W3A16" in done.out and "vllm serve" not in done.out
+    eight = home.fingerprint("quantized_checkpoint", "tiny-w8")
+    exported = faq(pipeline_data, "export", eight, str(tmp_path / "eight"), home=home.folder)
+    assert f"vllm serve {tmp_path / 'eight'}" in exported.out
     model = load_folder(folder, "cpu")
     assert model.config.quantization_config is not None
     again = faq(pipeline_data, "export", short, str(folder), home=home.folder)
@@ -364,5 +377,35 @@ def test_the_cache_is_verified_and_cleared(home: Home, faq: Run, pipeline_data: 
     assert list((copy / "store/.ledgers").glob("*/*.jsonl"))
     faq(pipeline_data, "cache", "gc", "--ledgers", home=copy)
     assert not (copy / "store/.ledgers").exists()
-    unused = faq(pipeline_data, "cache", "gc", "--unused", "--dry-run", home=copy)
-    assert unused.code == 0 and home.fingerprint("seed_data") not in unused.out
+
+
+def test_a_broken_manifest_stops_no_command(
+    home: Home, faq: Run, pipeline_data: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(home.folder / "store", copy / "store")
+    store = Store(copy / "store")
+    report = store.get("eval_report", home.fingerprint("eval_report"))
+    assert report is not None
+    manifest = report.file("manifest.json")
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    listed = json.loads(faq(pipeline_data, "cache", "ls", "--json", home=copy).out)["artifacts"]
+    assert len(listed) == len(list(store.folders())) - 1
+    assert "1 broken ones" in faq(pipeline_data, "cache", "ls", home=copy).out
+    compared = json.loads(faq(pipeline_data, "compare", "--member", "tiny-s", "--json", home=copy).out)[
+        "recipes"
+    ]
+    assert {row["recipe"] for row in compared} == {"tiny-original", "tiny-w8"}
+    bad = faq(pipeline_data, "cache", "verify", home=copy)
+    assert bad.code == 1 and f"{manifest}: missing or not a manifest" in bad.out
+    assert "1 artifacts" in faq(pipeline_data, "cache", "gc", "--broken", home=copy).out
+    assert not report.path.exists()
+
+
+def test_after_a_run_nothing_is_unused_but_the_comparison_it_replaced(
+    home: Home, faq: Run, pipeline_data: Path
+) -> None:
+    unused = faq(pipeline_data, "cache", "gc", "--unused", "--dry-run", home=home.folder)
+    *named, total = unused.out.splitlines()
+    assert unused.code == 0 and total == "1 artifacts would go"
+    assert named[0].startswith("recipe_comparison ")

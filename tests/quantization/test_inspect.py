@@ -60,15 +60,10 @@ def test_a_weight_of_another_shape_does_not_pass_as_loaded(copied: Path, tiny_ce
     assert not found.loads and found.load_error
 
 
-def test_layers_left_unquantized_and_fallbacks_are_listed(make_checkpoint: Make, tiny_cell: Cell) -> None:
+def test_layers_left_unquantized_are_listed(make_checkpoint: Make, tiny_cell: Cell) -> None:
     folder = make_checkpoint("rtn", ignore=["lm_head", "re:.*o_proj$"])
-    found = inspect_checkpoint(folder, tiny_cell.target, ["model.layers.0.mlp.up_proj"])
+    found = inspect_checkpoint(folder, tiny_cell.target)
     assert found.unquantized_linear_layers == tuple(f"model.layers.{i}.self_attn.o_proj" for i in (0, 1))
-    assert found.fallback_modules == ("model.layers.0.mlp.up_proj",)
-
-
-def test_an_unquantized_folder_is_not_smaller(tiny_cell: Cell) -> None:
-    assert not inspect_checkpoint(tiny_cell.target.folder, tiny_cell.target).smaller
 
 
 def test_bits_count_scales_too(rtn_checkpoint: Path, tiny_cell: Cell) -> None:

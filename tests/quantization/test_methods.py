@@ -51,7 +51,7 @@ def test_a_saved_checkpoint_is_the_model_that_was_quantized(
     assert torch.allclose(loaded, in_memory, atol=1e-3)
     assert not torch.allclose(loaded, logits(load_model(tiny_cell.target, "cpu")), atol=1e-3)
     found = inspect_checkpoint(tmp_path, tiny_cell.target)
-    assert found.loads and found.smaller and not found.missing_tensors
+    assert found.loads and found.bytes < found.original_bytes and not found.missing_tensors
     assert not found.unquantized_linear_layers
 
 

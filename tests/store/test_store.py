@@ -260,6 +260,25 @@ def test_a_folder_without_a_manifest_is_no_artifact(store: Store) -> None:
     assert store.get("toy", key().fingerprint) is None and list(store.artifacts()) == []
 
 
+@pytest.mark.parametrize("left", [None, "", "{", "[]", '{"stage": "toy"}', "\udcff"], ids=repr)
+def test_a_broken_manifest_counts_as_no_artifact_and_is_found_and_replaced(
+    store: Store, left: str | None
+) -> None:
+    made, _ = store.produce(key(), write({"a": b"1"}))
+    sound, _ = store.produce(key("sound"), write({"a": b"1"}))
+    if left is None:
+        made.file(MANIFEST).unlink()
+    else:
+        made.file(MANIFEST).write_bytes(left.encode("utf-8", "surrogateescape"))
+    assert store.get("toy", key().fingerprint) is None
+    assert list(store.artifacts()) == [sound] == store.find("")
+    assert {one for one in store.folders() if store.verify(one)} == {Artifact(made.path)}
+    assert store.verify(Artifact(made.path)) == [f"{made.file(MANIFEST)}: missing or not a manifest"]
+    again, hit = store.produce(key(), write({"b": b"2"}))
+    assert not hit and store.verify(again) == [] and not again.file("a").exists()
+    assert list((store.root / ".staging").iterdir()) == []
+
+
 def test_the_manifest_says_where_an_artifact_is_from(store: Store) -> None:
     wanted = Key("toy", 3, "a" * 20, {"größe": 1}, {"up": "d" * 20}, {"up": "e" * 20})
     made, _ = store.produce(wanted, write({"a": b"1"}))

@@ -1,0 +1,197 @@
+"""`quantized_checkpoint` beside a bare llmcompressor script on the same model and rows: time and memory.
+
+    python -m benchmarks.gpu.quantization FOLDER [--rows 128] [--arms ours,bare,bare,ours] [--out FILE]
+
+GPTQ W4A16 in groups of 128 on random rows. Each arm is a fresh process and runs in the order given;
+importing libraries is outside the clock of each. `ours` is the stage as a run makes it, in a store of
+its own; its `quantize` (load, oneshot, save) is what the bare script (`bare_quantize.py`) does too, the
+rest is what the stage adds: the inspection of the checkpoint, digests, the commit to disk. An arm
+`bare-unbatched` is the bare script with GPTQ's `batched_quantization` off, as ours has it so that
+bytes repeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Member
+from faq_pipeline.models.device import choose_device
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.records import Row, write_rows
+from faq_pipeline.settings import Settings
+from faq_pipeline.stage import Build
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.store import Key, Store
+
+RECIPE = "faq-gptq-w4a16"
+
+
+def main() -> None:
+    """Run the arms, or (started by itself) the one that needs this package."""
+    options = _options()
+    if options.ours is not None:
+        _ours(options.folder, *options.ours)
+        return
+    layers = int(json.loads((options.folder / "config.json").read_text())["num_hidden_layers"])
+    vocabulary = int(json.loads((options.folder / "config.json").read_text())["vocab_size"])
+    draws = random.Random(0)
+    rows = [draws.choices(range(vocabulary), k=options.length) for _ in range(options.rows)]
+    runs: list[tuple[str, dict[str, Any]]] = []
+    for arm in options.arms.split(","):
+        found = _run(arm, options.folder, rows, options.scratch)
+        runs.append((arm, found))
+        print(_line(arm, found, layers), flush=True)
+    ratios = _ratios(runs)
+    result = {"layers": layers, "runs": [{"arm": arm, **found} for arm, found in runs]}
+    result |= {"options": vars(options), "ratios": ratios}
+    for name, ratio in ratios.items():
+        print(f"{name}: {ratio:.3f}")
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _run(arm: str, folder: Path, rows: list[list[int]], scratch: Path | None) -> dict[str, Any]:
+    """One arm in a process of its own; what it writes goes away with it."""
+    with TemporaryDirectory(dir=scratch) as temporary:
+        place = Path(temporary)
+        (place / "rows.json").write_text(json.dumps(rows))
+        results = place / "results.json"
+        if arm == "ours":
+            command = ["-m", "benchmarks.gpu.quantization", folder, "--ours", place, results]
+        else:
+            batched = {"bare": "auto", "bare-unbatched": "none"}[arm]
+            script = Path(__file__).with_name("bare_quantize.py")
+            command = [script, folder, place / "rows.json", place / "checkpoint", results, batched]
+        subprocess.run([sys.executable, *map(str, command)], check=True)
+        return dict(json.loads(results.read_text(encoding="utf-8")))
+
+
+def _ours(folder: Path, place: Path, results: Path) -> None:
+    # What the bare script imports before its clock starts.
+    import datasets  # noqa: F401
+    import torch
+    from llmcompressor.modifiers.gptq import GPTQModifier  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+    from faq_pipeline.quantization import oneshot
+    from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT as STAGE
+
+    rows = json.loads((place / "rows.json").read_text())
+    write_rows(place / "rows.parquet", [Row(i, ids) for i, ids in enumerate(rows)], Row)
+    catalog = Settings.from_environment().catalog
+    target = Weights(Member(name="shape", path=folder, parameters=_parameters(folder)), "random", "random")
+    cell = Cell(catalog.member("kin-4m")[0], catalog.recipe(RECIPE), target, None, choose_device("auto"))
+    store, inputs = Store(place / "store"), {"calibration_set": Artifact(place)}
+    spent: list[float] = []
+
+    def timed(*args: Any) -> tuple[str, ...]:
+        started = time.perf_counter()
+        fallback = oneshot_quantize(*args)
+        spent.append(time.perf_counter() - started)
+        return fallback
+
+    oneshot_quantize = oneshot.quantize
+    progress = _Blocks()
+    started = time.perf_counter()
+    with patch.object(oneshot, "quantize", timed):
+        artifact, _ = store.produce(
+            Key(STAGE.name, STAGE.version, "benchmark", {}, {}, {}),
+            lambda made: STAGE.build(Build(cell, inputs, made, place / "ledgers", progress)),
+        )
+    seconds = time.perf_counter() - started
+    figures = {
+        "seconds": spent[0],
+        "stage_seconds": seconds,
+        "block_seconds": progress.seconds,
+        "gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        "host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "rtn_fallback": len(artifact.metadata["rtn_fallback"]),
+        "ratio": artifact.metadata["ratio"],
+    }
+    results.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+class _Blocks:
+    """Notes how long each block of layers took."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._last = 0.0
+
+    def start(self, what: str, total: int) -> None:
+        self._last = time.perf_counter()
+
+    def advance(self, done: int = 1) -> None:
+        now = time.perf_counter()
+        self.seconds.append(round(now - self._last, 3))
+        self._last = now
+
+    def detail(self, text: str) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        print(message, flush=True)
+
+
+def _parameters(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) // 2
+
+
+def _ratios(runs: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
+    """Median of ours over the median of each other arm: `quantize` alone, and the whole stage."""
+
+    def median(arm: str, key: str) -> float:
+        return statistics.median(found[key] for name, found in runs if name == arm)
+
+    arms = {arm for arm, _ in runs}
+    if "ours" not in arms:
+        return {}
+    ratios = {}
+    for arm in sorted(arms - {"ours"}):
+        for key, what in (("seconds", "quantize"), ("stage_seconds", "the whole stage")):
+            ratios[f"{what} over {arm}, time"] = median("ours", key) / median(arm, "seconds")
+        for key, what in (("gpu_bytes", "GPU"), ("host_bytes", "host")):
+            if median(arm, key):
+                ratios[f"ours over {arm}, peak {what} memory"] = median("ours", key) / median(arm, key)
+    return ratios
+
+
+def _line(arm: str, found: dict[str, Any], layers: int) -> str:
+    line = f"{arm}: {found['seconds']:.1f} s"
+    if "parts" in found:
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in found["parts"].items())
+        line += f" ({parts}; {found['parts']['oneshot'] / layers:.2f} s a layer)"
+    else:
+        middle = statistics.median(found["block_seconds"])
+        line += f" (median block {middle:.2f} s), the whole stage {found['stage_seconds']:.1f} s"
+    return (
+        f"{line}; peak GPU {found['gpu_bytes'] / 2**30:.2f} GiB, host {found['host_bytes'] / 2**30:.1f} GiB"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path, help="made by benchmarks.gpu.shape")
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--length", type=int, default=2048, help="tokens of a row")
+    parser.add_argument("--arms", default="ours,bare")
+    parser.add_argument("--scratch", type=Path, help="folder on a disk with room for two checkpoints")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--ours", type=Path, nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

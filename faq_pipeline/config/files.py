@@ -1,0 +1,109 @@
+"""The YAML files of families and recipes: read, merged with what they extend, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap
+
+from faq_pipeline.config.family import Family
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.yaml import place, plain, read, validate
+from faq_pipeline.errors import FaqError
+
+Sources = list[tuple[Path, CommentedMap]]
+"""Parsed files, those that take precedence first."""
+PATH_KEYS = {"path", "include", "prose", "development"}
+
+
+def load_family(path: Path) -> Family:
+    """Read one family's YAML; relative paths are relative to the file.
+
+    Raises:
+        FaqError: naming file, line and mend.
+    """
+    tree = read(path)
+    return validate(_resolved(plain(tree), path.parent), Family, [(path, tree)])
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read one recipe's YAML. `extends: other` starts from `other.yaml` beside it, merging mappings.
+
+    A null takes the parent's key away; `experts` replaces the parent's experts as a whole.
+
+    Raises:
+        FaqError: naming file, line and mend.
+    """
+    return read_recipe(path)[0]
+
+
+def read_recipe(path: Path) -> tuple[Recipe, Sources]:
+    """As `load_recipe`, with the parsed files that the recipe was merged from, nearest first."""
+    merged, sources = _merged(path, seen=())
+    if merged.get("name") != path.stem:
+        line = sources[0][1].lc.key("name")[0] + 1 if "name" in sources[0][1] else 1
+        raise FaqError(
+            f"the recipe's name is {merged.get('name')!r}",
+            mend=f"a recipe is named after its file: name: {path.stem}",
+            file=path,
+            line=line,
+        )
+    recipe = validate(merged, Recipe, sources)
+    if recipe.name in recipe.baselines:
+        file, line = place(["baselines"], sources)
+        inherited = "" if file == path else f", since {path.stem} extends {file.stem}"
+        raise FaqError(
+            f"recipe {recipe.name!r} is its own baseline{inherited}",
+            mend=f"write baselines: null in {path.name}",
+            file=file,
+            line=line,
+        )
+    return recipe, sources
+
+
+def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources]:
+    tree = read(path)
+    own = _resolved(plain(tree), path.parent)
+    parent = own.pop("extends", None)
+    if parent is None:
+        return own, [(path, tree)]
+    parent_path = path.parent / f"{parent}.yaml"
+    line = tree.lc.key("extends")[0] + 1
+    if parent_path in (*seen, path):
+        raise FaqError(f"'extends: {parent}' goes in a circle", file=path, line=line)
+    if not parent_path.is_file():
+        raise FaqError(
+            f"'extends: {parent}' names no recipe", mend=f"no {parent_path.name} here", file=path, line=line
+        )
+    base, sources = _merged(parent_path, (*seen, path))
+    return _overlay(base, own), [(path, tree), *sources]
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`: mappings merge, all else replaces; an explicit null takes a key away."""
+    out = dict(base)
+    for key, value in over.items():
+        if value is None:
+            out.pop(key, None)
+        elif isinstance(value, dict) and isinstance(out.get(key), dict) and key != "experts":
+            out[key] = _overlay(out[key], value)
+        else:
+            out[key] = value
+    return out
+
+
+def _resolved(node: Any, folder: Path) -> Any:
+    """The tree with relative paths made absolute, so that a merged recipe keeps each file's own base."""
+    if isinstance(node, dict):
+        return {
+            key: str((folder / os.path.expanduser(value)).resolve())  # noqa: PTH111 - Path's may raise
+            if key in PATH_KEYS and isinstance(value, str)
+            else _resolved(value, folder)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_resolved(value, folder) for value in node]
+    return node

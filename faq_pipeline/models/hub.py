@@ -1,0 +1,84 @@
+"""Hub members: what is here already, what has to be downloaded, and whether it can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from faq_pipeline.config.family import Member
+from faq_pipeline.config.recipe import Dataset
+from faq_pipeline.errors import FaqError
+
+PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model"]
+PATIENCE = 8.0
+"""Seconds that the hub has to answer before a run that needs it is refused."""
+
+
+def cached(member: Member) -> Path | None:
+    """The folder of a hub member's files if they were downloaded here, else None."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    assert member.hub is not None
+    try:
+        return Path(
+            snapshot_download(
+                member.hub, revision=member.revision, allow_patterns=PATTERNS, local_files_only=True
+            )
+        )
+    except LocalEntryNotFoundError:
+        return None
+
+
+def download(member: Member) -> Path:
+    """The folder of a hub member's files, downloaded if need be.
+
+    Raises:
+        FaqError: they cannot be.
+    """
+    from huggingface_hub import snapshot_download
+
+    assert member.hub is not None
+    try:
+        return Path(snapshot_download(member.hub, revision=member.revision, allow_patterns=PATTERNS))
+    # What a hub client raises is no stable set: OSError, ValueError, its own and HTTP errors.
+    except Exception as error:
+        raise _unreachable(f"member {member.name!r}: {member.hub}", error) from error
+
+
+def check_member(member: Member) -> None:
+    """Refuse a hub member that is not here and that the hub does not offer us now; takes seconds.
+
+    Raises:
+        FaqError: it is so; says why.
+    """
+    if member.hub is None or cached(member) is not None:
+        return
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(member.hub, revision=member.revision, timeout=PATIENCE)
+    except Exception as error:  # as above
+        raise _unreachable(f"member {member.name!r}: {member.hub}", error) from error
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Refuse seeds from a dataset that the hub does not offer us now; takes seconds.
+
+    Raises:
+        FaqError: it is so; says why.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().dataset_info(dataset.name, revision=dataset.revision, timeout=PATIENCE)
+    except Exception as error:  # as above
+        raise _unreachable(f"dataset {dataset.name!r}", error, key="seeds.dataset") from error
+
+
+def _unreachable(what: str, error: Exception, key: str = "") -> FaqError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return FaqError(
+        f"{what} cannot be had from the hub: {reason}",
+        mend="check the network, the licence and HF_TOKEN, or give a local path",
+        key=key,
+    )

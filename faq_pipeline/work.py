@@ -1,0 +1,121 @@
+"""How much a stage of a cell has to do, in figures that time and disk are taken to grow with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.competition.experts import experts_named
+from faq_pipeline.evaluation.counting import written_answers
+from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.regeneration.traces_stage import COUNT
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage does, before it is done. None: not known.
+
+    Attributes:
+        kind: who does it, and where; only work of one kind is compared.
+        tokens: generated or read, at most; 0 where the work does not grow with tokens.
+        parameters: of the model that is loaded; 0 where none is.
+        disk: what the artifact's size is proportional to.
+        form: artifacts of one form have the same size for the same `disk`.
+    """
+
+    kind: str
+    tokens: int | None
+    parameters: int
+    disk: int | None
+    form: str = ""
+
+    @property
+    def load(self) -> int | None:
+        """What the time is proportional to."""
+        return None if self.tokens is None else max(1, self.tokens) * max(1, self.parameters)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a manifest's metadata."""
+        return {**asdict(self), "load": self.load}
+
+
+def work_of(stage: str, cell: Cell) -> Work:
+    """The work of one stage.
+
+    Raises:
+        FaqError: the cell names something unknown, or a file of its evaluation is not there.
+    """
+    return _STAGES[stage](cell) if stage in _STAGES else Work("other", 0, 0, None)
+
+
+def _seeds(cell: Cell) -> Work:
+    seeds = cell.recipe.seeds
+    return Work("dataset" if seeds.path is None else "file", 0, 0, seeds.count)
+
+
+def _traces(cell: Cell) -> Work:
+    spec = cell.recipe.evaluation
+    tokens = COUNT * spec.max_new_tokens
+    return Work(_by_engine(cell, spec.engine), tokens, cell.target.member.parameters, tokens)
+
+
+def _corpus(cell: Cell) -> Work:
+    regeneration = cell.recipe.regeneration
+    if cell.teacher is None or regeneration.sampling is None:
+        return Work(regeneration.source, 0, 0, _candidates(cell), regeneration.source)
+    tokens = _candidates(cell) * regeneration.sampling.max_new_tokens
+    # The model of an endpoint is loaded elsewhere, yet its time grows with its size.
+    return Work(_by_engine(cell, regeneration.engine), tokens, cell.teacher.member.parameters, tokens)
+
+
+def _competition(cell: Cell) -> Work:
+    experts = experts_named(cell.recipe.competition.experts)
+    names = "+".join(sorted(expert.name for expert in experts)) or "random"
+    sampling = cell.recipe.regeneration.sampling
+    if sampling is None or not any(expert.needs_target for expert in experts):
+        return Work(names, 0, 0, _candidates(cell), names)
+    kind = f"{names} by {_by_engine(cell, cell.recipe.evaluation.engine)}"
+    tokens = _candidates(cell) * sampling.max_new_tokens
+    return Work(kind, tokens, cell.target.member.parameters, _candidates(cell), names)
+
+
+def _calibration(cell: Cell) -> Work:
+    tokens = cell.recipe.calibration.tokens
+    return Work(cell.device, tokens, cell.target.member.parameters, tokens)
+
+
+def _checkpoint(cell: Cell) -> Work:
+    spec, parameters = cell.recipe.quantization, cell.target.member.parameters
+    tokens = cell.recipe.calibration.tokens if find_method(spec.method).calibrated else 0
+    form = f"{spec.scheme} {spec.group_size}"
+    return Work(f"{spec.method} on {cell.device}", tokens, parameters, parameters, form)
+
+
+def _evaluation(cell: Cell) -> Work:
+    spec = cell.recipe.evaluation
+    asked = written_answers(spec)
+    # Each answer as it is written, and the traces and prose that the divergence is measured on.
+    tokens = None if asked is None else (asked + 2 * spec.traces) * spec.max_new_tokens
+    return Work(_by_engine(cell, spec.engine), tokens, cell.target.member.parameters, tokens)
+
+
+def _candidates(cell: Cell) -> int:
+    return cell.recipe.seeds.count * cell.recipe.regeneration.candidates
+
+
+def _by_engine(cell: Cell, engine: str) -> str:
+    return f"{engine} on {cell.device}"
+
+
+_STAGES: dict[str, Callable[[Cell], Work]] = {
+    "seed_data": _seeds,
+    "inference_traces": _traces,
+    "regenerated_corpus": _corpus,
+    "competition_scores": _competition,
+    "calibration_set": _calibration,
+    "quantized_checkpoint": _checkpoint,
+    "reference_eval": _evaluation,
+    "eval_report": _evaluation,
+}

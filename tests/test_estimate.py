@@ -1,0 +1,121 @@
+"""What a dry run says of time and disk: learnt from like work only, and never invented."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.estimate import Estimate, estimate
+from faq_pipeline.store.artifact import MANIFEST, FileEntry, Manifest
+from faq_pipeline.store.store import Store
+from faq_pipeline.work import work_of
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def made(store: Store, stage: str, cell: Cell, seconds: float, size: int) -> None:
+    """An artifact of the cell's stage, as a run that took so long and wrote so many bytes leaves it."""
+    number = len(list(store.artifacts()))
+    manifest = Manifest(
+        stage=stage,
+        stage_version=1,
+        fingerprint=f"{number:020}",
+        digest="d",
+        identity={},
+        inputs={},
+        upstream={},
+        files=[FileEntry(path="data", bytes=size, sha256="")],
+        metadata={"work": work_of(stage, cell).as_dict()},
+        created="",
+        seconds=seconds,
+    )
+    folder = store.root / stage / manifest.fingerprint
+    folder.mkdir(parents=True)
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
+
+
+def changed(cell: Cell, section: str, **fields: Any) -> Cell:
+    part = getattr(cell.recipe, section).model_copy(update=fields)
+    return replace(cell, recipe=cell.recipe.model_copy(update={section: part}))
+
+
+def passed_through(cell: Cell) -> Cell:
+    return replace(
+        changed(cell, "regeneration", source="original", sampling=None, candidates=1), teacher=None
+    )
+
+
+def cost(stage: str, cell: Cell, store: Store) -> tuple[float | None, float | None]:
+    found: Estimate = estimate(stage, cell, store)
+    return found.seconds, found.disk_mib
+
+
+def test_nothing_is_known_where_nothing_has_run(store: Store, tiny_cell: Cell) -> None:
+    assert cost("regenerated_corpus", tiny_cell, store) == (None, None)
+
+
+def test_a_corpus_learns_from_sampled_corpora_alone(store: Store, tiny_cell: Cell) -> None:
+    """Passing seeds through takes no time a token: it once made minutes of sampling into ages."""
+    for _ in range(5):
+        made(store, "regenerated_corpus", passed_through(tiny_cell), 3.0, 2**20)
+    assert cost("regenerated_corpus", tiny_cell, store) == (None, None)
+    made(store, "regenerated_corpus", tiny_cell, 40.0, 2**20)
+    assert cost("regenerated_corpus", tiny_cell, store) == (40.0, 1.0)
+    twice = changed(tiny_cell, "regeneration", candidates=4)
+    assert cost("regenerated_corpus", twice, store) == (80.0, 2.0)
+    assert cost("regenerated_corpus", passed_through(tiny_cell), store) == (3.0, 1.0)
+
+
+def test_a_gpu_learns_nothing_from_a_cpu(store: Store, tiny_cell: Cell) -> None:
+    made(store, "regenerated_corpus", tiny_cell, 40.0, 2**20)
+    assert cost("regenerated_corpus", replace(tiny_cell, device="cuda"), store) == (None, 1.0)
+
+
+def test_a_checkpoint_is_as_large_as_its_model(store: Store, tiny_cell: Cell) -> None:
+    made(store, "quantized_checkpoint", tiny_cell, 10.0, 2**20)
+    longer = changed(tiny_cell, "calibration", tokens=2 * tiny_cell.recipe.calibration.tokens)
+    assert cost("quantized_checkpoint", longer, store) == (20.0, 1.0)
+    assert tiny_cell.teacher is not None
+    larger = replace(tiny_cell, target=tiny_cell.teacher)
+    ratio = tiny_cell.teacher.member.parameters / tiny_cell.target.member.parameters
+    assert cost("quantized_checkpoint", larger, store) == pytest.approx((10 * ratio, ratio), abs=0.06)
+    assert cost("quantized_checkpoint", changed(tiny_cell, "quantization", scheme="W8A16"), store)[1] is None
+
+
+def test_rtn_reads_no_tokens(store: Store, tiny_cell: Cell) -> None:
+    rtn = changed(tiny_cell, "quantization", method="rtn")
+    made(store, "quantized_checkpoint", tiny_cell, 10.0, 2**20)
+    assert estimate("quantized_checkpoint", rtn, store).tokens is None
+    assert estimate("quantized_checkpoint", rtn, store).seconds is None  # GPTQ's time says nothing of it
+    made(store, "quantized_checkpoint", rtn, 1.0, 2**20)
+    longer = changed(rtn, "calibration", tokens=1024)
+    assert cost("quantized_checkpoint", longer, store) == (1.0, 1.0)
+
+
+def test_an_evaluation_is_as_long_as_its_questions(store: Store, tiny_cell: Cell) -> None:
+    """8 questions, 4 traces and 4 passages of prose, 24 tokens each."""
+    assert estimate("eval_report", tiny_cell, store).tokens == (8 + 4 + 4) * 24
+    few = changed(tiny_cell, "evaluation", limit=2)
+    assert estimate("eval_report", few, store).tokens == (2 + 4 + 4) * 24
+    made(store, "eval_report", few, 10.0, 2**20)
+    assert cost("eval_report", tiny_cell, store) == (16.0, 1.6)
+
+
+def test_the_length_of_lm_evals_own_tasks_is_not_known(store: Store, tiny_cell: Cell) -> None:
+    made(store, "reference_eval", tiny_cell, 10.0, 2**20)
+    far = changed(tiny_cell, "evaluation", include=None, tasks=["gsm8k"])
+    assert estimate("reference_eval", far, store).tokens is None
+    assert cost("reference_eval", far, store) == (None, None)
+
+
+def test_experts_that_need_no_model_take_no_memory(store: Store, tiny_cell: Cell) -> None:
+    assert estimate("competition_scores", tiny_cell, store).memory_gib is None
+    scored = changed(tiny_cell, "competition", experts={"target_likelihood": 1.0})
+    assert estimate("competition_scores", scored, store).memory_gib
