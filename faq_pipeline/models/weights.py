@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -202,8 +203,9 @@ def _cached_digest(path: Path, cache: Path) -> str:
         return entry.read_text(encoding="ascii")
     except FileNotFoundError:
         digest = file_digest(path)
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = entry.with_suffix(f".{uuid.uuid4().hex[:8]}")  # another process may write the same
-        fresh.write_text(digest, encoding="ascii")
-        fresh.replace(entry)
+        with suppress(OSError):  # a full or read-only disk only costs the time to hash again
+            cache.mkdir(parents=True, exist_ok=True)
+            fresh = entry.with_suffix(f".{uuid.uuid4().hex[:8]}")  # another process may write the same
+            fresh.write_text(digest, encoding="ascii")
+            fresh.replace(entry)
         return digest

@@ -249,9 +249,13 @@ def test_metrics_are_summed_over_engines_and_restarts(told: Path) -> None:
         assert server.metrics() == once + once
 
 
+# Signals as in a shell's foreground: whoever runs the tests may have had some ignored or blocked.
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 from faq_pipeline.config.family import Serving
 from faq_pipeline.serving.environment import find_environment
 from faq_pipeline.serving.server import Server
