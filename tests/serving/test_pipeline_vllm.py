@@ -28,15 +28,28 @@ from tests.pipeline.cli import Faq
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
-SMALL = """\
+DATA = REPOSITORY / "data"
+SMALL = f"""\
 name: small-vllm
-extends: faq-gptq-w4a16-vllm
 title: FAQ on vLLM with few seeds and questions
-baselines: null
-seeds: {count: 96}
-regeneration: {candidates: 2}
-calibration: {tokens: 2048}
-evaluation: {limit: 48, traces: 16}
+families: [kin]
+seeds: {{path: {DATA}/seeds/kin-mixed.jsonl, count: 96}}
+regeneration:
+  source: teacher
+  candidates: 2
+  engine: vllm
+  sampling: {{temperature: 0.8, max_new_tokens: 224}}
+competition: {{experts: {{answer: 1.0, teacher_likelihood: 0.5, target_likelihood: 0.5}}}}
+calibration: {{template: chat, tokens: 2048, sequence_length: 256}}
+quantization: {{method: gptq, scheme: W4A16, group_size: 128, actorder: static}}
+evaluation:
+  tasks: [kin_demo]
+  include: {DATA}/eval/kin
+  max_new_tokens: 224
+  engine: vllm
+  limit: 48
+  prose: {DATA}/eval/kin/prose.jsonl
+  traces: 16
 """
 REQUESTS = 96
 MOMENTS, IN_CI = 20, 1
