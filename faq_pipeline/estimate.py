@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.models.device import WORKING_SPACE
+from faq_pipeline.models.device import working_bytes
 from faq_pipeline.store.artifact import Manifest
 from faq_pipeline.store.store import Store
 from faq_pipeline.work import Work, work_of
@@ -47,7 +47,7 @@ def estimate(stage: str, cell: Cell, store: Store) -> Estimate:
     past = [artifact.manifest for artifact in store.artifacts(stage)]
     rate, size = _median(_rates(past, work)), _median(_sizes(past, work))
     return Estimate(
-        memory_gib=round(2 * work.parameters * WORKING_SPACE / GIB, 3) if work.parameters else None,
+        memory_gib=round(working_bytes(work.parameters) / GIB, 3) if work.parameters else None,
         tokens=work.tokens or None,
         disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
         seconds=None if rate is None or work.load is None else round(rate * work.load, 1),

@@ -10,7 +10,7 @@ from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import WORKING_SPACE, check_fits, choose_device
+from faq_pipeline.models.device import check_fits, choose_device, working_bytes
 from faq_pipeline.models.weights import Weights, check_vocabulary, find_weights
 
 
@@ -72,7 +72,7 @@ def _largest(family: Family, target: Member) -> Member:
     """Teacher `auto`: the largest member within the budget; it has more parameters than the target."""
     budget = family.memory_budget_gib * 2**30
     larger = [m for m in family.members if m.parameters > target.parameters]
-    within = [m for m in larger if 2 * m.parameters * WORKING_SPACE <= budget]
+    within = [m for m in larger if working_bytes(m.parameters) <= budget]
     if not within:
         why = "it is the largest" if not larger else "none larger is within memory_budget_gib"
         raise FaqError(

@@ -71,18 +71,23 @@ def device_memory(device: str) -> int:
     return int(pynvml.nvmlDeviceGetMemoryInfo(_first_gpu()).total)
 
 
+def working_bytes(parameters: int) -> float:
+    """Bytes that inference with so many bf16 weights takes at least."""
+    return 2 * parameters * WORKING_SPACE
+
+
 def check_fits(member: Member, device: str, alternatives: Sequence[Member] = (), *, devices: int = 1) -> None:
     """Refuse a member too big for the device, or for `devices` such together, before it is loaded.
 
     Raises:
         FaqError: names the alternatives that fit.
     """
-    need, have = 2 * member.parameters * WORKING_SPACE, device_memory(device)
+    need, have = working_bytes(member.parameters), device_memory(device)
     if device != "cpu":
         have *= devices
     if need <= have:
         return
-    fitting = [m.name for m in alternatives if 2 * m.parameters * WORKING_SPACE <= have]
+    fitting = [m.name for m in alternatives if working_bytes(m.parameters) <= have]
     raise FaqError(
         f"{member.name!r} needs about {need / 2**30:.1f} GiB and the {device} device has"
         f" {have / 2**30:.1f} GiB",

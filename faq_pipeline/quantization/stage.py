@@ -7,7 +7,7 @@ from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.models.device import WORKING_SPACE, compute_identity, device_memory
+from faq_pipeline.models.device import compute_identity, device_memory, working_bytes
 from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.records import Checkpoint, Row, read_rows, write_rows
@@ -74,11 +74,8 @@ def build(job: Build) -> dict[str, Any]:
 
 def _roomy_device(cell: Cell) -> str:
     """The device, if the whole member fits on it; quantizing itself holds a layer at a time there."""
-    return (
-        cell.device
-        if 2 * cell.target.member.parameters * WORKING_SPACE <= device_memory(cell.device)
-        else "cpu"
-    )
+    fits = working_bytes(cell.target.member.parameters) <= device_memory(cell.device)
+    return cell.device if fits else "cpu"
 
 
 def _rows(job: Build) -> list[list[int]]:
