@@ -6,7 +6,7 @@
 #   quantization  quantized_checkpoint over a bare llmcompressor script, LAYERS layers, ARMS in this order
 #   client        our client over a bare one on the same server, and vLLM over transformers, on kin-8m
 #   kin           `faq run` on the embedded family with vLLM under teacher and target, then teacher scoring
-# Each stage takes less than nine minutes and writes NAME.json and NAME.log in OUT. Needs vLLM: `faq engines
+# Each stage takes less than ten minutes (kin: twelve) and writes NAME.json and NAME.log in OUT. Needs vLLM: `faq engines
 # install vllm` or FAQ_VLLM. PYTHON is this package's. A stage that fails does not stop the next.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -33,7 +33,7 @@ shapes() {
 }
 
 regeneration() {
-  step regeneration 530 "$python" -m benchmarks.gpu.regeneration "$work/shape-36" --alone 32 \
+  step regeneration 530 "$python" -m benchmarks.gpu.regeneration "$work/shape-36" --alone "${ALONE:-32}" \
     ${ARGUMENTS:+--arguments "$ARGUMENTS"} --out "$out/regeneration.json"
   told regeneration '^(our|bare|seeded|start)'
 }
@@ -56,8 +56,8 @@ client() {
 }
 
 kin() {
-  step kin 420 "$python" -m faq_pipeline run --member kin-4m --recipe faq-gptq-w4a16-vllm --json
-  step scoring 120 "$python" -m benchmarks.gpu.scoring --out "$out/scoring.json"
+  step kin 540 "$python" -m faq_pipeline run --member kin-4m --recipe faq-gptq-w4a16-vllm --json
+  step scoring 180 "$python" -m benchmarks.gpu.scoring --out "$out/scoring.json"
   told kin '^ +(made|hit) |FaqError|Error:' ; told scoring 'scor|recorded'
 }
 

@@ -9,11 +9,8 @@ import typer
 
 from faq_pipeline.cli.display import say
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quantization.schemes import bits
+from faq_pipeline.quantization.served import has_kernel
 from faq_pipeline.settings import Settings
-
-SERVED = (4, 8)
-"""Bits of the weights that vLLM has kernels for."""
 
 
 def export(
@@ -33,7 +30,7 @@ def export(
         raise FaqError(f"{what} a fingerprint that starts with {fingerprint!r}", mend="see: faq cache ls")
     copy_checkpoint(found[0], folder)
     scheme = str(found[0].manifest.identity["quantization"]["scheme"])
-    if bits(scheme)[0] in SERVED:
+    if has_kernel(scheme, "cuda"):
         say(f"{folder}: serve it with  vllm serve {folder}")
     else:
         say(f"{folder}: transformers loads it; vLLM has no kernel for {scheme}")

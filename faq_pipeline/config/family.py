@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from faq_pipeline.config.operation import Discovery, Publish, Requantize
 from faq_pipeline.config.yaml import Strict
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -101,6 +102,10 @@ class Family(Strict):
     """Of members that have none of their own."""
     development: Path
     """JSONL of prompts for inference traces: the only ones that fitness and selection may look at."""
+    discovery: Discovery | None = None
+    """How new members are found; absent: only those listed below."""
+    requantize: Requantize | None = None
+    publish: Publish | None = None
     members: Annotated[list[Member], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -109,6 +114,8 @@ class Family(Strict):
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"member {sorted(twice)[0]!r} is listed twice")
+        if self.discovery is not None and self.discovery.directory is None and not self.owners:
+            raise ValueError("'discovery' on the hub needs 'owners', or give it a 'directory'")
         for member in self.members:
             if member.hub is not None and member.hub.split("/")[0] not in self.owners:
                 raise ValueError(

@@ -16,7 +16,7 @@ from faq_pipeline.errors import FaqError
 
 Sources = list[tuple[Path, CommentedMap]]
 """Parsed files, those that take precedence first."""
-PATH_KEYS = {"path", "include", "prose", "development"}
+PATH_KEYS = {"path", "include", "prose", "development", "directory"}
 
 
 def load_family(path: Path) -> Family:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from faq_pipeline.cell import Cell
@@ -13,6 +14,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import Answered, answer_questions, run_tasks
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.progress import Progress
+from faq_pipeline.quantization.served import served_as
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -69,10 +71,13 @@ def _served(cell: Cell, checkpoint: Path | None) -> Iterator[VllmEngine]:
     from faq_pipeline.regeneration.vllm_engine import VllmEngine
     from faq_pipeline.serving.server_error import ServerFailedError
 
-    weights = cell.target if checkpoint is None else _in_folder(cell.target, checkpoint)
-    engine = VllmEngine(weights, cell.device, cell.serving(cell.target))
-    release()  # what earlier stages of this process left on the GPU
     with ExitStack() as stack:
+        weights = cell.target
+        if checkpoint is not None:
+            folder = stack.enter_context(_served_form(cell, checkpoint))
+            weights = _in_folder(cell.target, folder)
+        engine = VllmEngine(weights, cell.device, cell.serving(cell.target))
+        release()  # what earlier stages of this process left on the GPU
         try:
             stack.enter_context(engine)
         except ServerFailedError as error:
@@ -82,6 +87,18 @@ def _served(cell: Cell, checkpoint: Path | None) -> Iterator[VllmEngine]:
                 mend=f"set evaluation.engine: transformers, or see {error.file}",
             ) from error
         yield engine
+
+
+@contextmanager
+def _served_form(cell: Cell, checkpoint: Path) -> Iterator[Path]:
+    """The checkpoint, or a dense copy of it for as long as it is needed where vLLM has no kernel."""
+    from faq_pipeline.quantization.dense import write_dense
+
+    if served_as(cell.recipe.quantization.scheme, cell.device) == "packed":
+        yield checkpoint
+        return
+    with TemporaryDirectory(prefix="faq-dense-") as folder:
+        yield write_dense(checkpoint, cell.target.member, Path(folder), cell.device)
 
 
 def _in_folder(weights: Weights, folder: Path) -> Weights:

@@ -9,6 +9,7 @@ from typing import Any
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
+from faq_pipeline.quantization.served import served_as
 from faq_pipeline.regeneration.engines import target_engine
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import file_digest, tool_version
@@ -54,8 +55,10 @@ def _identity(cell: Cell) -> dict[str, Any]:
 
 
 def _report_identity(cell: Cell) -> dict[str, Any]:
-    gate = cell.recipe.evaluation.gate
-    return {**_identity(cell), "gate": None if gate is None else gate.model_dump(mode="json")}
+    spec, scheme = cell.recipe.evaluation, cell.recipe.quantization.scheme
+    served = {"served_as": served_as(scheme, cell.device)} if spec.engine == "vllm" else {}
+    gate = None if spec.gate is None else spec.gate.model_dump(mode="json")
+    return {**_identity(cell), **served, "gate": gate}
 
 
 def _build_reference(build: Build) -> dict[str, Any]:

@@ -26,6 +26,8 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
+COMPANIONS = (*TOKENIZER_FILES, "tokenizer.model", "generation_config.json", "LICENSE", "NOTICE")
+"""Files beside the weights that every form of a member takes over unchanged."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_model, load_tokenizer, release
-from faq_pipeline.models.weights import TOKENIZER_FILES, Weights
+from faq_pipeline.models.weights import COMPANIONS, Weights
 from faq_pipeline.progress import Progress
 from faq_pipeline.quantization.methods import Method, find_method
 from faq_pipeline.quantization.placement import computing_on, reporting_to
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 SEED = 0
 """Nothing that these methods do is drawn; the seed is set so that this stays true of new ones."""
-
-COMPANIONS = (*TOKENIZER_FILES, "tokenizer.model", "generation_config.json", "LICENSE", "NOTICE")
-"""Files that a checkpoint takes over from its target unchanged."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ OURS = {
     "data-parallel-size", "max-model-len", "gpu-memory-utilization", "trust-remote-code", "api-key",
 }  # fmt: skip
 """Options that `serving.arguments` may not set: another field does, or the server's owner."""
+
+MOST_FRONTS = 8
+"""Processes that speak HTTP before one engine, at most."""
+CORES_A_FRONT = 4
+"""CPU cores for each of them: the engine and its workers need some too."""
 
 Options = dict[str, bool | int | float | str]
 
@@ -41,7 +47,6 @@ def server_command(
         FaqError: `serving.arguments` sets what is not its to set.
     """
     options: Options = {
-        "model": str(folder),
         "served-model-name": served_name,
         "host": HOST,
         "port": port,
@@ -59,8 +64,11 @@ def server_command(
         **(_cpu_options(folder, serving) if device == "cpu" else _gpu_options(serving)),
         **_own_arguments(serving),
     }
-    module = "vllm.entrypoints.openai.api_server"
-    return [str(environment.python), "-m", module, *_flags(options)]
+    if device == "cpu":  # its distribution is not called vllm, and vLLM's command looks that name up
+        start = ["-m", "vllm.entrypoints.openai.api_server", f"--model={folder}"]
+    else:
+        start = ["-m", "vllm.entrypoints.cli.main", "serve", str(folder)]
+    return [str(environment.python), *start, *_flags(options)]
 
 
 def server_variables(folder: Path, serving: Serving, device: str, threads: int | None) -> dict[str, str]:
@@ -95,8 +103,16 @@ def _cpu_options(folder: Path, serving: Serving) -> Options:
 
 
 def _gpu_options(serving: Serving) -> Options:
-    """Many sequences at once, where the memory holds their logits besides the weights."""
-    options: Options = {"gpu-memory-utilization": serving.memory}
+    """Many sequences at once, where the memory holds their logits besides the weights; and several
+    processes before the engine, since one that turns every token's log-probability into text takes
+    longer over a step of a thousand sequences than the GPU does.
+    """
+    options: Options = {
+        "gpu-memory-utilization": serving.memory,
+        "api-server-count": max(
+            serving.data_parallel, min(MOST_FRONTS, (os.cpu_count() or 1) // CORES_A_FRONT)
+        ),
+    }
     if device_memory("cuda") >= 40 * GIB:
         options["max-num-seqs"] = 1024
         options["max-num-batched-tokens"] = 16384  # vLLM's own choice in process, twice its server's

@@ -23,8 +23,10 @@ from faq_pipeline.evaluation.harness import Answered, answer_questions, run_task
 from faq_pipeline.models.likelihood import Scored, mean_logprobs
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.progress import Silent
+from faq_pipeline.quantization.dense import write_dense
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
+from faq_pipeline.quantization.served import served_as
 from faq_pipeline.regeneration.vllm_engine import VllmEngine
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.settings import REPOSITORY
@@ -92,9 +94,12 @@ def control(cell: Cell, tokenizer: PreTrainedTokenizerBase) -> Compared:
 def quantized(
     cell: Cell, tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory
 ) -> Compared:
-    """Its W4A16 checkpoint."""
+    """Its W4A16 checkpoint: packed where vLLM's CPU build has the kernel, else dense, as evaluation does."""
     folder = _rounded(cell, "W4A16", tmp_path_factory.mktemp("w4") / "checkpoint")
-    member = cell.target.member.model_copy(update={"path": folder})
+    served = folder
+    if served_as("W4A16", "cpu") == "dense":
+        served = write_dense(folder, cell.target.member, folder.with_name("dense"), "cpu")
+    member = cell.target.member.model_copy(update={"path": served})
     engine = VllmEngine(replace(cell.target, member=member), "cpu", cell.serving(cell.target))
     return _compare(cell, tokenizer, engine, load_quantized(folder, cell.target.member, "cpu"))
 
@@ -181,10 +186,37 @@ def test_engines_find_texts_equally_likely(compared: Compared) -> None:
         assert theirs == pytest.approx(ours, abs=0.02)
 
 
+def test_three_bits_are_served_dense(cell: Cell, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """vLLM has no kernel for them: it serves the same weights in bf16, and gives the same answers."""
+    folder = _rounded(cell, "W3A16", tmp_path / "checkpoint")
+    cell = _of_scheme(cell, "W3A16")
+
+    def load() -> PreTrainedModel:
+        return load_quantized(folder, cell.target.member, "cpu")
+
+    served, model = answer_and_load(cell, tokenizer, load, Silent(), checkpoint=folder)
+    in_memory = answer_questions(model, tokenizer, cell.recipe.evaluation, cell.family.thinking, Silent())
+    equal = [a.answer.response == b.answer.response for a, b in zip(in_memory, served, strict=True)]
+    assert sum(equal) >= 0.75 * QUESTIONS
+
+
 def test_a_scheme_that_vllm_cannot_load_is_one_line_with_a_way_out(
     cell: Cell, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    folder = _rounded(cell, "W3A16", tmp_path / "checkpoint")
+    folder = _rounded(cell, "W4A4", tmp_path / "checkpoint")
     with pytest.raises(FaqError, match=r"set evaluation\.engine: transformers") as error:
-        answer_and_load(cell, tokenizer, lambda: pytest.fail("loaded"), Silent(), checkpoint=folder)
-    assert "\n" not in str(error.value) and "Unsupported quant type uint3" in str(error.value)
+        answer_and_load(
+            _of_scheme(cell, "W4A4"),
+            tokenizer,
+            lambda: pytest.fail("loaded"),
+            Silent(),
+            checkpoint=folder,
+        )
+    assert "\n" not in str(error.value) and "vLLM cannot serve 'kin-4m' as it was quantized" in str(
+        error.value
+    )
+
+
+def _of_scheme(cell: Cell, scheme: str) -> Cell:
+    spec = cell.recipe.quantization.model_copy(update={"scheme": scheme})
+    return cell.with_recipe(cell.recipe.model_copy(update={"quantization": spec}))

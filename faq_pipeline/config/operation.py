@@ -1,0 +1,98 @@
+"""How a family is operated: where new members are looked for, what is quantized when, what is published."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated
+
+from cronsim import CronSim, CronSimError
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from faq_pipeline.config.yaml import Strict
+
+FIELDS = {"owner", "member", "recipe", "revision"}
+"""What the name of a published repository may be made of."""
+
+
+class Discovery(Strict):
+    """Which repositories or folders are members of the family.
+
+    A repository belongs if one of the family's `owners` holds it, its name without the owner matches
+    `name` as a whole, its size is within bounds and no pattern of `exclude` matches.
+    """
+
+    name: str
+    """Regular expression: `Qwen3-[0-9.]+B`."""
+    exclude: list[str] = []
+    """Patterns as a shell has them, case ignored: `*-GPTQ*`, `*-FP8`."""
+    least_parameters: PositiveInt = 1
+    most_parameters: PositiveInt | None = None
+    directory: Path | None = None
+    """A folder of model folders, for sites without a hub; it is then asked instead of the hub."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        try:
+            re.compile(name)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return name
+
+    def names(self, name: str) -> bool:
+        """Whether a repository's (or folder's) name is one of the family's; its size is another question."""
+        excluded = any(fnmatch(name.lower(), pattern.lower()) for pattern in self.exclude)
+        return re.fullmatch(self.name, name) is not None and not excluded
+
+    def sized(self, parameters: int) -> bool:
+        """Whether a member of so many weights is within bounds."""
+        return self.least_parameters <= parameters <= (self.most_parameters or parameters)
+
+
+class Requantize(Strict):
+    """Which recipes the family's members are quantized with, without anybody asking."""
+
+    recipes: Annotated[list[str], Field(min_length=1)]
+    on_release: bool = False
+    """Whether a discovered member, or a new commit of one, is quantized at once."""
+    cron: str | None = None
+    """When stale and missing cells are quantized, as cron has it (UTC): `0 2 * * *`."""
+    max_gpu_hours: PositiveFloat = 24.0
+    """What one tick of the schedule may ask for, by the estimates of past runs."""
+
+    @field_validator("cron")
+    @classmethod
+    def _check_cron(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            try:
+                CronSim(cron, datetime(2026, 1, 1))
+            except CronSimError as error:
+                raise ValueError(f"not a cron schedule of five fields as '0 2 * * *': {error}") from None
+        return cron
+
+
+class Publish(Strict):
+    """Where checkpoints go that pass the gate of their recipe, and which licences may."""
+
+    licences: Annotated[list[str], Field(min_length=1)]
+    """Of base, teacher and seeds: every one must be named here. Case is ignored."""
+    directory: Path | None = None
+    """Folder of published checkpoints; `published` in FAQ_HOME where absent."""
+    repository: str | None = None
+    """Hub repository to push to besides: `acme/{member}-{recipe}`."""
+
+    @model_validator(mode="after")
+    def _check_repository(self) -> Publish:
+        if self.repository is None:
+            return self
+        unknown = set(re.findall(r"\{([^{}]*)\}", self.repository)) - FIELDS
+        if unknown:
+            raise ValueError(
+                f"repository: unknown field {sorted(unknown)[0]!r}, known: {', '.join(sorted(FIELDS))}"
+            )
+        if self.repository.count("/") != 1:
+            raise ValueError("repository: expected owner/name")
+        return self

@@ -1,0 +1,44 @@
+"""In which form vLLM serves a checkpoint: packed, or with its weights made dense again."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Literal
+
+from faq_pipeline.quantization.schemes import bits
+
+Form = Literal["packed", "dense"]
+
+GPU_BITS, CPU_BITS = (4, 8), (4,)
+"""Bits of integer weights that vLLM has kernels for. With rounded activations a CPU reads 8 too."""
+X86 = ("x86_64", "AMD64")
+
+
+def has_kernel(scheme: str, device: str) -> bool:
+    """Whether vLLM reads the packed integers of the scheme on this machine's device."""
+    weights, activations = bits(scheme)[:2]
+    if device != "cpu" or activations < 16:
+        return weights in GPU_BITS
+    return weights in CPU_BITS and _reads_packed()
+
+
+def served_as(scheme: str, device: str) -> Form:
+    """How a checkpoint of the scheme is handed to vLLM on this machine.
+
+    Where only the weights are integers and vLLM has no kernel for them, they are made dense: the
+    same numbers in bf16, at the memory and speed of the unquantized model. Schemes that round
+    activations too stay packed, since dense weights alone would be another model.
+    """
+    weight_only = bits(scheme)[1] == 16
+    return "dense" if weight_only and not has_kernel(scheme, device) else "packed"
+
+
+def _reads_packed() -> bool:
+    """vLLM's CPU kernels for packed weights are compiled for x86 with AVX-512 alone."""
+    if platform.machine() not in X86:
+        return False
+    try:
+        return " avx512f " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
