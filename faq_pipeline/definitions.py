@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from faq_pipeline.assets import build_assets
-from faq_pipeline.automation import register_members
+from faq_pipeline.automation import build_schedules, build_sensors
 from faq_pipeline.jobs import build_jobs
 from faq_pipeline.partitions import cells
 from faq_pipeline.resources import PipelineResource, ProgressResource
@@ -34,7 +34,8 @@ def build_defs(
     return dg.Definitions(
         assets=build_assets(matrix),
         jobs=build_jobs(),
-        sensors=[register_members],
+        sensors=build_sensors(settings),
+        schedules=build_schedules(settings),
         resources={
             "pipeline": PipelineResource(),
             "progress": ProgressResource(),

@@ -1,21 +1,28 @@
-"""Jobs: the main one quantizes a cell; the other compares a member's recipes."""
+"""Jobs: quantize a cell; do the same and publish it; compare a member's recipes."""
 
 from typing import Any
 
 import dagster as dg
 
 QUANTIZE = "quantize"
+REQUANTIZE = "requantize"
+"""What sensors and schedules ask for where the family publishes."""
 COMPARE = "compare"
 
 
 def build_jobs() -> list[Any]:
-    """Both jobs."""
+    """All jobs."""
     comparison = dg.AssetSelection.assets("recipe_comparison")
     return [
         dg.define_asset_job(
             QUANTIZE,
             selection=dg.AssetSelection.all() - comparison,
             description="From seed to report, for one member and one recipe.",
+        ),
+        dg.define_asset_job(
+            REQUANTIZE,
+            selection=dg.AssetSelection.all() - comparison,
+            description="From seed to report, and to a published checkpoint if the report passes the gate.",
         ),
         dg.define_asset_job(
             COMPARE, selection=comparison, description="All evaluated recipes of a member, beside each other."

@@ -18,7 +18,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from faq_pipeline.automation import known_partitions, register_members
+from faq_pipeline.automation.registration import known_partitions, register_members
 from faq_pipeline.cli.dagster_runs import open_instance, register
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.partitions import MEMBERS

@@ -1,4 +1,4 @@
-"""What happens without a human: known members become partitions."""
+"""Known members become partitions."""
 
 import dagster as dg
 

@@ -1,0 +1,16 @@
+"""What happens without a human: sensors and schedules. What they decide on is told by domain packages."""
+
+import dagster as dg
+
+from faq_pipeline.automation.registration import register_members
+from faq_pipeline.settings import Settings
+
+
+def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors of these families."""
+    return [register_members]
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The schedules of these families."""
+    return []
