@@ -8,7 +8,6 @@ process appends to a segment of its own, so a torn line can only be a segment's 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import time
@@ -21,8 +20,6 @@ from typing import Any, BinaryIO, Self
 
 from faq_pipeline.regeneration.engine import Completion, Request, Unit
 from faq_pipeline.store.fingerprint import short_hash
-
-_CLOSED = io.BytesIO()
 
 SYNC_EVERY = 0.2
 """Seconds: a killed process loses nothing that was recorded, a machine that loses power this much."""
@@ -47,7 +44,7 @@ class Ledger:
     def __init__(self, root: Path, configuration: Mapping[str, Any]) -> None:
         canonical = json.dumps(configuration, sort_keys=True)
         self.folder = root / short_hash(canonical.encode())
-        self._file: BinaryIO = _CLOSED
+        self._file: BinaryIO | None = None
         self._recorded = self._synced = 0.0
 
     def finished(self, units: Iterable[Unit]) -> dict[str, Entry]:
@@ -65,6 +62,8 @@ class Ledger:
 
     def record(self, unit: Unit, completions: Mapping[str, Completion]) -> dict[str, Entry]:
         """Write the samples of a finished unit, in one go; by request id. Failed ones are not kept."""
+        if self._file is None:
+            raise RuntimeError("the ledger takes samples only inside its 'with' block")
         now = time.perf_counter()
         share = round((now - self._recorded) / len(unit.requests), 6)
         self._recorded = now
@@ -93,9 +92,11 @@ class Ledger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            os.fsync(self._file.fileno())
-        self._file.close()
+        file, self._file = self._file, None
+        assert file is not None
+        with file:
+            if error is None:
+                os.fsync(file.fileno())
 
     def _entries(self) -> dict[str, Entry]:
         """Everything recorded, by key. Of a key recorded twice the first segment's sample counts."""

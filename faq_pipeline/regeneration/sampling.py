@@ -34,6 +34,8 @@ class Sampled:
     reused: int
     seconds: float
     figures: dict[str, Any]
+    bytes_repeat: bool
+    """Whether the same requests would give the same bytes again."""
 
 
 def sample(
@@ -68,6 +70,7 @@ def sample(
         reused=reused,
         seconds=round(sum(entry.seconds for entry in found.values()), 3),
         figures=figures,
+        bytes_repeat=engine.repeats,
     )
 
 

@@ -140,6 +140,7 @@ def _cost(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, Any]:
         "sampling_seconds": sampled.seconds,
         "gpu_seconds": None if gpus is None else round(gpus * sampled.seconds, 3),
         "reused_candidates": sampled.reused,
+        "bytes_repeat": sampled.bytes_repeat,
         "engine": sampled.figures,
     }
 

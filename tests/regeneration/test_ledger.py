@@ -152,3 +152,13 @@ def test_time_of_earlier_runs_counts(tmp_path: Path) -> None:
     assert made.reused == 5 and made.seconds == pytest.approx(
         sum(e.seconds for e in entries.values()), abs=1e-3
     )
+
+
+def test_samples_are_taken_inside_the_with_block_only(tmp_path: Path) -> None:
+    ledger, (unit, *_) = Ledger(tmp_path, {"test": 1}), Engine().units(REQUESTS)
+    done = {unit.requests[0].id: Completion(unit.requests[0].id, "text", 5, -1.5, "stop")}
+    with ledger:
+        ledger.record(unit, done)
+    with pytest.raises(RuntimeError, match="'with' block"):
+        ledger.record(unit, done)
+    assert set(ledger.finished([unit])) == set(done)
