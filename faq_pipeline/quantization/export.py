@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from pathlib import Path
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.whole import appearing
 
 
 def export(artifact: Artifact, target_dir: Path) -> Path:
@@ -31,13 +31,9 @@ def export(artifact: Artifact, target_dir: Path) -> Path:
         raise FaqError("this folder is not empty", mend="name a new one", file=target_dir)
     if target.exists() and not target.is_dir():
         raise FaqError("this is a file", mend="name a new folder", file=target_dir)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}"
     try:
-        shutil.copytree(source, staging)
-        staging.replace(target)
+        with appearing(target) as staging:
+            shutil.copytree(source, staging, dirs_exist_ok=True)
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=target_dir) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target

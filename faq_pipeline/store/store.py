@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -18,6 +17,7 @@ from filelock import FileLock
 
 from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry, Manifest
 from faq_pipeline.store.fingerprint import LENGTH, file_digest
+from faq_pipeline.store.whole import sync
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,13 @@ class Store:
         text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         for path in [*staging.rglob("*"), staging]:
-            _sync(path)
+            sync(path)
         final = self.root / key.stage / key.fingerprint
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():  # no artifact, or `produce` would have found it: a rename would fail on it
             self._bury(final)
         staging.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
         return Artifact(final)
 
     def _bury(self, folder: Path) -> None:
@@ -192,12 +192,3 @@ def _entry(path: Path, root: Path) -> FileEntry:
 def _digest(files: list[FileEntry]) -> str:
     listing = "".join(f"{entry.path}\0{entry.sha256}\n" for entry in files)
     return hashlib.sha256(listing.encode()).hexdigest()[:LENGTH]
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to disk before the rename may make it visible."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.checks import CHECKS, Finding
+from faq_pipeline.checks import CHECKS
+from faq_pipeline.findings import Finding
 from faq_pipeline.records import Sample, Seed, Standing, write_rows
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Key, Store
