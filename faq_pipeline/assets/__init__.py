@@ -7,6 +7,8 @@ from faq_pipeline.assets import (
     competition_scores,
     eval_report,
     inference_traces,
+    publication_review,
+    published_checkpoint,
     quantized_checkpoint,
     recipe_comparison,
     reference_eval,
@@ -23,6 +25,8 @@ CELL_ASSETS = (
     quantized_checkpoint,
     reference_eval,
     eval_report,
+    publication_review,
+    published_checkpoint,
 )
 
 

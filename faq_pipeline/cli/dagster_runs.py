@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -59,8 +60,13 @@ class Runs:
             settings, resource_overrides={"pipeline": pipeline, "progress": progress}
         )
 
-    def execute(self, job: str, partition: str, asset: str) -> dict[str, Any]:
+    def execute(
+        self, job: str, partition: str, asset: str, config: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Run a job for one partition.
+
+        Args:
+            config: of `asset`, where it takes some.
 
         Returns:
             Metadata of the materialization of `asset`.
@@ -72,7 +78,10 @@ class Runs:
             instance=self._instance,
             partition_key=partition,
             tags=_owner(),
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                "ops": {asset: {"config": dict(config)}} if config else {},
+            },
             raise_on_error=False,
         )
         if not result.success:

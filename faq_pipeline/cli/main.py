@@ -16,6 +16,7 @@ from faq_pipeline.cli import (
     export,
     lineage,
     listing,
+    publishing,
     run,
     status,
 )
@@ -36,6 +37,9 @@ app.command()(compare.compare)
 app.command()(status.status)
 app.command()(backfill.backfill)
 app.command()(export.export)
+app.command()(publishing.publish)
+app.command()(publishing.published)
+app.command()(publishing.withdraw)
 app.command()(doctor.doctor)
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(cache.app, name="cache")

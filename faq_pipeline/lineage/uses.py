@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Family
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.store.store import Store
 
@@ -76,9 +77,9 @@ def record_use(
 
 def cell_licences(cell: Cell) -> dict[str, str]:
     """Licences of the cell's target (`base`) and of its teacher, where it has one."""
-    licences = {"base": _licence(cell, cell.target)}
+    licences = {"base": _licence(cell.target, cell.family)}
     if cell.teacher is not None:
-        licences["teacher"] = _licence(cell, cell.teacher)
+        licences["teacher"] = _licence(cell.teacher, cell.teacher_family or cell.family)
     return licences
 
 
@@ -94,9 +95,9 @@ def read_uses(store: Store) -> list[Use]:
     return [replace(use, current=newest[use.partition, use.stage] == use.fingerprint) for use in found]
 
 
-def _licence(cell: Cell, weights: Weights) -> str:
+def _licence(weights: Weights, family: Family) -> str:
     own = weights.member.licence
-    return own if own != "unknown" or cell.family.member(weights.name) is None else cell.family.licence
+    return family.licence if own == "unknown" else own
 
 
 def _read(store: Store) -> Iterator[Use]:

@@ -1,0 +1,184 @@
+"""The model card of a published checkpoint: README.md with the front matter that the hub reads.
+
+It is made of named facts alone, so that no path, host or secret of this machine can be among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.publishing.finished import Finished
+from faq_pipeline.publishing.gate import Verdict
+from faq_pipeline.quantization.served import has_kernel
+from faq_pipeline.store.fingerprint import tool_version
+
+LICENCES = (
+    "apache-2.0 mit bsd bsd-2-clause bsd-3-clause bsl-1.0 cc0-1.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0"
+    " cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 odc-by odbl pddl gpl-2.0 gpl-3.0 agpl-3.0"
+    " lgpl-3.0 mpl-2.0 isc openrail bigscience-openrail-m bigcode-openrail-m llama2 llama3 llama3.1"
+    " llama3.2 llama3.3 llama4 gemma unlicense unknown"
+)
+"""Names that the hub takes for a licence; it calls every other one `other`."""
+SERVERS = {"base_urls", "key"}
+"""Of a recipe's endpoint: where it is and what opens it are the site's own business."""
+DATA = {
+    "teacher": "It is calibrated by Family-Aware Quantization (FAQ, arXiv 2601.11200): a larger model of the"
+    " family rewrote each seed, and the best candidates won.",
+    "self": "It is calibrated on seeds that the model itself rewrote, of which the best candidates won.",
+    "original": "It is calibrated on the original seeds, passed through.",
+    "random": "It is calibrated on random tokens: a control, not for use.",
+}
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Loss reduction against recipes with the original data, as the comparison of the member has it."""
+
+    figure: Mapping[str, float]
+    against: tuple[str, ...]
+    verdict: str
+    remark: str
+
+
+def write_card(finished: Finished, verdict: Verdict, reduction: Reduction | None) -> str:
+    """The card's text. It depends on the arguments and the version of this package alone."""
+    cell, report = finished.cell, finished.report
+    spec, calibrated = cell.recipe.quantization, finished.calibration is not None
+    inspection = finished.checkpoint.metadata["inspection"]
+    return _render(
+        "card.md",
+        front_matter=_front_matter(finished),
+        member=cell.target.name,
+        partition=cell.target.partition,
+        recipe=cell.recipe.name,
+        title=cell.recipe.title,
+        scheme=spec.scheme,
+        method=spec.method,
+        data=DATA[cell.recipe.regeneration.source] if calibrated else "",
+        version=tool_version("faq-pipeline"),
+        figures=report.metadata,
+        tasks=cell.recipe.evaluation.tasks,
+        reduction=reduction,
+        size=inspection["bytes"],
+        original_size=inspection["original_bytes"],
+        criteria=verdict.criteria,
+        kernel=has_kernel(spec.scheme, "cuda"),
+        base=_base(cell.target),
+        base_revision=_revision(cell.target),
+        teacher=_teacher(finished),
+        calibrated=calibrated,
+        counts=_counts(finished),
+        licences="; ".join(f"{role} {', '.join(found)}" for role, found in finished.licences().items()),
+        tools=_tools(finished),
+        stages=[
+            {"name": name, "fingerprint": artifact.fingerprint, "digest": artifact.digest}
+            for name, artifact in finished.artifacts.items()
+        ],
+        recipe_yaml=_yaml(shown_recipe(cell.recipe)),
+    )
+
+
+def write_notice(digest: str, cell: str, reason: str) -> str:
+    """What stands in a repository in place of a card once its checkpoint is withdrawn."""
+    return _render("withdrawn.md", digest=digest, cell=cell, reason=reason)
+
+
+def shown_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe in full, but for the folders of its files and for servers."""
+    shown: dict[str, Any] = _shown(recipe.model_dump(exclude_none=True))
+    return shown
+
+
+def _shown(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _shown(value) for key, value in node.items() if key not in SERVERS}
+    if isinstance(node, list):
+        return [_shown(value) for value in node]
+    return node.name if isinstance(node, Path) else node
+
+
+def _front_matter(finished: Finished) -> str:
+    from huggingface_hub import ModelCardData
+
+    cell = finished.cell
+    spec, licence = cell.recipe.quantization, next(iter(finished.licences()["base"]))
+    name = licence.strip().lower()
+    known = name in LICENCES.split()
+    data = ModelCardData(
+        base_model=_base(cell.target),
+        base_model_relation="quantized",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        quantized_by="faq_pipeline",
+        license=name if known else "other",
+        tags=["family-aware-quantization", "compressed-tensors", spec.method, spec.scheme.lower()],
+        **({} if known else {"license_name": name}),  # type: ignore[arg-type]
+    )
+    return str(data.to_yaml()).strip()
+
+
+def _base(weights: Weights) -> str:
+    return weights.member.hub or weights.name
+
+
+def _revision(weights: Weights) -> str:
+    return f"{'digest of its files' if weights.member.hub is None else 'commit'} {weights.digest}"
+
+
+def _teacher(finished: Finished) -> str:
+    teacher = finished.cell.teacher
+    if teacher is None or finished.calibration is None:
+        return "none"
+    return f"{_base(teacher)}, {_revision(teacher)}"
+
+
+def _counts(finished: Finished) -> dict[str, str]:
+    found = {
+        "seeds": finished.artifacts["seed_data"].metadata["seeds"],
+        "candidates": finished.artifacts["regenerated_corpus"].metadata["candidates"],
+        "winners": finished.artifacts["competition_scores"].metadata["winners"],
+        "samples": finished.artifacts["calibration_set"].metadata["samples"],
+        "tokens": finished.artifacts["calibration_set"].metadata["tokens"],
+    }
+    return {name: f"{count:,}" for name, count in found.items()}
+
+
+def _tools(finished: Finished) -> str:
+    """The versions of what shaped the checkpoint's bytes, and the device it was made on."""
+    identity = finished.checkpoint.manifest.identity
+    tools = [f"{name} {version}" for name, version in identity["tools"].items()]
+    return ", ".join([*tools, f"device {identity['device']}"])
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    from ruamel.yaml import YAML
+
+    stream = StringIO()
+    writer = YAML()
+    writer.width = 110
+    writer.dump(content, stream)
+    return stream.getvalue().strip()
+
+
+def _render(template: str, **facts: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from faq_pipeline.evaluation.report import interval
+
+    environment = Environment(
+        loader=PackageLoader("faq_pipeline.publishing"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["percent"] = lambda figure: interval(figure, 1, 100)
+    environment.filters["milli"] = lambda figure: interval(figure, 2, 1000)
+    environment.filters["interval"] = interval
+    return environment.get_template(f"{template}.jinja").render(**facts)

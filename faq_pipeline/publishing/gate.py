@@ -1,0 +1,167 @@
+"""The gate: whether a checkpoint may be published, criterion by criterion, each in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from faq_pipeline import findings
+from faq_pipeline.publishing.finished import Finished
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing that is asked of a checkpoint.
+
+    Attributes:
+        found, needed: what is, and what would have to be.
+        mend: what to do about it; empty where it passed or nothing can be done.
+    """
+
+    name: str
+    passed: bool
+    found: str
+    needed: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        mend = f" ({self.mend})" if self.mend and not self.passed else ""
+        return f"{self.name}: {self.found}; needed: {self.needed}{mend}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All criteria. A checkpoint is published if every one of them passed."""
+
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(criterion.passed for criterion in self.criteria)
+
+    @property
+    def reason(self) -> str:
+        """Why it did not pass, in one line; empty if it did."""
+        return ". ".join(str(criterion) for criterion in self.criteria if not criterion.passed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"passed": self.passed, "criteria": [asdict(criterion) for criterion in self.criteria]}
+
+
+def judge(finished: Finished) -> Verdict:
+    """The verdict on a finished cell; it depends on the artifacts, the recipe and the family alone."""
+    return Verdict(tuple(ask(finished) for ask in CRITERIA))
+
+
+def _recovery(finished: Finished) -> Criterion:
+    """Recovery's lower bound against the recipe's gate, neither of them rounded."""
+    recipe, figure = finished.cell.recipe, finished.report.metadata["recovery"]
+    if recipe.evaluation.gate is None:
+        return Criterion(
+            "recovery",
+            False,
+            f"recipe {recipe.name!r} has no gate",
+            "a gate that recovery's lower bound reaches",
+            "add to the recipe  evaluation: {gate: {recovery: 0.98}}",
+        )
+    gate = recipe.evaluation.gate.recovery
+    needed = f"a lower bound of {gate:g} or more"
+    if figure is None:
+        return Criterion("recovery", False, "it is not formed: the reference answers nothing", needed)
+    passed = bool(figure["low"] >= gate)
+    found = f"{figure['value']:.4f}, lower bound {apart(figure['low'], gate)}"
+    return Criterion("recovery", passed, found, needed)
+
+
+def apart(bound: float, gate: float) -> str:
+    """The bound with as many digits, four at least, as it takes to stand on its side of the gate."""
+    texts = (f"{bound:.{digits}f}" for digits in range(4, 17))
+    return next((t for t in texts if (float(t) >= gate) == (bound >= gate)), repr(bound))
+
+
+def _contamination(finished: Finished) -> Criterion:
+    needed = "no evaluation document within a calibration sample"
+    if finished.calibration is None:
+        return Criterion("contamination", True, "there is no calibration set", needed)
+    found = findings.contamination(finished.cell, finished.calibration)
+    figures = found.metadata
+    among = f"among {figures['samples']} samples and {figures['evaluation_documents']} documents"
+    examples = "".join(f", {example}" for example in figures.get("examples", [])[:2])
+    return Criterion(
+        "contamination",
+        found.passed,
+        f"{figures['leaks'] or 'no'} leaks {among}{examples}",
+        needed,
+        "take these seeds out",
+    )
+
+
+def _licence(finished: Finished) -> Criterion:
+    family = finished.cell.family
+    if family.publish is None:
+        return Criterion(
+            "licence",
+            False,
+            f"family {family.name!r} says nothing of publishing",
+            "licences that may be published",
+            "add to the family  publish: {licences: [...]}",
+        )
+    named = {_plain(licence) for licence in family.publish.licences}
+    licences = finished.licences()
+    missing = {
+        role: {name: count for name, count in found.items() if _plain(name) not in named}
+        for role, found in licences.items()
+    }
+    passed = not any(missing.values())
+    shown = licences if passed else missing
+    return Criterion(
+        "licence",
+        passed,
+        "; ".join(f"{role} {_listed(found)}" for role, found in shown.items() if found),
+        f"each one of {', '.join(family.publish.licences)}",
+        "state the licence where it is unknown, or name it in the family's publish.licences",
+    )
+
+
+def _plain(licence: str) -> str:
+    return licence.strip().lower()
+
+
+def _listed(licences: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in licences.items())
+
+
+def _soundness(finished: Finished) -> Criterion:
+    problems = list(_problems(finished))
+    return Criterion(
+        "soundness",
+        not problems,
+        "; ".join(problems) or "it loads, holds no NaN, and no module fell back to round-to-nearest",
+        "a checkpoint that loads, whole, free of NaN, and quantized as the recipe says",
+        "quantize again: a larger quantization.dampening or calibration.tokens helps GPTQ",
+    )
+
+
+def _problems(finished: Finished) -> Iterable[str]:
+    cell, checkpoint = finished.cell, finished.checkpoint
+    sound, fallback = findings.soundness(cell, checkpoint), findings.fallback(cell, checkpoint)
+    found = sound.metadata
+    if not found["loads"]:
+        yield f"it does not load: {found['load_error']}"
+    for name, what in (
+        ("nan_tensors", "hold NaN"),
+        ("missing_tensors", "are missing"),
+        ("not_quantized", "are not quantized"),
+    ):
+        if found[name]:
+            yield f"{len(found[name])} tensors {what} ({found[name][0]})"
+    if found["bytes"] >= found["original_bytes"]:
+        yield "it is no smaller than the original"
+    if not fallback.passed:
+        modules = fallback.metadata["modules"]
+        yield f"{len(modules)} modules fell back to round-to-nearest ({modules[0]})"
+
+
+CRITERIA: tuple[Callable[[Finished], Criterion], ...] = (_recovery, _contamination, _licence, _soundness)

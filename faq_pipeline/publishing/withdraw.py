@@ -1,0 +1,112 @@
+"""Withdrawing a checkpoint: barred first, then taken away wherever it was published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.publishing.card import write_notice
+from faq_pipeline.publishing.directory import Folder
+from faq_pipeline.publishing.hub import TOKEN, Repository, place_of, write_token
+from faq_pipeline.publishing.record import Event, Place, Record, Records, now, somebody
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What was withdrawn: the record afterwards, and a line for each place that needs one."""
+
+    record: Record
+    removed: tuple[Place, ...]
+    notes: tuple[str, ...]
+
+
+def withdraw(records: Records, prefix: str, reason: str) -> Withdrawal:
+    """Bar a checkpoint from being published, and take it away from where it is.
+
+    A withdrawal that was interrupted, or could not reach a repository, is completed by the same call.
+
+    Args:
+        prefix: of the checkpoint's fingerprint or digest.
+
+    Raises:
+        FaqError: no or several checkpoints are called that, no reason is given, or a place cannot be
+            written to: the checkpoint is barred then, and what was reached is recorded.
+    """
+    said = " ".join(reason.split())
+    if not said:
+        raise FaqError("a withdrawal needs a reason", mend='--reason "what is wrong with it"')
+    digest = records.find(prefix).digest
+    with records.locked(digest):
+        record = records.find(digest)
+        if record.withdrawal is None:
+            record = records.add(record, _event(record, "withdrawn", reason=said))
+        removed, notes, failures = [], [], []
+        for place in record.standing():
+            try:
+                commit, note = _remove(records, record, place)
+            except FaqError as error:
+                failures.append(error)
+                continue
+            record = records.add(record, _event(record, "removed", place=place, commit=commit))
+            removed.append(place)
+            notes += [note] if note else []
+        if failures:
+            raise failures[0]
+        return Withdrawal(record, tuple(removed), tuple(notes))
+
+
+def _remove(records: Records, record: Record, place: Place) -> tuple[str | None, str]:
+    """Take the checkpoint away from one place; the commit, and what is to be said of it."""
+    if place.kind == "directory":
+        folder = Folder(Path(place.name))
+        folder.withdraw(_successor(records, folder))
+        return None, ""
+    name = place.name.partition("/")[2]
+    token = write_token()
+    if token is None or place_of(name) != place:
+        what = f"set {TOKEN}" if token is None else "set HF_ENDPOINT to that hub"
+        raise FaqError(
+            f"checkpoint {record.digest} is withdrawn, and still at {place}",
+            mend=f"{what} and withdraw again",
+        )
+    assert record.withdrawal is not None
+    notice = write_notice(record.digest, record.withdrawal.cell, record.withdrawal.reason or "")
+    commit = Repository(name, token).withdraw(record.digest, record.withdrawal.cell, notice)
+    moved_on = f"{place} shows another checkpoint by now: only its history holds this one"
+    return commit, "" if commit else moved_on
+
+
+def _successor(records: Records, folder: Folder) -> str | None:
+    """The checkpoint that was published last beside the folder and still stands."""
+    standing = [
+        (event.when, other.digest)
+        for other in records.all()
+        for place in other.standing()
+        if place.kind == "directory" and other.withdrawal is None and (event := other.at(place))
+        if Path(place.name).parent == folder.path.parent and Path(place.name) != folder.path
+        if Path(place.name).is_dir()
+    ]
+    return max(standing, default=(None, None))[1]
+
+
+def _event(
+    record: Record,
+    what: str,
+    *,
+    place: Place | None = None,
+    commit: str | None = None,
+    reason: str | None = None,
+) -> Event:
+    """An event of the cell that the checkpoint was published for last."""
+    return Event.model_validate(
+        {
+            "what": what,
+            "when": now(),
+            "by": somebody(),
+            "cell": record.events[-1].cell,
+            "place": place,
+            "commit": commit,
+            "reason": reason,
+        }
+    )
