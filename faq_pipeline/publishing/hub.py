@@ -94,19 +94,15 @@ class Repository:
             notice: what stands there as README.md instead.
 
         Returns:
-            The commit; None if the repository has moved on to another checkpoint, or is gone.
+            The commit; None if the repository has moved on to another checkpoint.
 
         Raises:
             FaqError: as `publish`.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-        from huggingface_hub.errors import RepositoryNotFoundError
 
         with self._speaking() as api:
-            try:
-                head, ours = _history(api, self.name)
-            except RepositoryNotFoundError:
-                return None
+            head, ours = _history(api, self.name)
             if not ours or ours[0][2] != digest:
                 return None
             if ours[0][1] == "Withdraw":
@@ -139,7 +135,7 @@ class Repository:
             raise FaqError(
                 f"{self.place} cannot be written to: {self._reason(error)}",
                 mend=f"check the network, the repository's name and {TOKEN}, and run again",
-            ) from error
+            ) from None  # a careless server repeats the token that it refuses, and causes are logged
 
     def _reason(self, error: Exception) -> str:
         """The error's first line, without the token and without signatures in addresses."""

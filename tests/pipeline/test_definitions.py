@@ -51,7 +51,17 @@ def test_model_stages_carry_the_gpu_tags_and_pool(definitions: dg.Definitions) -
         assert (asset.op.pool == "gpu") == tagged
 
 
-def test_both_jobs_resolve(definitions: dg.Definitions) -> None:
-    quantize = definitions.resolve_job_def("quantize")
-    assert {node.name for node in quantize.nodes} == set(STAGES)
-    assert {node.name for node in definitions.resolve_job_def("compare").nodes} == {"recipe_comparison"}
+def test_publication_is_no_part_of_quantizing_and_needs_no_gpu(definitions: dg.Definitions) -> None:
+    def nodes(job: str) -> set[str]:
+        return {node.name for node in definitions.resolve_job_def(job).nodes}
+
+    publication = {"publication_review", "published_checkpoint"}
+    assert nodes("quantize") == set(STAGES)
+    assert nodes("requantize") == {*STAGES, *publication}
+    assert nodes("publish") == publication
+    assert nodes("compare") == {"recipe_comparison"}
+    for name in publication:
+        asset = definitions.resolve_assets_def(name)
+        assert asset.op.tags["faq/device"] == "cpu" and asset.op.pool is None
+    (gate,) = definitions.resolve_assets_def("publication_review").check_specs
+    assert gate.name == "publication_gate" and gate.blocking
