@@ -10,7 +10,7 @@ from typing import Any, Literal
 from faq_pipeline.errors import FaqError
 from faq_pipeline.publishing.content import Content
 from faq_pipeline.publishing.directory import Folder
-from faq_pipeline.publishing.hub import TOKEN, Repository
+from faq_pipeline.publishing.hub import TOKEN, Repository, place_of
 from faq_pipeline.publishing.record import Event, Place, Record, Records, now, somebody
 
 Status = Literal["new", "already", "withdrawn"]
@@ -113,11 +113,13 @@ def publish(
         visit.put(folder.place, lambda: (None, folder.publish(content)))
         if not folder.path.is_dir():
             notes.append(f"{folder.place} was deleted by hand: faq publish --again puts it back")
-        if destinations.repository is not None and destinations.token is None:
-            notes.append(f"not pushed to {destinations.repository}: {TOKEN} is not set")
-        elif destinations.repository is not None and destinations.token is not None:
-            repository = Repository(destinations.repository, destinations.token)
-            visit.put(repository.place, lambda: _push(repository, folder, content, again))
+        if destinations.repository is not None:
+            place = place_of(destinations.repository)
+            if destinations.token is None and (again or record.at(place) is None):
+                notes.append(f"not pushed to {destinations.repository}: {TOKEN} is not set")
+            else:
+                repository = Repository(destinations.repository, destinations.token or "")
+                visit.put(place, lambda: _push(repository, folder, content, again))
         return Publication(digest, tuple(visit.placed), tuple(notes))
 
 

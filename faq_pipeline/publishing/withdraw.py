@@ -79,15 +79,16 @@ def _remove(records: Records, record: Record, place: Place) -> tuple[str | None,
 
 def _successor(records: Records, folder: Folder) -> str | None:
     """The checkpoint that was published last beside the folder and still stands."""
-    standing = [
-        (event.when, other.digest)
-        for other in records.all()
-        for place in other.standing()
-        if place.kind == "directory" and other.withdrawal is None and (event := other.at(place))
-        if Path(place.name).parent == folder.path.parent and Path(place.name) != folder.path
-        if Path(place.name).is_dir()
-    ]
-    return max(standing, default=(None, None))[1]
+    newest: tuple[str, str] | None = None
+    for other in records.all():
+        if other.withdrawal is not None:
+            continue
+        for place in other.standing():
+            path, event = Path(place.name), other.at(place)
+            beside = place.kind == "directory" and path.parent == folder.path.parent and path != folder.path
+            if beside and path.is_dir() and event is not None:
+                newest = max(newest or ("", ""), (event.when, path.name))
+    return newest and newest[1]
 
 
 def _event(

@@ -190,6 +190,8 @@ def test_without_a_token_there_is_no_push(site: Site, hub: StubHub) -> None:
     assert done.notes == (f"not pushed to {REPOSITORY}: FAQ_HUB_WRITE_TOKEN is not set",)
     later = site.publish(site.content("a"), repository=REPOSITORY)
     assert [one.status for one in later.places] == ["already", "new"]
+    known = site.publish(site.content("a"), repository=REPOSITORY, token=None)
+    assert [one.status for one in known.places] == ["already", "already"] and known.notes == ()
 
 
 def test_a_push_is_not_made_twice_and_asks_nothing_the_second_time(site: Site, hub: StubHub) -> None:
