@@ -77,8 +77,8 @@ quantization: {method: rtn, scheme: W2A16, group_size: channel}
 evaluation:
   tasks: [kin_demo]
   include: DATA/eval/kin
-  limit: 24
-  max_new_tokens: 96
+  limit: 16
+  max_new_tokens: 64
   prose: DATA/eval/kin/prose.jsonl
   traces: 4
   gate: {recovery: 0.9}
@@ -308,7 +308,7 @@ def test_by_hand_it_is_published_withdrawn_and_published_again(world: World, her
     assert "loses too much" in listed and "withdrawn" in listed
     # Nobody but a person brings it back: the job asks, and is told.
     cell = world.cell()
-    assert world.run(REQUANTIZE, cell)["published"] == "withdrawn"
+    assert world.run(PUBLISH, cell)["published"] == "withdrawn"
     assert not (world.published / row["digest"]).exists()
     brought = json.loads(here(*PUBLISH_IT, "--again", "--json").out)
     assert brought["published"] == "new" and [one["published"] for one in brought["places"]] == ["new", "new"]
