@@ -8,7 +8,7 @@ from faq_pipeline.config.family import Member
 from faq_pipeline.config.recipe import Dataset
 from faq_pipeline.errors import FaqError
 
-PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model"]
+PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model", "LICENSE*", "NOTICE*"]
 PATIENCE = 8.0
 """Seconds that the hub has to answer before a run that needs it is refused."""
 
@@ -42,7 +42,7 @@ def download(member: Member) -> Path:
         return Path(snapshot_download(member.hub, revision=member.revision, allow_patterns=PATTERNS))
     # What a hub client raises is no stable set: OSError, ValueError, its own and HTTP errors.
     except Exception as error:
-        raise _unreachable(f"member {member.name!r}: {member.hub}", error) from error
+        raise _unreachable(f"member {member.name!r}: {member.hub}", error) from None
 
 
 def check_member(member: Member) -> None:
@@ -58,7 +58,7 @@ def check_member(member: Member) -> None:
     try:
         HfApi().model_info(member.hub, revision=member.revision, timeout=PATIENCE)
     except Exception as error:  # as above
-        raise _unreachable(f"member {member.name!r}: {member.hub}", error) from error
+        raise _unreachable(f"member {member.name!r}: {member.hub}", error) from None
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -72,11 +72,16 @@ def check_dataset(dataset: Dataset) -> None:
     try:
         HfApi().dataset_info(dataset.name, revision=dataset.revision, timeout=PATIENCE)
     except Exception as error:  # as above
-        raise _unreachable(f"dataset {dataset.name!r}", error, key="seeds.dataset") from error
+        raise _unreachable(f"dataset {dataset.name!r}", error, key="seeds.dataset") from None
 
 
 def _unreachable(what: str, error: Exception, key: str = "") -> FaqError:
+    """To be raised `from None`: Dagster logs causes, and a careless server repeats the token it is sent."""
+    from huggingface_hub import get_token
+
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    if token := get_token():
+        reason = reason.replace(token, "***")
     return FaqError(
         f"{what} cannot be had from the hub: {reason}",
         mend="check the network, the licence and HF_TOKEN, or give a local path",
