@@ -17,7 +17,7 @@ class Cell:
         target: the member being quantized, its files checked and digested.
         teacher: the member that regenerates; the target itself for source `self`, None where no
             model regenerates (`original`, `random`).
-        device: `cpu` or `cuda`.
+        device: `cpu`, `cuda`, or `cuda` with chosen GPUs; see `models.device`.
     """
 
     family: Family

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 GPU_POOL = "gpu"
-"""Pool of every stage that loads a model: one at a time on a device."""
+"""Pool of every stage that loads a model: as many at a time as the instance sets, one by default. What
+keeps two off one GPU is a lease, see `leases`."""
 
 GPU: dict[str, object] = {
     "faq/device": "gpu",
-    # Read by the k8s executor alone: a step that loads a model asks for one whole GPU.
+    # Read by dagster-k8s's executor, which gives each step a pod: one that loads a model asks for one
+    # whole GPU. A run in one pod asks by the tags of the run, see `run_tags`.
     "dagster-k8s/config": {
         "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
     },

@@ -18,7 +18,7 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
     """The cell of a member (`name` or `name@rev8`) and a recipe.
 
     Args:
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, or one as in `models.device`.
         digests: folder that remembers the digests of unchanged weight files.
 
     Raises:

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.lineage.index import merge
@@ -22,7 +23,7 @@ class PipelineResource(dg.ConfigurableResource):
 
     home: str = ""
     data: list[str] = []
-    device: str = ""
+    device: str = Field(default="", description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
 
     def settings(self) -> Settings:
         """The environment's settings with this resource's own fields laid upon them."""
@@ -35,11 +36,11 @@ class PipelineResource(dg.ConfigurableResource):
         catalog = settings.catalog
         return resolve_cell(catalog, member, catalog.recipe(recipe), settings.device, settings.digests)
 
-    def obtain(self, stage: str, cell: Cell, progress: Progress) -> Outcome:
+    def obtain(self, stage: str, cell: Cell, progress: Progress, run: str) -> Outcome:
         """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
         settings = self.settings()
         with settings.catalog.blaming(cell.recipe):
-            outcome = obtain(stage, cell, STAGES, settings.store, progress)
+            outcome = obtain(stage, cell, STAGES, settings.store, progress, run)
         fingerprint = outcome.artifact.fingerprint
         record_use(
             settings.store, cell.partition, stage, fingerprint, cell_licences(cell), cell_setting(cell)

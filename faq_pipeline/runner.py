@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError, MissingUpstreamError
+from faq_pipeline.leases.placed import Placed
 from faq_pipeline.progress import Progress, Silent
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.artifact import Artifact
@@ -65,8 +66,12 @@ def obtain(
     stages: Mapping[str, Stage],
     store: Store,
     progress: Progress | None = None,
+    run: str = "",
 ) -> Outcome:
     """The artifact of one stage, made if it is not there. Its inputs must be there.
+
+    Args:
+        run: Dagster's run, for others who wait for the same GPU.
 
     Raises:
         MissingUpstreamError: names the input stages to run first.
@@ -83,14 +88,16 @@ def obtain(
                 mend=f"materialize {upstream} first",
             )
         inputs[upstream] = artifact
-    build = stage.build
+    progress = progress or Silent()
+    placed = Placed(stage, cell, progress, run)
     with _full_disk_is_told(store):
         artifact, hit = store.produce(
             _key(stage, cell, inputs),
             lambda folder: {
-                **build(Build(cell, inputs, folder, store.ledgers, progress or Silent())),
+                **stage.build(Build(placed.cell, inputs, folder, store.ledgers, progress)),
                 "work": work_of(name, cell).as_dict(),
             },
+            within=placed,
         )
     return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 

@@ -4,7 +4,9 @@ Everything has a default inside the repository and can be moved by an environmen
 
 - `FAQ_HOME`: artifacts, lineage index and Dagster's home (default `.faq` in the repository).
 - `FAQ_DATA`: more folders with `families/` and `recipes/`, separated by `:`.
-- `FAQ_DEVICE`: `auto` (default), `cpu` or `cuda`.
+- `FAQ_DEVICE`: `auto` (default), `cpu`, `cuda`, or some GPUs: `cuda:1`, `cuda:0,1`.
+- `FAQ_LEASES`: the folder for GPU leases, which all users of this host's GPUs share (default
+  `/tmp/faq-gpu-leases`).
 - `FAQ_VLLM`: a python of your own with vLLM, instead of the one of `faq engines install vllm`.
 - `DAGSTER_HOME`: default `$FAQ_HOME/dagster`.
 """
@@ -18,9 +20,9 @@ from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import check_device
 from faq_pipeline.store.store import Store
 
-DEVICES = ("auto", "cpu", "cuda")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -43,8 +45,10 @@ class Settings:
         _check_home(home)
         more = [_absolute(part) for part in os.environ.get("FAQ_DATA", "").split(":") if part]
         device = os.environ.get("FAQ_DEVICE") or "auto"
-        if device not in DEVICES:
-            raise FaqError(f"FAQ_DEVICE: unknown device {device!r}", mend=", ".join(DEVICES))
+        try:
+            check_device(device)
+        except FaqError as error:
+            raise FaqError(f"FAQ_DEVICE: {error.problem}", mend=error.mend) from None
         return cls(home, (REPOSITORY / "data", *more), device)
 
     @cached_property

@@ -22,6 +22,7 @@ class Build:
     """What a stage's build function is given.
 
     Attributes:
+        cell: its device has the GPUs that the stage may use, and no others.
         inputs: the artifacts of the stages named in `Stage.inputs`, by stage name.
         directory: an empty folder; what lies there afterwards is the artifact. Files must depend
             on the declared identity alone (no clock, no host name), so that digests repeat.
@@ -48,6 +49,8 @@ class Stage:
             not part of the digest).
         measurements: names of files in which the stage measures what it made. They are kept and
             hashed, but no part of the digest: what comes after does not depend on them.
+        gpus: on how many GPUs of this machine a cell's artifact is built, where the cell computes on
+            GPUs; 0 where this cell's needs none. None for a stage that never loads a model.
         select: the upstream stages that matter for this cell, where not all of them do
             (round-to-nearest needs no calibration set).
     """
@@ -58,6 +61,7 @@ class Stage:
     identity: Callable[[Cell], dict[str, Any]]
     build: Callable[[Build], dict[str, Any]]
     measurements: tuple[str, ...] = ()
+    gpus: Callable[[Cell], int] | None = None
     select: Callable[[Cell, tuple[str, ...]], tuple[str, ...]] = lambda cell, inputs: inputs
 
     def inputs_for(self, cell: Cell) -> tuple[str, ...]:

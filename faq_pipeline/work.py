@@ -9,6 +9,7 @@ from typing import Any
 from faq_pipeline.cell import Cell
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.evaluation.counting import written_answers
+from faq_pipeline.models.device import device_kind
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.regeneration.traces_stage import COUNT
 
@@ -83,14 +84,14 @@ def _competition(cell: Cell) -> Work:
 
 def _calibration(cell: Cell) -> Work:
     tokens = cell.recipe.calibration.tokens
-    return Work(cell.device, tokens, cell.target.member.parameters, tokens)
+    return Work(device_kind(cell.device), tokens, cell.target.member.parameters, tokens)
 
 
 def _checkpoint(cell: Cell) -> Work:
     spec, parameters = cell.recipe.quantization, cell.target.member.parameters
     tokens = cell.recipe.calibration.tokens if find_method(spec.method).calibrated else 0
     form = f"{spec.scheme} {spec.group_size}"
-    return Work(f"{spec.method} on {cell.device}", tokens, parameters, parameters, form)
+    return Work(f"{spec.method} on {device_kind(cell.device)}", tokens, parameters, parameters, form)
 
 
 def _evaluation(cell: Cell) -> Work:
@@ -106,7 +107,7 @@ def _candidates(cell: Cell) -> int:
 
 
 def _by_engine(cell: Cell, engine: str) -> str:
-    return f"{engine} on {cell.device}"
+    return f"{engine} on {device_kind(cell.device)}"
 
 
 _STAGES: dict[str, Callable[[Cell], Work]] = {

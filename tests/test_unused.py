@@ -18,6 +18,7 @@ from faq_pipeline.settings import Settings
 from faq_pipeline.stages import STAGES
 from faq_pipeline.store.store import Key
 from faq_pipeline.unused import unused
+from tests.leases.fakes import make_gpus
 
 
 @dataclass
@@ -85,7 +86,7 @@ def test_what_a_run_with_a_changed_recipe_replaces_is_unused(home: Home) -> None
 
 
 def test_other_draws_and_devices_stay(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faq_pipeline.models.device.gpu_name", lambda: "some GPU")
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("some GPU"))
     cell = home.cell()
     home.run(replace(cell, device="cuda"))
     home.run(replace(cell, recipe=cell.recipe.model_copy(update={"draw": 3})))

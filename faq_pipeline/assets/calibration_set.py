@@ -22,7 +22,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         " balanced domains. Its fitness is known before anything is quantized.",
         group="calibration",
         kinds={"transformers", "parquet"},
-        gpu=True,
         describe=_describe,
     )
 

@@ -25,7 +25,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="Candidates scored by experts, compared within their group; the best survive.",
         group="calibration",
         kinds={"transformers", "parquet"},
-        gpu=True,
         describe=_describe,
     )
 

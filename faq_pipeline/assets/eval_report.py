@@ -21,7 +21,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         " question.",
         group="evaluation",
         kinds={"lm-eval", "parquet"},
-        gpu=True,
         describe=_describe,
     )
 

@@ -21,7 +21,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         " look like. Fitness and selection may look at nothing else.",
         group="target",
         kinds={"transformers", "parquet"},
-        gpu=True,
         describe=_describe,
     )
 

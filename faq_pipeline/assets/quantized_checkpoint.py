@@ -18,7 +18,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="A folder that transformers and vLLM load: llmcompressor's oneshot over the set.",
         group="quantization",
         kinds={"llmcompressor", "safetensors"},
-        gpu=True,
         describe=_describe,
     )
 

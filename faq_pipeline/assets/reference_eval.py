@@ -19,7 +19,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="The unquantized target's answers, and its token distributions on held-out traces.",
         group="target",
         kinds={"lm-eval", "parquet"},
-        gpu=True,
         describe=_describe,
     )
 

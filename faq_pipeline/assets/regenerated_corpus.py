@@ -21,7 +21,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         " (or passed through, for the controls).",
         group="calibration",
         kinds={"transformers", "parquet"},
-        gpu=True,
         describe=_describe,
     )
 

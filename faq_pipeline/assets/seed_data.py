@@ -22,7 +22,6 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="Seed samples drawn for the recipe, balanced over domains.",
         group="calibration",
         kinds={"parquet"},
-        gpu=False,
         describe=_describe,
     )
 

@@ -24,13 +24,11 @@ def stage_asset(
     description: str,
     group: str,
     kinds: set[str],
-    gpu: bool,
     describe: Describe,
 ) -> dg.AssetsDefinition:
     """The asset of a stage.
 
     Args:
-        gpu: whether the stage loads a model: it then carries the GPU tags and pool.
         describe: metadata of its own, shown before the figures of the manifest; it replaces those
             of the same name.
     """
@@ -44,8 +42,8 @@ def stage_asset(
         description=description,
         code_version=str(stage.version),
         kinds=kinds,
-        op_tags=op_tags.GPU if gpu else op_tags.CPU,
-        pool=op_tags.GPU_POOL if gpu else None,
+        op_tags=op_tags.CPU if stage.gpus is None else op_tags.GPU,
+        pool=None if stage.gpus is None else op_tags.GPU_POOL,
         check_specs=[
             dg.AssetCheckSpec(
                 check.name, asset=stage.name, description=check.description, blocking=check.blocking
@@ -60,7 +58,8 @@ def stage_asset(
     ) -> dg.MaterializeResult:
         with user_mistakes_fail_plainly():
             cell = pipeline.cell(context.partition_key)
-            outcome = pipeline.obtain(stage.name, cell, progress.listen(context, stage.name))
+            listener = progress.listen(context, stage.name)
+            outcome = pipeline.obtain(stage.name, cell, listener, context.run_id)
             progress.finished(cell.target.partition, cell.recipe.name, outcome)
             artifact = outcome.artifact
             own = describe(cell, outcome)

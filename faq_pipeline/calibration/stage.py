@@ -137,5 +137,6 @@ CALIBRATION_SET = Stage(
     inputs=("seed_data", "regenerated_corpus", "competition_scores", "inference_traces"),
     identity=identity,
     build=build,
+    gpus=lambda cell: 1,
     measurements=("fitness.parquet", "fitness.png"),
 )

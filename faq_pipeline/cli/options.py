@@ -12,4 +12,6 @@ DEFAULT_RECIPE = "faq-gptq-w3a16"
 MemberOption = Annotated[str, typer.Option("--member", "-m", help="Target: a member's name, or name@rev8.")]
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Recipe's name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1.")
+]

@@ -13,7 +13,7 @@ from faq_pipeline.competition.group import Verdict, compete
 from faq_pipeline.competition.summary import summarise
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.records import Candidate, Score, Seed, Standing, read_rows, write_rows
-from faq_pipeline.regeneration.engines import target_engine
+from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import tool_version
 
@@ -51,6 +51,12 @@ def _compute(cell: Cell) -> dict[str, Any]:
     if cell.recipe.evaluation.engine == "vllm":
         return {"engine": target_engine(cell).identity()}
     return compute_identity(cell.target.member, cell.device)
+
+
+def gpus(cell: Cell) -> int:
+    """Those of the target, where an expert asks it and a model wrote what is judged."""
+    asked = any(expert.needs_target for expert in experts_named(cell.recipe.competition.experts))
+    return target_gpus(cell) if asked and cell.teacher is not None else 0
 
 
 def build(task: Build) -> dict[str, Any]:
@@ -100,4 +106,5 @@ COMPETITION_SCORES = Stage(
     inputs=("seed_data", "regenerated_corpus"),
     identity=identity,
     build=build,
+    gpus=gpus,
 )

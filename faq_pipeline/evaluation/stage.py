@@ -10,7 +10,7 @@ from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.quantization.served import served_as
-from faq_pipeline.regeneration.engines import target_engine
+from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import file_digest, tool_version
 
@@ -142,7 +142,12 @@ def _build_report(build: Build) -> dict[str, Any]:
     return figures
 
 
-REFERENCE_EVAL = Stage("reference_eval", 2, (), _identity, _build_reference)
+REFERENCE_EVAL = Stage("reference_eval", 2, (), _identity, _build_reference, gpus=target_gpus)
 EVAL_REPORT = Stage(
-    "eval_report", 3, ("quantized_checkpoint", "reference_eval"), _report_identity, _build_report
+    "eval_report",
+    3,
+    ("quantized_checkpoint", "reference_eval"),
+    _report_identity,
+    _build_report,
+    gpus=target_gpus,
 )

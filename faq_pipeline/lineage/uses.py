@@ -16,6 +16,7 @@ from pathlib import Path
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Family
+from faq_pipeline.models.device import device_kind
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.store.store import Store
 
@@ -85,7 +86,7 @@ def cell_licences(cell: Cell) -> dict[str, str]:
 
 def cell_setting(cell: Cell) -> str:
     """What the same cell may be made with at will: another device or draw supersedes nothing."""
-    return f"{cell.device}, draw {cell.recipe.draw}"
+    return f"{device_kind(cell.device)}, draw {cell.recipe.draw}"
 
 
 def read_uses(store: Store) -> list[Use]:

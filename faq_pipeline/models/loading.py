@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import fix_threads
+from faq_pipeline.models.device import fix_threads, torch_device
 from faq_pipeline.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -59,12 +60,14 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
             mend="copy or download them again",
             file=folder,
         )
-    return model.to(device).eval()  # type: ignore[arg-type]
+    return model.to(torch_device(device)).eval()  # type: ignore[arg-type]
 
 
 def release(*_: object) -> None:
     """Give memory of dropped models back to the device. Call it after the last reference is gone."""
     gc.collect()
+    if "torch" not in sys.modules:
+        return
     import torch
 
     if torch.cuda.is_available():

@@ -123,5 +123,5 @@ def _first_logits_are_finite(folder: Path, member: Member, device: str) -> bool:
 
     model = load_quantized(folder, member, device)
     with torch.no_grad():
-        logits = model(torch.arange(8, device=device).unsqueeze(0)).logits
+        logits = model(torch.arange(8, device=model.device).unsqueeze(0)).logits
     return bool(torch.isfinite(logits).all())

@@ -7,34 +7,29 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from faq_pipeline.models.device import torch_device
 from faq_pipeline.progress import Progress
 
 
 @contextmanager
 def computing_on(device: str) -> Iterator[None]:
-    """llmcompressor's pipelines compute on `device` (`cpu` or `cuda`).
+    """llmcompressor's pipelines compute on `device`.
 
-    They choose by themselves: the accelerator where there is one, to which they bring one layer at
-    a time (weights and activations in between stay in main memory, so that a model need not fit the
-    GPU). Two things stand in the way of the CPU, and are taken away while this is entered:
-    their choice where a GPU is present but not wanted, and AWQ's pinning of cached activations,
-    which fails without an accelerator and is of use only with one.
+    They choose by themselves: the first GPU where there is one, to which they bring one layer at a
+    time (weights and activations in between stay in main memory, so that a model need not fit the
+    GPU). Their choice is replaced while this is entered; and on the CPU so is AWQ's pinning of
+    cached activations, which fails without an accelerator and is of use only with one.
     """
-    if device != "cpu":
-        yield
-        return
-    import torch
     from llmcompressor.pipelines.cache import IntermediatesCache
     from llmcompressor.pipelines.data_free import pipeline as data_free
     from llmcompressor.pipelines.sequential import pipeline as sequential
 
-    def cpu() -> torch.device:
-        return torch.device("cpu")
-
+    chosen = torch_device(device)
     with ExitStack() as stack:
         for pipeline in (data_free, sequential):
-            stack.enter_context(patch.object(pipeline, "get_main_device", cpu))
-        stack.enter_context(patch.object(IntermediatesCache, "pin_memory", lambda *_, **__: None))
+            stack.enter_context(patch.object(pipeline, "get_main_device", lambda: chosen))
+        if chosen.type == "cpu":
+            stack.enter_context(patch.object(IntermediatesCache, "pin_memory", lambda *_, **__: None))
         yield
 
 

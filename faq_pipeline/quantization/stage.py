@@ -97,5 +97,6 @@ QUANTIZED_CHECKPOINT = Stage(
     inputs=("calibration_set",),
     identity=identity,
     build=build,
+    gpus=lambda cell: 1,
     select=select,
 )

@@ -19,7 +19,7 @@ class Work:
     """What an engine is made for.
 
     Attributes:
-        device: `cpu` or `cuda`.
+        device: see `models.device`.
         batch_size: requests that are sampled together, where the engine does not decide it itself.
     """
 
@@ -71,6 +71,11 @@ def make_engine(name: str, work: Work) -> Engine:
             key="regeneration.engine",  # the evaluation's is one of two, which its section checks
         )
     return ENGINES[name](work)
+
+
+def target_gpus(cell: Cell) -> int:
+    """GPUs that the target takes: one in memory; behind vLLM as many as the family says."""
+    return cell.serving(cell.target).gpus if cell.recipe.evaluation.engine == "vllm" else 1
 
 
 def target_engine(cell: Cell) -> Engine:

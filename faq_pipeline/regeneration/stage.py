@@ -45,6 +45,13 @@ def _identity(cell: Cell) -> dict[str, Any]:
     }
 
 
+def _gpus(cell: Cell) -> int:
+    """Those of the teacher: none where the text is passed through, or the model of an endpoint writes it."""
+    if cell.teacher is None or cell.recipe.regeneration.engine == "endpoint":
+        return 0
+    return cell.serving(cell.teacher).gpus if cell.recipe.regeneration.engine == "vllm" else 1
+
+
 def _build(build: Build) -> dict[str, Any]:
     from faq_pipeline.models.loading import load_tokenizer
 
@@ -169,4 +176,5 @@ REGENERATED_CORPUS = Stage(
     inputs=("seed_data",),
     identity=_identity,
     build=_build,
+    gpus=_gpus,
 )

@@ -9,7 +9,7 @@ from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
 from faq_pipeline.records import Trace, write_rows
 from faq_pipeline.regeneration.context import check_fits_context
-from faq_pipeline.regeneration.engines import target_engine
+from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.regeneration.sampling import check_sampled
 from faq_pipeline.regeneration.traces import (
     Development,
@@ -82,4 +82,6 @@ def _build(build: Build) -> dict[str, Any]:
     }
 
 
-INFERENCE_TRACES = Stage(name="inference_traces", version=1, inputs=(), identity=_identity, build=_build)
+INFERENCE_TRACES = Stage(
+    name="inference_traces", version=1, inputs=(), identity=_identity, build=_build, gpus=target_gpus
+)

@@ -102,15 +102,15 @@ class TransformersEngine:
         from faq_pipeline.regeneration.decoding import continue_batch
 
         assert self._model is not None
-        tokenizer = self._tokenizer
+        tokenizer, device = self._tokenizer, self._model.device
         inputs = tokenizer(
             [request.prompt for request in requests],
             add_special_tokens=False,
             padding=True,
             return_tensors="pt",
-        ).to(self.device)
+        ).to(device)
         ids = inputs["input_ids"]
-        devices = [self.device] if self.device != "cpu" else []
+        devices = [] if device.type == "cpu" else [device]
         with torch.inference_mode(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(hashed("batch", *(request.seed for request in requests)))
             rows = continue_batch(self._model, ids, inputs["attention_mask"], sampling)

@@ -11,7 +11,8 @@ from typing import Any
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import device_memory
+from faq_pipeline.models.device import device_gpus, device_memory
+from faq_pipeline.models.gpus import VISIBLE
 from faq_pipeline.serving.environment import Environment
 from faq_pipeline.serving.other_python import clean_environment
 from faq_pipeline.serving.probe import HOST
@@ -44,8 +45,9 @@ def server_command(
     """How to start a server of `folder` on 127.0.0.1.
 
     Raises:
-        FaqError: `serving.arguments` sets what is not its to set.
+        FaqError: `serving.arguments` sets what is not its to set, or the device has too few GPUs.
     """
+    _check_gpus(serving, device)
     options: Options = {
         "served-model-name": served_name,
         "host": HOST,
@@ -61,7 +63,7 @@ def server_command(
         "data-parallel-size": serving.data_parallel,
         **({"max-model-len": serving.context} if serving.context else {}),
         **({"trust-remote-code": True} if trust_remote_code else {}),
-        **(_cpu_options(folder, serving) if device == "cpu" else _gpu_options(serving)),
+        **(_cpu_options(folder, serving) if device == "cpu" else _gpu_options(serving, device)),
         **_own_arguments(serving),
     }
     if device == "cpu":  # its distribution is not called vllm, and vLLM's command looks that name up
@@ -86,7 +88,21 @@ def server_variables(folder: Path, serving: Serving, device: str, threads: int |
         variables.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_cache_space(folder, serving)))
         if threads is not None:
             variables["OMP_NUM_THREADS"] = str(threads)
+    elif gpus := device_gpus(device):
+        # By number in the driver's order: not every vLLM can read a UUID here.
+        variables |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        variables |= {VISIBLE: ",".join(str(gpu.number) for gpu in gpus)}
     return variables
+
+
+def _check_gpus(serving: Serving, device: str) -> None:
+    """Ray knows of GPUs on other machines; else all are here."""
+    here = len(device_gpus(device))
+    if 0 < here < serving.gpus and serving.arguments.get("distributed_executor_backend") != "ray":
+        raise FaqError(
+            f"'serving' spreads the member over {serving.gpus} GPUs, and this run may use {here} ({device})",
+            mend="lower its tensor_, pipeline_ or data_parallel, or let the run use more GPUs",
+        )
 
 
 def _cpu_options(folder: Path, serving: Serving) -> Options:
@@ -102,7 +118,7 @@ def _cpu_options(folder: Path, serving: Serving) -> Options:
     }
 
 
-def _gpu_options(serving: Serving) -> Options:
+def _gpu_options(serving: Serving, device: str) -> Options:
     """Many sequences at once, where the memory holds their logits besides the weights; and several
     processes before the engine, since one that turns every token's log-probability into text takes
     longer over a step of a thousand sequences than the GPU does.
@@ -113,7 +129,7 @@ def _gpu_options(serving: Serving) -> Options:
             serving.data_parallel, min(MOST_FRONTS, (os.cpu_count() or 1) // CORES_A_FRONT)
         ),
     }
-    if device_memory("cuda") >= 40 * GIB:
+    if device_memory(device) >= 40 * GIB:
         options["max-num-seqs"] = 1024
         options["max-num-batched-tokens"] = 16384  # vLLM's own choice in process, twice its server's
     return options

@@ -54,7 +54,7 @@ def find_environment(device: str | None = None, *, settings: Settings | None = N
     """The environment to use: the one `FAQ_VLLM` names, else the installed one of the lock.
 
     Args:
-        device: `cpu` or `cuda`, which tells the build; what the settings choose where absent.
+        device: which tells the build; what the settings choose where absent.
 
     Raises:
         FaqError: there is none, it is broken, or it is of another version than the lock.

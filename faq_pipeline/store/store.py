@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,10 +70,19 @@ class Store:
             if path.is_dir() and not path.parent.name.startswith("."):
                 yield Artifact(path)
 
-    def produce(self, key: Key, build: Callable[[Path], dict[str, Any]]) -> tuple[Artifact, bool]:
+    def produce(
+        self,
+        key: Key,
+        build: Callable[[Path], dict[str, Any]],
+        within: AbstractContextManager[object] | None = None,
+    ) -> tuple[Artifact, bool]:
         """The artifact of `key`, built by `build(folder)` unless it is there.
 
         Of several processes that ask at once, one builds and the others wait for it.
+
+        Args:
+            within: entered while it is built, and only then. What that waits for is not counted in
+                the artifact's seconds.
 
         Returns:
             The artifact, and whether it was a hit.
@@ -88,7 +98,8 @@ class Store:
             staging = self.root / ".staging" / f"{key.fingerprint}-{uuid.uuid4().hex[:8]}"
             staging.mkdir(parents=True)
             try:
-                return self._commit(key, staging, build), False
+                with within or nullcontext():
+                    return self._commit(key, staging, build), False
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 

@@ -1,44 +1,165 @@
-"""A member too big for the device is refused before it is loaded, with what would fit."""
+"""Which device a run has, on which of its GPUs, and what does not fit there."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import (
+    check_device,
     check_fits,
     choose_device,
+    compute_identity,
+    device_gpus,
+    device_kind,
     device_memory,
-    gpu_name,
+    device_of,
+    torch_device,
 )
+from tests.leases.fakes import MEMORY, make_gpus
 
 HUGE = 10**15
+Machine = Callable[..., None]
 
 
 def member(name: str, parameters: int) -> Member:
     return Member.model_validate({"name": name, "path": "/nowhere", "parameters": parameters})
 
 
-def test_a_device_is_chosen() -> None:
-    assert choose_device("cpu") == "cpu"
-    assert choose_device("auto") == ("cpu" if gpu_name() is None else "cuda")
-    with pytest.raises(FaqError, match="unknown device 'gpu'"):
-        choose_device("gpu")
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Makes this a machine of these GPUs, with that CUDA_VISIBLE_DEVICES."""
+
+    def become(*names: str, visible: str | None = None) -> None:
+        monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus(*names))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    return become
 
 
-@pytest.mark.skipif(gpu_name() is not None, reason="a GPU is here")
-def test_an_absent_gpu_is_a_mistake() -> None:
-    with pytest.raises(FaqError, match="no CUDA device answers here"):
-        choose_device("cuda")
+def numbers(device: str) -> list[int]:
+    """The driver's numbers of a device's GPUs."""
+    return [gpu.number for gpu in device_gpus(device)]
 
 
-def test_what_fits_is_let_through() -> None:
+def test_a_device_is_chosen(machine: Machine) -> None:
+    machine("H100", "H100", "H100")
+    chosen = {wanted: choose_device(wanted) for wanted in ("auto", "cpu", "cuda", "cuda:1", "cuda:2,0,2")}
+    assert chosen == {
+        "auto": "cuda",
+        "cpu": "cpu",
+        "cuda": "cuda",
+        "cuda:1": "cuda:1",
+        "cuda:2,0,2": "cuda:0,2",
+    }
+    assert {device_kind(device) for device in chosen.values()} == {"cpu", "cuda"}
+    machine()
+    assert choose_device("auto") == "cpu" == choose_device("cpu")
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "", "cuda:", "cuda:x", "cuda:-1", "cuda:0,", "cpu:0", "auto:1"])
+def test_what_is_no_device(wanted: str) -> None:
+    for check in (check_device, choose_device):
+        with pytest.raises(FaqError, match=f"unknown device '{wanted}'"):
+            check(wanted)
+
+
+def test_an_absent_gpu_is_a_mistake(machine: Machine) -> None:
+    machine()
+    for wanted in ("cuda", "cuda:0"):
+        with pytest.raises(FaqError, match="no CUDA device answers here"):
+            choose_device(wanted)
+    machine("H100", "A100")
+    with pytest.raises(FaqError, match="there is no cuda:2 here") as error:
+        choose_device("cuda:0,2")
+    assert error.value.mend == "there is cuda:0 (H100), cuda:1 (A100)"
+
+
+def test_the_gpus_of_a_device_are_of_one_kind(machine: Machine) -> None:
+    machine("H100", "A100", "H100")
+    assert numbers("cuda") == [0, 2] and numbers("cuda:1") == [1]
+    with pytest.raises(FaqError, match="cuda:0,1 has GPUs of several kinds: A100, H100"):
+        choose_device("cuda:0,1")
+    machine("H100", "A100", "H100", visible="1,0,2")
+    assert numbers("cuda") == [1]
+    identities = {
+        device: compute_identity(member("m", 1), device) for device in ("cuda:0", "cuda:1", "cuda:2")
+    }
+    assert [identity["device"] for identity in identities.values()] == ["cuda:A100", "cuda:H100", "cuda:H100"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        ("0,1,2", [0, 1, 2]),
+        ("2", [2]),
+        (" 2 , 0 ", [2, 0]),
+        ("1,7,0", [1]),
+        ("-1", []),
+        ("", []),
+        ("0,0", []),
+        ("GPU-95,GPU-97aaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", [2, 0]),
+        ("GPU-9", []),  # of several
+        ("MIG-0", []),
+    ],
+    ids=str,
+)
+def test_only_visible_gpus_are_used_in_their_order(machine: Machine, visible: str, seen: list[int]) -> None:
+    machine("H100", "H100", "H100", visible=visible)
+    assert numbers("cuda") == seen
+    assert choose_device("auto") == ("cuda" if seen else "cpu")
+    for place, number in enumerate(seen):
+        assert numbers(f"cuda:{place}") == [number]
+
+
+@given(st.data(), st.integers(1, 6))
+def test_a_device_of_some_gpus_has_just_these(data: st.DataObject, count: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        order = data.draw(st.permutations(range(count)))
+        patch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus(*["H100"] * count))
+        patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, order)))
+        some = data.draw(st.lists(st.sampled_from(device_gpus("cuda")), min_size=1, unique=True))
+        device = device_of(some)
+        assert set(device_gpus(device)) == set(some) and choose_device(device) == device
+
+
+def test_torch_is_given_the_gpu_of_that_uuid_however_it_counts(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Properties:
+        def __init__(self, uuid: str) -> None:
+            self.uuid = uuid.removeprefix("GPU-")
+
+    machine("H100", "H100")
+    counted = [Properties(gpu.uuid) for gpu in reversed(make_gpus("H100", "H100"))]
+    current: list[int] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: len(counted))
+    monkeypatch.setattr("torch.cuda.get_device_properties", counted.__getitem__)
+    monkeypatch.setattr("torch.cuda.set_device", current.append)
+    assert torch_device("cuda:0") == torch.device("cuda", 1)
+    assert torch_device("cuda:1") == torch.device("cuda", 0) and current == [1, 0]
+    assert torch_device("cpu") == torch.device("cpu")
+    del counted[0]
+    with pytest.raises(FaqError, match=r"torch does not see cuda:1 \(H100, GPU-96"):
+        torch_device("cuda:1")
+
+
+def test_what_fits_is_let_through(machine: Machine) -> None:
     assert device_memory("cpu") > 2**28
     check_fits(member("small", 1000), "cpu")
+    machine("H100", "H100")
+    assert device_memory("cuda") == MEMORY == device_memory("cuda:1")
+    check_fits(member("half", MEMORY // 4), "cuda")
 
 
 def test_what_does_not_fit_names_the_alternatives() -> None:

@@ -206,12 +206,15 @@ def test_a_home_that_cannot_be(faq: Run, tiny_data: Path, tmp_path: Path) -> Non
         assert mistake.startswith(f"FAQ_HOME {home} cannot be a folder: {tmp_path / 'file'} is a file")
 
 
+DEVICES = "auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1"
+
+
 @pytest.mark.parametrize("arguments", [MEMBER, ("status",), ("compare", "--member", "tiny-s")], ids=str)
 def test_a_device_that_is_none(
     world: World, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.setitem(DEVICE, "FAQ_DEVICE", "cpux")
-    assert world(*arguments).mistake == "FAQ_DEVICE: unknown device 'cpux' (auto, cpu, cuda)"
+    assert world(*arguments).mistake == "FAQ_DEVICE: unknown device 'cpux' (" + DEVICES + ")"
 
 
 def test_home_is_meant_by_a_tilde(
@@ -462,6 +465,8 @@ def test_a_teacher_of_another_family(world: World) -> None:
         (("compare", "--member", "tiny-s"), "no recipe of 'tiny-s' is evaluated yet"),
         (("run", "--device", "tpu"), "unknown device 'tpu'"),
         (("run", "--device", "cuda"), "no CUDA device answers here"),
+        (("run", "--device", "cuda:"), f"unknown device 'cuda:' ({DEVICES})"),
+        (("run", "--device", "cuda:1"), "no CUDA device answers here"),
         (("run", "--member", "tiny-s@00000000", "--recipe", "tiny-faq"), "is not here any more"),
     ],
     ids=str,
@@ -469,5 +474,5 @@ def test_a_teacher_of_another_family(world: World) -> None:
 def test_commands_on_what_is_not_there(
     world: World, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
 ) -> None:
-    monkeypatch.setattr("faq_pipeline.models.device.gpu_name", lambda: None)
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: ())
     assert says in world(*arguments).mistake

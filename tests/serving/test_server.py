@@ -17,10 +17,12 @@ import pytest
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.errors import FaqError
+from faq_pipeline.serving.command import server_variables
 from faq_pipeline.serving.environment import find_environment
 from faq_pipeline.serving.metrics import ServerMetrics
 from faq_pipeline.serving.server import Server
 from faq_pipeline.serving.server_error import ServerFailedError
+from tests.leases.fakes import make_gpus
 from tests.serving.stub_vllm import make_stub
 
 SOON = 30.0
@@ -111,6 +113,34 @@ def test_arguments_and_variables_reach_the_server(told: Path, monkeypatch: pytes
     assert variables["HF_HUB_OFFLINE"] == variables["VLLM_NO_USAGE_STATS"] == "1"
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == variables["OMP_NUM_THREADS"] == "1"
     assert "/nowhere" not in variables["PYTHONPATH"]
+
+
+def test_a_server_sees_the_gpus_of_its_device_and_no_others(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the driver's own numbers: ours count what CUDA_VISIBLE_DEVICES leaves, in its order."""
+    gpus = make_gpus("H100", "H100", "H100", "H100")
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: gpus)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{gpus[3].uuid},1,2")
+
+    def seen(device: str) -> str:
+        variables = server_variables(told, Serving(), device, None)
+        assert variables["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+        return variables["CUDA_VISIBLE_DEVICES"]
+
+    assert [seen(device) for device in ("cuda", "cuda:0", "cuda:0,1", "cuda:2")] == ["3,1,2", "3", "3,1", "2"]
+    assert server_variables(told, Serving(), "cpu", None)["CUDA_VISIBLE_DEVICES"] == f"{gpus[3].uuid},1,2"
+
+
+def test_a_member_spread_over_more_gpus_than_there_are(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100", "H100"))
+    environment = find_environment()
+    serving = Serving(tensor_parallel=2, data_parallel=2)
+    with pytest.raises(FaqError, match=r"over 4 GPUs, and this run may use 2 \(cuda:0,1\)"):
+        Server(environment, told, "tiny", serving, "cuda:0,1", logs=told)
+    ray = serving.model_copy(update={"arguments": {"distributed_executor_backend": "ray"}})
+    Server(environment, told, "tiny", ray, "cuda:0,1", logs=told)  # the others may be elsewhere
 
 
 def test_trusts_remote_code_only_where_the_member_does(told: Path) -> None:

@@ -1,0 +1,88 @@
+"""Who holds a GPU, for the messages of those who wait."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+
+class Holder(BaseModel):
+    """Who holds a GPU, as written beside its lock.
+
+    Attributes:
+        what: the stage and its cell.
+        run: Dagster's run, where there is one.
+        since: ISO 8601, in UTC.
+        free: bytes that were free on the GPU before the holder took any; None where not known.
+    """
+
+    pid: int
+    host: str
+    user: str
+    what: str
+    run: str = ""
+    since: str
+    free: int | None = None
+
+    @classmethod
+    def this_process(cls, what: str, run: str = "") -> Holder:
+        """This process, from now on."""
+        return cls(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            user=_user(),
+            what=what,
+            run=run,
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def __str__(self) -> str:
+        run = f", run {self.run[:8]}" if self.run else ""
+        return f"pid {self.pid} of {self.user} on {self.host}{run} since {self.since}: {self.what}"
+
+    def write(self, path: Path) -> None:
+        """Write it to `path`, whoever made that file.
+
+        In place: in a folder like /tmp no user may rename a file over another's. The lock has one
+        writer at a time, and readers bear half a file.
+        """
+        _overwrite(path, self.model_dump_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Holder | None:
+        """Who is written there; None where nobody is, or it cannot be read."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+
+def forget(path: Path) -> None:
+    """Leave nobody in the file. Who is killed cannot: what is left there tells of it."""
+    _overwrite(path, "")
+
+
+def _overwrite(path: Path, text: str) -> None:
+    flags = os.O_WRONLY | os.O_NOFOLLOW
+    try:
+        file = os.open(path, flags)
+    except FileNotFoundError:
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        os.fchmod(file, 0o666)  # whatever the umask: the next holder may be another user
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, text.encode())
+    finally:
+        os.close(file)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an id without a name, as in many containers
+        return str(os.getuid())

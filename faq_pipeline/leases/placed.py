@@ -1,0 +1,63 @@
+"""A cell placed on GPUs for the building of one stage."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.leases.holder import Holder
+from faq_pipeline.leases.lease import Lease
+from faq_pipeline.models.device import device_gpus, device_of
+from faq_pipeline.models.loading import release
+from faq_pipeline.progress import Progress
+from faq_pipeline.stage import Stage
+
+
+class Placed:
+    """While it is entered, `cell` has the GPUs that the stage takes, and nobody else computes on them.
+
+    On a CPU, and for a stage that loads no model, the cell stays as it was. Where it wants more GPUs
+    than there are it gets all: a server says best what it lacks, and may have more on other machines.
+
+    Args:
+        run: Dagster's run, for those who wait.
+    """
+
+    def __init__(self, stage: Stage, cell: Cell, progress: Progress, run: str = "") -> None:
+        self.cell = cell
+        self._stage, self._progress, self._run = stage, progress, run
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        among = device_gpus(self.cell.device)
+        count = 0 if self._stage.gpus is None else min(self._stage.gpus(self.cell), len(among))
+        if count:
+            holder = Holder.this_process(f"{self._stage.name} of {self.cell.partition}", self._run)
+            lease = self._stack.enter_context(Lease(among, count, holder, self._progress))
+            self._stack.push(_free_memory)
+            self.cell = replace(self.cell, device=device_of(lease.gpus))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def _free_memory(
+    kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """Before the lease is given back. After a failure the models hang on the frames that it went through."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    release()
