@@ -7,6 +7,7 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.jobs import QUANTIZE, REQUANTIZE
+from faq_pipeline.run_tags import k8s_tags
 from faq_pipeline.staleness import cell_fingerprint
 
 DECLARED = "faq/declared"
@@ -25,7 +26,7 @@ def run_request(cell: Cell, reason: str) -> dg.RunRequest:
         run_key=f"{cell.partition}:{declared}",
         job_name=QUANTIZE if cell.family.publish is None else REQUANTIZE,
         partition_key=cell.partition,
-        tags={DECLARED: declared, REASON: reason},
+        tags={DECLARED: declared, REASON: reason, **k8s_tags(cell)},
     )
 
 

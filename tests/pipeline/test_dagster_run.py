@@ -5,12 +5,10 @@ One home serves the module. It is filled once, in this process; what follows fin
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,25 +155,3 @@ def test_the_sensor_adds_exactly_the_known_members_and_then_skips(settings: Sett
         again = register_members(dg.build_sensor_context(instance=instance))
         assert isinstance(again, dg.SkipReason)
         assert set(instance.get_dynamic_partitions(str(MEMBERS.name))) == set(known)
-
-
-def test_a_stage_that_loads_a_model_asks_kubernetes_for_one_gpu(settings: Settings) -> None:
-    definitions = build_defs(settings)
-    for stage in STAGES:
-        tags = definitions.resolve_assets_def(stage).op.tags
-        if tags["faq/device"] == "cpu":
-            assert "dagster-k8s/config" not in tags
-            continue
-        container = container_config(tags)
-        assert container == {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
-
-
-def container_config(tags: Mapping[str, str]) -> dict[str, Any]:
-    """The container part of the tag, as dagster-k8s parses it where that is installed."""
-    if importlib.util.find_spec("dagster_k8s") is not None:
-        from dagster_k8s.job import get_user_defined_k8s_config
-
-        return dict(get_user_defined_k8s_config(dict(tags)).container_config)
-    config = json.loads(tags["dagster-k8s/config"])
-    assert set(config) == {"container_config"}
-    return dict(config["container_config"])
