@@ -22,7 +22,7 @@ class Build:
     """What a stage's build function is given.
 
     Attributes:
-        cell: its device has the GPUs that the stage may use, and no others.
+        cell: where the stage takes GPUs, its device has just those that it was given.
         inputs: the artifacts of the stages named in `Stage.inputs`, by stage name.
         directory: an empty folder; what lies there afterwards is the artifact. Files must depend
             on the declared identity alone (no clock, no host name), so that digests repeat.

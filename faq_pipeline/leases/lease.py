@@ -24,8 +24,8 @@ TELL = 60.0
 """Seconds after which one who still waits tells again for whom."""
 GONE = 60.0
 """Most seconds that the memory of a killed holder is waited for: its server is ended within twenty."""
-CONTEXT = 2**30
-"""Bytes more or less on a GPU that tell nothing: a process that has used it keeps about half of it."""
+CONTEXTS = 2 * 2**30
+"""Bytes more or less on a GPU that tell nothing: each process that has used it keeps 0.7 GiB to its end."""
 
 
 class Lease:
@@ -89,7 +89,7 @@ class Lease:
         if killed is None or free is None:
             return
         deadline, told = time.monotonic() + GONE, False
-        while (now := gpus.free_memory(seat.gpu)) is not None and now < free - CONTEXT:
+        while (now := gpus.free_memory(seat.gpu)) is not None and now < free - CONTEXTS:
             left = f"{(free - now) / 2**30:.1f} GiB of {seat.name}, left by {killed}"
             if time.monotonic() > deadline:
                 self._progress.note(f"goes on without {left}")

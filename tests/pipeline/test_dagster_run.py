@@ -142,6 +142,30 @@ def test_a_backfill_is_queued_for_the_daemon(
     assert {key.to_user_string() for key in backfill.asset_selection or []} == set(STAGES)
 
 
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [("cuda:7", "no CUDA device answers here"), ("tpu", "unknown device 'tpu'")],
+)
+def test_a_run_chooses_its_device_in_the_launchpad(
+    instance: DagsterInstance, partition: str, monkeypatch: pytest.MonkeyPatch, device: str, says: str
+) -> None:
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: ())
+    result = (
+        build_defs()
+        .resolve_job_def("quantize")
+        .execute_in_process(
+            instance=instance,
+            partition_key=partition,
+            run_config={"resources": {"pipeline": {"config": {"device": device}}}},
+            raise_on_error=False,
+        )
+    )
+    failures = [
+        event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
+    ]
+    assert failures and all(one is not None and says in str(one.description) for one in failures)
+
+
 def test_the_sensor_adds_exactly_the_known_members_and_then_skips(settings: Settings) -> None:
     known, _ = known_partitions(settings)
     assert {"tiny-s", "tiny-l", "kin-4m"} <= {key.partition("@")[0] for key in known}
