@@ -20,7 +20,7 @@ def has_kernel(scheme: str, device: str) -> bool:
     weights, activations = bits(scheme)[:2]
     if device != "cpu" or activations < 16:
         return weights in GPU_BITS
-    return weights in CPU_BITS and _reads_packed()
+    return weights in CPU_BITS and cpu_reads_packed()
 
 
 def served_as(scheme: str, device: str) -> Form:
@@ -34,7 +34,7 @@ def served_as(scheme: str, device: str) -> Form:
     return "dense" if weight_only and not has_kernel(scheme, device) else "packed"
 
 
-def _reads_packed() -> bool:
+def cpu_reads_packed() -> bool:
     """vLLM's CPU kernels for packed weights are compiled for x86 with AVX-512 alone."""
     if platform.machine() not in X86:
         return False

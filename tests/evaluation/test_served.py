@@ -11,13 +11,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Serving, Thinking
-from faq_pipeline.config.recipe import Evaluation
+from faq_pipeline.config.recipe import Evaluation, Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.answering import answer_and_load
 from faq_pipeline.evaluation.harness import Answered, answer_questions
 from faq_pipeline.evaluation.stage import EVAL_REPORT, REFERENCE_EVAL
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.progress import Progress, Silent
+from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.records import Answer, ReplyTokens, read_rows
 from faq_pipeline.runner import obtain
 from faq_pipeline.stage import Stage
@@ -29,6 +30,12 @@ from tests.serving.fake_server import Asked, Fault
 from tests.serving.managed import Managed
 
 Ask = Callable[..., list[Answered]]
+
+
+@pytest.fixture(autouse=True)
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever CPU this is, vLLM has its kernels for packed weights."""
+    monkeypatch.setattr("faq_pipeline.quantization.served.cpu_reads_packed", lambda: True)
 
 
 @pytest.fixture
@@ -274,6 +281,31 @@ def test_a_checkpoint_that_vllm_cannot_load_is_one_line_with_a_way_out(
     assert "'tiny-s' as it was quantized" in said and "no kernel for 3 bits" in said
     assert "set evaluation.engine: transformers" in said and "\n" not in said
     assert managed.events == [f"up {tmp_path}", "down"]
+
+
+def test_a_checkpoint_without_a_kernel_is_served_dense_for_as_long(
+    tiny_cell: Cell,
+    tokenizer: PreTrainedTokenizerBase,
+    managed: Managed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = Quantization(method="rtn", scheme="W3A16", group_size=32)
+    quantize(spec, tiny_cell.target, [], tmp_path, "cpu", Silent())
+    cell = _served(tiny_cell)
+    cell = cell.with_recipe(cell.recipe.model_copy(update={"quantization": spec}))
+    configs = []
+
+    def start(*asked: Any, **_: Any) -> Managed:
+        configs.append(json.loads((asked[1] / "config.json").read_text()))
+        return managed._server(*asked)
+
+    monkeypatch.setattr("faq_pipeline.regeneration.vllm_engine.Server", start)
+    answer_and_load(cell, tokenizer, _nothing, Silent(), checkpoint=tmp_path)
+    folder = managed.asked[1]
+    assert folder != tmp_path and not folder.exists()
+    assert [config["model_type"] for config in configs] == ["qwen3"]
+    assert "quantization_config" not in configs[0]
 
 
 @pytest.fixture
