@@ -33,6 +33,7 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
             f" and {name!r} is of family {family.name!r}",
             mend=f"add {family.name} to the recipe's 'families' or choose another recipe",
         )
+    found = catalog.revision(found, revision)
     target = find_weights(found, digests)
     if revision and target.digest[:8] != revision:
         raise FaqError(
@@ -54,7 +55,7 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
 def _teacher(catalog: Catalog, cell: Cell, digests: Path) -> tuple[Family, Weights]:
     regeneration, family, target = cell.recipe.regeneration, cell.family, cell.target
     if regeneration.teacher == "auto":
-        its_family, member = family, _largest(family, target.member)
+        its_family, member = family, auto_teacher(family, target.member)
     else:
         its_family, member = _named(catalog, family, target.member, cell.recipe)
     if regeneration.engine != "endpoint":
@@ -68,8 +69,12 @@ def _teacher(catalog: Catalog, cell: Cell, digests: Path) -> tuple[Family, Weigh
     return its_family, teacher
 
 
-def _largest(family: Family, target: Member) -> Member:
-    """Teacher `auto`: the largest member within the budget; it has more parameters than the target."""
+def auto_teacher(family: Family, target: Member) -> Member:
+    """Teacher `auto`: the largest member within the budget; it has more parameters than the target.
+
+    Raises:
+        FaqError: there is none.
+    """
     budget = family.memory_budget_gib * 2**30
     larger = [m for m in family.members if m.parameters > target.parameters]
     within = [m for m in larger if working_bytes(m.parameters) <= budget]

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.discovery.known import known_from
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_device
 from faq_pipeline.store.store import Store
@@ -53,7 +54,7 @@ class Settings:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """Families and recipes, read once.
+        """Families with what was discovered, and recipes; read once.
 
         Raises:
             FaqError: a folder of FAQ_DATA holds neither.
@@ -62,11 +63,16 @@ class Settings:
             if not (folder / "families").is_dir() and not (folder / "recipes").is_dir():
                 what = "has neither families/ nor recipes/" if folder.is_dir() else "is no folder"
                 raise FaqError(f"{folder} {what}", mend="check FAQ_DATA")
-        return Catalog(self.data)
+        return Catalog(self.data, known_from(self.members))
 
     @property
     def store(self) -> Store:
         return Store(self.home / "store")
+
+    @property
+    def members(self) -> Path:
+        """The registry of discovered members."""
+        return self.home / "members.json"
 
     @property
     def digests(self) -> Path:

@@ -2,13 +2,14 @@
 
 import dagster as dg
 
+from faq_pipeline.automation.discovery import build_discovery_sensors
 from faq_pipeline.automation.registration import register_members
 from faq_pipeline.settings import Settings
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """The sensors of these families."""
-    return [register_members]
+    return [register_members, *build_discovery_sensors(settings)]
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.config.files import Sources, load_family, read_recipe
+from faq_pipeline.config.known import Known
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.yaml import place
 from faq_pipeline.errors import FaqError
@@ -24,10 +25,21 @@ class Catalog:
     """Families and recipes under one or more data folders; a name in a later folder must be new."""
 
     folders: tuple[Path, ...]
+    discovered: Callable[[Mapping[str, Family]], Known] = Known
+    """What discovery adds to the families of the files."""
+
+    @property
+    def families(self) -> Mapping[str, Family]:
+        """Families by name, with the members that were discovered.
+
+        Raises:
+            FaqError: as for `written`, or the registry of discovered members is broken.
+        """
+        return self._as_known.families
 
     @cached_property
-    def families(self) -> dict[str, Family]:
-        """Families by name.
+    def written(self) -> dict[str, Family]:
+        """Families by name, as their files have them.
 
         Raises:
             FaqError: a file is wrong, or two define the same family or member.
@@ -121,8 +133,31 @@ class Catalog:
 
     def member(self, name: str) -> tuple[Family, Member]:
         """The member of that name with its family, or a FaqError that suggests near ones."""
-        members = {m.name: (f, m) for f in self.families.values() for m in f.members}
-        return _pick("member", name, members)
+        if name in self.withdrawn:
+            raise FaqError(f"member {name!r} is withdrawn: {self.withdrawn[name]}", mend="see faq members")
+        return _pick("member", name, self._members)
+
+    @property
+    def withdrawn(self) -> Mapping[str, str]:
+        """Members that were there and are none now, and why."""
+        return self._as_known.withdrawn
+
+    @property
+    def discovered_members(self) -> frozenset[str]:
+        """Names of the members that no file names."""
+        return self._as_known.discovered
+
+    def revision(self, member: Member, rev8: str) -> Member:
+        """The member at one of its recorded revisions; as it is now where there is none of that name."""
+        return self._as_known.revisions.get(member.name, {}).get(rev8, member)
+
+    @cached_property
+    def _members(self) -> dict[str, tuple[Family, Member]]:
+        return {m.name: (f, m) for f in self.families.values() for m in f.members}
+
+    @cached_property
+    def _as_known(self) -> Known:
+        return self.discovered(self.written)
 
     def _files(self, kind: str) -> list[Path]:
         return [path for folder in self.folders for path in sorted((folder / kind).glob("*.yaml"))]

@@ -32,6 +32,8 @@ class Discovery(Strict):
     most_parameters: PositiveInt | None = None
     directory: Path | None = None
     """A folder of model folders, for sites without a hub; it is then asked instead of the hub."""
+    interval_seconds: PositiveInt = 600
+    """Least time between two looks of the sensor."""
 
     @field_validator("name")
     @classmethod
@@ -44,8 +46,15 @@ class Discovery(Strict):
 
     def names(self, name: str) -> bool:
         """Whether a repository's (or folder's) name is one of the family's; its size is another question."""
-        excluded = any(fnmatch(name.lower(), pattern.lower()) for pattern in self.exclude)
-        return re.fullmatch(self.name, name) is not None and not excluded
+        return self.matches(name) and not self.excludes(name)
+
+    def matches(self, name: str) -> bool:
+        """Whether a name has the form of the family's, excluded or not."""
+        return re.fullmatch(self.name, name) is not None
+
+    def excludes(self, name: str) -> bool:
+        """Whether a pattern of `exclude` matches a name."""
+        return any(fnmatch(name.lower(), pattern.lower()) for pattern in self.exclude)
 
     def sized(self, parameters: int) -> bool:
         """Whether a member of so many weights is within bounds."""

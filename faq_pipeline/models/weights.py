@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 import struct
 import uuid
 from contextlib import suppress
@@ -129,10 +131,26 @@ def check_folder(member: Member, folder: Path) -> None:
                 raise FaqError(
                     f"member {member.name!r}: shard {name} is missing", mend="copy it here", file=index
                 )
+    if missing := _missing_parts(shards):
+        raise FaqError(
+            f"member {member.name!r}: shard {missing} is missing", mend="copy it here", file=folder
+        )
     for shard in shards:
-        _check_safetensors(shard)
+        _tensors(shard)
     if not (folder / "tokenizer_config.json").is_file():
         raise FaqError(f"member {member.name!r} has no tokenizer here", file=folder)
+
+
+def _missing_parts(shards: list[Path]) -> str:
+    """The first of `model-00001-of-00003.safetensors` and its like that is not there, or ""."""
+    names = {shard.name for shard in shards}
+    for name in sorted(names):
+        if part := re.fullmatch(r"(.*-)\d+(-of-(\d+)\.safetensors)", name):
+            head, tail, of = part.groups()
+            parts = (f"{head}{number:0{len(of)}}{tail}" for number in range(1, int(of) + 1))
+            if missing := next((one for one in parts if one not in names), ""):
+                return missing
+    return ""
 
 
 def vocabulary_digest(weights: Weights) -> str:
@@ -163,8 +181,14 @@ def other_vocabulary(teacher: Weights, target: Weights) -> FaqError:
     )
 
 
-def _check_safetensors(path: Path) -> None:
-    """Read the header and compare the size it announces with the file's."""
+def count_parameters(folder: Path) -> int:
+    """Number of weights in a checked folder, by the headers of its safetensors files."""
+    shards = folder.glob("*.safetensors")
+    return sum(math.prod(tensor["shape"]) for shard in shards for tensor in _tensors(shard).values())
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file as its header has them, once the file's size agrees with it."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -172,9 +196,12 @@ def _check_safetensors(path: Path) -> None:
             if length > size:
                 raise ValueError
             header = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        ends = [entry["data_offsets"][1] for entry in tensors.values()]
+        math.prod(size for entry in tensors.values() for size in entry["shape"])  # of numbers
         if 8 + length + max(ends, default=0) != size:
             raise ValueError
+        return tensors
     except (struct.error, ValueError, LookupError, TypeError, AttributeError):
         raise FaqError(
             "corrupt safetensors file (its size does not fit its header)",

@@ -1,0 +1,180 @@
+"""The few questions that discovery asks a hub, with `huggingface_hub`; its answers, held to their types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from faq_pipeline.config.family import COMMIT
+from faq_pipeline.errors import FaqError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+T = TypeVar("T")
+LIST: list[Any] = ["sha", "tags", "safetensors", "gated", "disabled"]
+INFO: list[Any] = [*LIST, "siblings"]
+
+
+class RefusedError(FaqError):
+    """The hub is down, busy or out of reach: there is no point in asking it more now."""
+
+
+class Gone:
+    """The hub's answer that it has no such repository, or none for us."""
+
+
+class Told(BaseModel):
+    """What the hub tells of a repository."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    sha: str = Field(pattern=f"^{COMMIT.pattern}$")
+    tags: list[str] | None = None
+    gated: bool | str | None = None
+    disabled: bool | None = None
+    parameters: PositiveInt | None = None
+    """Number of weights in safetensors; None where it does not tell, or there are none."""
+    files: list[str] | None = None
+
+    @property
+    def licence(self) -> str | None:
+        """As its tag `license:...` has it."""
+        found = [tag.partition(":")[2] for tag in self.tags or [] if tag.startswith("license:")]
+        return found[0] if found else None
+
+
+class HubClient:
+    """One look's questions to the hub."""
+
+    def __init__(self, api: HfApi) -> None:
+        self._api = api
+        self._name = urlsplit(api.endpoint).hostname or "the hub"  # the URL may hold a password
+
+    @classmethod
+    @contextmanager
+    def connected(cls) -> Iterator[Self]:
+        """A client for the time of one look, within the look's bounds.
+
+        Raises:
+            FaqError: HF_HUB_OFFLINE is set.
+        """
+        from huggingface_hub import HfApi, constants
+
+        from faq_pipeline.discovery.session import bounded
+
+        if constants.is_offline_mode():
+            raise FaqError(
+                "the hub is not asked: HF_HUB_OFFLINE is set",
+                mend="unset it, or give the family's discovery a directory",
+            )
+        with bounded():
+            yield cls(HfApi())
+
+    @property
+    def requests_left(self) -> int:
+        """How many more may be made."""
+        from faq_pipeline.discovery.session import requests_left
+
+        return requests_left()
+
+    def list(self, owner: str, wanted: Callable[[str], bool]) -> list[Told]:
+        """The owner's repositories with a wanted `owner/name`.
+
+        Raises:
+            FaqError: the hub does not list them all, or its answer makes no sense.
+        """
+        infos = self._ask(lambda: [*self._api.list_models(author=owner, expand=LIST)])
+        if not all(isinstance(info.id, str) for info in infos):
+            raise self._senseless("a repository without a name")
+        return [self._told(info) for info in infos if wanted(info.id)]
+
+    def info(self, source: str) -> Told | Gone:
+        """What it tells of one repository.
+
+        Raises:
+            FaqError: the hub does not answer, or its answer makes no sense.
+        """
+        from huggingface_hub.errors import DisabledRepoError, GatedRepoError, RepositoryNotFoundError
+
+        try:
+            return self._told(self._ask(lambda: self._api.model_info(source, expand=INFO)))
+        except FaqError as error:
+            lost = isinstance(error.__cause__, (RepositoryNotFoundError, DisabledRepoError))
+            if lost and not isinstance(error.__cause__, GatedRepoError):
+                return Gone()
+            raise
+
+    def may_read(self, source: str) -> bool:
+        """Whether our token opens a gated repository.
+
+        Raises:
+            FaqError: the hub does not answer.
+        """
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            self._ask(lambda: self._api.auth_check(source))
+        except FaqError as error:
+            if isinstance(error.__cause__, RepositoryNotFoundError):  # gated ones are of this kind, too
+                return False
+            raise
+        return True
+
+    def _told(self, info: Any) -> Told:
+        files = None if info.siblings is None else [one.rfilename for one in info.siblings]
+        try:
+            return Told(
+                id=info.id,
+                sha=info.sha,
+                tags=info.tags,
+                gated=info.gated,
+                disabled=info.disabled,
+                parameters=info.safetensors.total if info.safetensors else None,
+                files=files,
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise self._senseless(f"{info.id!r}: {first['loc'][0]}: {first['msg']}") from error
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """The answer to a call, or a FaqError for whatever went wrong, with the library's error as cause."""
+        import httpx
+        from huggingface_hub.errors import HfHubHTTPError
+
+        from faq_pipeline.discovery.session import SpentError
+
+        try:
+            return call()
+        except HfHubHTTPError as error:
+            raise self._refused(error) from error
+        except httpx.HTTPError as error:
+            reason = " ".join(str(error).split())
+            raise RefusedError(f"{self._name} does not answer: {type(error).__name__}: {reason}") from error
+        except SpentError as error:
+            raise RefusedError(
+                f"{self._name} was given up: {error}", mend="the next look may get on"
+            ) from error
+        except json.JSONDecodeError as error:
+            raise self._senseless("it is not JSON") from error
+        except Exception as error:  # what the library makes of an answer of another form: any
+            raise self._senseless(f"{type(error).__name__}: {error}") from error
+
+    def _refused(self, error: Any) -> FaqError:
+        status = error.response.status_code
+        phrase = error.response.reason_phrase.lower()
+        after = error.response.headers.get("Retry-After")
+        wait = f", to be asked again after {after} s" if after else ""
+        error_type = RefusedError if status in (401, 429) else FaqError
+        return error_type(
+            f"{self._name} answers {status} {phrase}{wait}", mend="check HF_ENDPOINT and HF_TOKEN"
+        )
+
+    def _senseless(self, what: str) -> FaqError:
+        return FaqError(f"the answer of {self._name} makes no sense: {' '.join(what.split())[:200]}")

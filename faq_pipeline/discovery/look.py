@@ -1,0 +1,85 @@
+"""One look for new members of a family: ask its source, compare, write down what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from faq_pipeline.config.family import Family
+from faq_pipeline.discovery.directory_source import DirectorySource
+from faq_pipeline.discovery.hub_source import HubSource
+from faq_pipeline.discovery.listing import Listing, Source
+from faq_pipeline.discovery.registry import Registry, load, update
+from faq_pipeline.discovery.scan import Change, Ignored, Scan, scan
+from faq_pipeline.discovery.teachers import Restaffed, restaffed
+from faq_pipeline.errors import FaqError
+from faq_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look at one family found.
+
+    Attributes:
+        settings: fresh ones, whose catalog holds what was found.
+        registry: as it was written.
+    """
+
+    family: str
+    changes: tuple[Change, ...]
+    ignored: tuple[Ignored, ...]
+    restaffed: tuple[Restaffed, ...]
+    settings: Settings
+    registry: Registry
+
+
+def look(settings: Settings, name: str) -> Seen:
+    """Look for new members of a family, and register what changed.
+
+    Raises:
+        FaqError: no such family, or one without a discovery rule; its source does not answer or its
+            answer makes no sense (nothing is registered then); the registry is broken.
+    """
+    catalog = settings.catalog
+    family = catalog.written.get(name)
+    if family is None or family.discovery is None:
+        known = [f.name for f in catalog.written.values() if f.discovery is not None]
+        what = "no such family" if family is None else "it has no discovery rule"
+        raise FaqError(f"family {name!r}: {what}", mend=f"families with one: {', '.join(known) or 'none'}")
+    before = catalog.families[name]
+    listing = _source(settings, family).look(family, load(settings.members).of(name))
+    found: Scan | None = None
+
+    def change(registry: Registry) -> Registry:
+        nonlocal found
+        found = _scan(family, listing, registry, catalog.written)
+        families = {**registry.families, name: found.members} if found.members else registry.families
+        return registry.model_copy(update={"families": families, "releases": found.releases})
+
+    registry = update(settings.members, change)
+    assert found is not None
+    fresh = Settings(settings.home, settings.data, settings.device)
+    moved = {one.member: one.commit for one in found.changes}
+    after = fresh.catalog.families[name]
+    teachers = restaffed(before, after, moved, catalog.recipes.values()) if found.changes else []
+    return Seen(name, found.changes, found.ignored, tuple(teachers), fresh, registry)
+
+
+def _source(settings: Settings, family: Family) -> Source:
+    rule = family.discovery
+    assert rule is not None
+    return HubSource() if rule.directory is None else DirectorySource(rule.directory, settings.digests)
+
+
+def _scan(family: Family, listing: Listing, registry: Registry, written: Mapping[str, Family]) -> Scan:
+    named = {member.name for one in written.values() for member in one.members}
+    registered = {member.name for members in registry.families.values() for member in members.values()}
+    return scan(
+        family,
+        listing,
+        registry.of(family.name),
+        taken=named | registered,
+        releases=registry.releases,
+        now=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
