@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.automation.requests import REASON, already_asked, run_request
+from faq_pipeline.automation.requests import DECLARED, REASON, run_request
 from faq_pipeline.cell import Cell
 from faq_pipeline.discovery.known import pins
 from faq_pipeline.discovery.look import Seen
@@ -163,12 +163,13 @@ class _Cells:
             return False
         try:
             cell = self._cell(f"{name}@{commit[:8]}", recipe)
-            if not self._known(cell):
-                asked.runs.append(run_request(cell, RELEASE))
-                asked.members.append(cell.target.partition)
+            request = run_request(cell, RELEASE)
         except FaqError as error:
             asked.reasons[f"{name}@{commit[:8]}|{recipe}"] = str(error)
             return False
+        if not self._known(request):
+            asked.runs.append(request)
+            asked.members.append(cell.target.partition)
         return True
 
     def _cell(self, member: str, recipe: str) -> Cell:
@@ -176,8 +177,9 @@ class _Cells:
         found = catalog.recipe(recipe)
         return resolve_cell(catalog, member, found, self._settings.device, self._settings.digests)
 
-    def _known(self, cell: Cell) -> bool:
-        """Whether there is a run for it, as it is declared now or as it was when it was released."""
-        tags = {REASON: RELEASE, "dagster/partition": cell.partition}
-        released = self._instance.get_runs(filters=dg.RunsFilter(tags=tags), limit=1)
-        return bool(released) or already_asked(self._instance, cell)
+    def _known(self, request: dg.RunRequest) -> bool:
+        """Whether the cell has a run as it is declared now, or as it was when it was released."""
+        tags = {"dagster/partition": str(request.partition_key)}
+        runs = self._instance.get_runs(filters=dg.RunsFilter(tags=tags))
+        declared = request.tags[DECLARED]
+        return any(run.tags.get(REASON) == RELEASE or run.tags.get(DECLARED) == declared for run in runs)
