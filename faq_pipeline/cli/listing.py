@@ -1,4 +1,4 @@
-"""`faq members` and `faq recipes`: what is known here."""
+"""`faq members` and `faq recipes`: what is known here, and what of it is new."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from faq_pipeline.cli.discovering import discover as look_for_members
 from faq_pipeline.cli.display import out, print_json, table
 from faq_pipeline.cli.options import JsonOption
+from faq_pipeline.config.family import Family, Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import find_weights
 from faq_pipeline.settings import Settings
@@ -17,25 +19,20 @@ def members(
     register: Annotated[
         bool, typer.Option("--register", help="Make Dagster partitions of them, for the UI.")
     ] = False,
+    discover: Annotated[
+        bool, typer.Option("--discover", help="Look for new members once, as the sensors do.")
+    ] = False,
+    family: Annotated[str | None, typer.Option("--family", help="Only this family's.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the members of all families, with their revision and whether their weights are usable."""
     settings = Settings.from_environment()
-    rows: list[dict[str, Any]] = []
-    for family in settings.catalog.families.values():
-        for member in family.members:
-            row: dict[str, Any] = {
-                "family": family.name,
-                "member": member.name,
-                "parameters": member.parameters,
-                "source": member.hub or "local",
-                "licence": member.licence,
-            }
-            try:
-                row |= {"partition": find_weights(member, settings.digests).partition, "problem": None}
-            except FaqError as error:
-                row |= {"partition": None, "problem": str(error)}
-            rows.append(row)
+    if discover and register:
+        raise FaqError("--discover and --register go one by one", mend="discover first, then register")
+    if discover:
+        look_for_members(settings, family, json=json)
+        return
+    rows = _rows(settings, family)
     if register:
         from faq_pipeline.cli.dagster_runs import open_instance
         from faq_pipeline.cli.dagster_runs import register as make_partitions
@@ -49,15 +46,54 @@ def members(
         [
             row["family"],
             row["partition"] or row["member"],
-            f"{row['parameters'] / 1e6:,.1f} M",
+            f"{row['parameters'] / 1e6:,.1f} M" if row["parameters"] else "",
             row["source"],
             row["licence"],
+            "discovered" if row["discovered"] else "family file",
             row["problem"] or "",
         ]
         for row in rows
     ]
-    columns = ["family", "member@revision", "parameters", "source", "licence", "problem"]
+    columns = ["family", "member@revision", "parameters", "source", "licence", "known by", "problem"]
     out().print(table("Members", columns, shown))
+
+
+def _rows(settings: Settings, only: str | None) -> list[dict[str, Any]]:
+    """A row for each member, and after them those that are withdrawn."""
+    catalog = settings.catalog
+    families = catalog.families if only is None else {only: catalog.family(only)}
+    rows = [_row(settings, family, member) for family in families.values() for member in family.members]
+    rows += [
+        {
+            "family": one.family,
+            "member": name,
+            "parameters": None,
+            "source": one.source,
+            "licence": "",
+            "discovered": name in catalog.discovered_members,
+            "partition": None,
+            "problem": one.reason,
+        }
+        for name, one in catalog.withdrawn.items()
+        if one.family in families
+    ]
+    return rows
+
+
+def _row(settings: Settings, family: Family, member: Member) -> dict[str, Any]:
+    discovered = member.name in settings.catalog.discovered_members
+    row: dict[str, Any] = {
+        "family": family.name,
+        "member": member.name,
+        "parameters": member.parameters,
+        "source": member.hub or (str(member.path) if discovered else "local"),
+        "licence": member.licence,
+        "discovered": discovered,
+    }
+    try:
+        return row | {"partition": find_weights(member, settings.digests).partition, "problem": None}
+    except FaqError as error:
+        return row | {"partition": None, "problem": str(error)}
 
 
 def recipes(json: JsonOption = False) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.config.files import Sources, load_family, read_recipe
-from faq_pipeline.config.known import Known
+from faq_pipeline.config.known import Known, Withdrawn
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.yaml import place
 from faq_pipeline.errors import FaqError
@@ -131,15 +131,19 @@ class Catalog:
                 self._found(name)
         return {name: self._known[name] for name in self._recipe_files}
 
+    def family(self, name: str) -> Family:
+        """The family of that name, or a FaqError that suggests near ones."""
+        return _pick("family", name, self.families)
+
     def member(self, name: str) -> tuple[Family, Member]:
         """The member of that name with its family, or a FaqError that suggests near ones."""
         if name in self.withdrawn:
-            raise FaqError(f"member {name!r} is withdrawn: {self.withdrawn[name]}", mend="see faq members")
+            raise FaqError(f"member {name!r} is {self.withdrawn[name].reason}", mend="see faq members")
         return _pick("member", name, self._members)
 
     @property
-    def withdrawn(self) -> Mapping[str, str]:
-        """Members that were there and are none now, and why."""
+    def withdrawn(self) -> Mapping[str, Withdrawn]:
+        """Members that were there and are none now, by name."""
         return self._as_known.withdrawn
 
     @property

@@ -9,17 +9,26 @@ from faq_pipeline.config.family import Family, Member
 
 
 @dataclass(frozen=True)
+class Withdrawn:
+    """A member that was there and is none now."""
+
+    family: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Known:
     """Families, and what is known of their members besides.
 
     Attributes:
         families: by name, each with its current members at their current revisions.
         revisions: by member and first 8 digits of the commit, the member as it was then.
-        withdrawn: by name, why a member that was there is none now.
+        withdrawn: members that were there and are none now, by name.
         discovered: names of the members that no file names.
     """
 
     families: Mapping[str, Family]
     revisions: Mapping[str, Mapping[str, Member]] = field(default_factory=dict)
-    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    withdrawn: Mapping[str, Withdrawn] = field(default_factory=dict)
     discovered: frozenset[str] = frozenset()

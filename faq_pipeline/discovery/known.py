@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.known import Known
+from faq_pipeline.config.known import Known, Withdrawn
 from faq_pipeline.discovery.naming import member_name
 from faq_pipeline.discovery.registry import Registered, Revision, load
 
@@ -61,7 +61,7 @@ class _Found:
 
     taken: set[str]
     revisions: dict[str, dict[str, Member]] = field(default_factory=dict)
-    withdrawn: dict[str, str] = field(default_factory=dict)
+    withdrawn: dict[str, Withdrawn] = field(default_factory=dict)
     discovered: set[str] = field(default_factory=set)
 
     def extended(self, family: Family, records: Records) -> Family:
@@ -71,22 +71,26 @@ class _Found:
         pinned = pins(family, records)
         sources = {member.name: source for source, member in pinned.items()}
         members = [
-            self._followed(member, sources[member.name], records[sources[member.name]])
+            self._followed(family.name, member, sources[member.name], records[sources[member.name]])
             if member.name in sources
             else member
             for member in family.members
         ]
-        members += [self._new(source, record) for source, record in records.items() if source not in pinned]
+        members += [
+            self._new(family.name, source, record)
+            for source, record in records.items()
+            if source not in pinned
+        ]
         return family.model_copy(update={"members": [m for m in members if m.name not in self.withdrawn]})
 
-    def _followed(self, member: Member, source: str, record: Registered) -> Member:
+    def _followed(self, family: str, member: Member, source: str, record: Registered) -> Member:
         """A file's member at the revision that its source shows."""
-        self._tell(member, source, record, licence=member.licence)
+        self._tell(family, member, source, record, member.licence)
         if record.revision(member.revision or "") is None:  # a folder, or a commit newer than the registry
             return member
         return _at(member, record.now, member.licence)
 
-    def _new(self, source: str, record: Registered) -> Member:
+    def _new(self, family: str, source: str, record: Registered) -> Member:
         """A member that no file names."""
         name = member_name(source, self.taken) if record.name in self.taken else record.name
         self.taken.add(name)
@@ -99,12 +103,15 @@ class _Found:
                 name=name, hub=source, revision=now.commit, parameters=now.parameters, licence=now.licence
             )
         )
-        self._tell(member, source, record)
+        self._tell(family, member, source, record)
         return member
 
-    def _tell(self, member: Member, source: str, record: Registered, licence: str = "unknown") -> None:
+    def _tell(
+        self, family: str, member: Member, source: str, record: Registered, licence: str = "unknown"
+    ) -> None:
         if record.withdrawn is not None:
-            self.withdrawn[member.name] = f"{source} was gone on {record.withdrawn[:10]}"
+            reason = f"withdrawn: {source} was gone on {record.withdrawn[:10]}"
+            self.withdrawn[member.name] = Withdrawn(family, source, reason)
         elif member.hub is not None:
             self.revisions[member.name] = {r.commit[:8]: _at(member, r, licence) for r in record.revisions}
 

@@ -42,12 +42,11 @@ def look(settings: Settings, name: str) -> Seen:
             answer makes no sense (nothing is registered then); the registry is broken.
     """
     catalog = settings.catalog
-    family = catalog.written.get(name)
-    if family is None or family.discovery is None:
-        known = [f.name for f in catalog.written.values() if f.discovery is not None]
-        what = "no such family" if family is None else "it has no discovery rule"
-        raise FaqError(f"family {name!r}: {what}", mend=f"families with one: {', '.join(known) or 'none'}")
-    before = catalog.families[name]
+    before = catalog.family(name)
+    family = catalog.written[name]
+    if family.discovery is None:
+        having = ", ".join(one.name for one in catalog.written.values() if one.discovery is not None)
+        raise FaqError(f"family {name!r} has no discovery rule", mend=f"families that have: {having}")
     listing = _source(settings, family).look(family, load(settings.members).of(name))
     found: Scan | None = None
 

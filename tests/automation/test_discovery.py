@@ -63,6 +63,7 @@ def test_a_larger_sibling_makes_corpora_stale_and_says_so(
     assert not any("small" in cell for cell in tick.cells)  # the schedule's business
 
 
+@pytest.mark.slow
 def test_200_releases_at_once(site: Site) -> None:
     commits = {f"Ace-{n}B": site.hub.add(f"acme/Ace-{n}B", parameters=n * BILLION) for n in range(2, 202)}
     ticks = site.drain()

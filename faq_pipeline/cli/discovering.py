@@ -1,0 +1,61 @@
+"""`faq members --discover`: one look for new members, without a daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faq_pipeline.cli.display import print_json, say
+from faq_pipeline.discovery.look import Seen, look
+from faq_pipeline.errors import FaqError
+from faq_pipeline.settings import Settings
+
+
+def discover(settings: Settings, family: str | None, *, json: bool) -> None:
+    """Look at one family, or at all that have a discovery rule, register and print what changed.
+
+    Raises:
+        FaqError: a family's source does not answer; the others were looked at, and are printed.
+    """
+    families = settings.catalog.families
+    names = [name for name, one in families.items() if one.discovery] if family is None else [family]
+    seen: list[Seen] = []
+    failed: list[FaqError] = []
+    for name in names:
+        try:
+            seen.append(look(settings, name))
+            settings = seen[-1].settings
+        except FaqError as error:
+            failed.append(error if family is not None else _naming(name, error))
+    if json and seen:
+        print_json({"families": [_row(one) for one in seen]})
+    elif seen:
+        for one in seen:
+            _show(one)
+    if failed:
+        raise failed[0] if len(failed) == 1 else FaqError("; ".join(map(str, failed)))
+
+
+def _naming(family: str, error: FaqError) -> FaqError:
+    return FaqError(f"family {family!r}: {error.where}{error.problem}", mend=error.mend)
+
+
+def _row(seen: Seen) -> dict[str, Any]:
+    return {
+        "family": seen.family,
+        "changes": [
+            {"kind": c.kind, "member": c.member, "source": c.source, "commit": c.commit} for c in seen.changes
+        ],
+        "stale": [
+            {"members": r.members, "teacher": r.now, "before": r.before, "recipes": r.recipes}
+            for r in seen.restaffed
+        ],
+        "ignored": [{"source": i.source, "reason": i.reason} for i in seen.ignored],
+    }
+
+
+def _show(seen: Seen) -> None:
+    lines = [str(one) for one in (*seen.changes, *seen.restaffed, *seen.ignored)]
+    if not seen.changes:
+        lines.insert(0, "nothing new")
+    for line in lines:
+        say(f"{seen.family}: {line}")
