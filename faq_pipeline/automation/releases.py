@@ -19,7 +19,7 @@ from faq_pipeline.resolve import resolve_cell
 MOST_RUNS = 25
 """Runs that one tick asks for; one release may go beyond it by its last recipes."""
 MOST_WEIGHED = 400
-"""Cells that one tick tries to resolve."""
+"""Cells that one tick looks at, more or less: it has a minute."""
 MOST_WAITING = 1000
 """Cells that the cursor remembers because they cannot be yet."""
 SAID = 500
@@ -110,7 +110,7 @@ def ask(seen: Seen, instance: dg.DagsterInstance, cursor: Cursor) -> Asked:
     queue = deque(sorted(number for number in cells.releases if number > cursor.upto))
     waiting: list[Waiting] = []
     upto = cursor.upto
-    while queue and not asked.full:
+    while queue and not asked.full and cells.weighed < MOST_WEIGHED:
         upto = queue.popleft()
         waiting += [(upto, recipe) for recipe in rule.recipes if not cells.settled((upto, recipe), asked)]
     asked.left = len(queue)

@@ -106,7 +106,7 @@ class _Look:
         if reason := self._stranger(listed):
             self.ignored.append(Ignored(listed.source, reason))
             return
-        known = self.members.get(listed.source)
+        known = self._with_pin(listed)
         if known is not None and known.revision(listed.commit):
             self._moved(listed.source, known, listed.commit)
             return
@@ -152,17 +152,28 @@ class _Look:
         if member is None:
             name = member_name(listed.source, self._taken)
             self._taken.add(name)
-            self._keep(listed.source, name, (self._revision(listed, self._number()),), listed.commit)
+            self._keep(listed.source, name, (self._revision(listed),), listed.commit)
             self._tell("new member", listed.source)
-        elif member.revision in (None, listed.commit):  # known at this commit; a folder's is as it is now
-            self._keep(listed.source, member.name, (self._revision(listed, None),), listed.commit)
         else:
-            self._keep(listed.source, member.name, (self._pin(member),), str(member.revision))
-            self._released(listed, self.members[listed.source])
+            at_pin = member.revision in (None, listed.commit)  # a folder's member is as it is now
+            first = self._pin(member, listed if at_pin else None)
+            self._keep(listed.source, member.name, (first,), first.commit)
+            if not at_pin:
+                self._released(listed, self.members[listed.source])
+
+    def _with_pin(self, listed: Listed) -> Registered | None:
+        """What is known of a source. A commit that the file names now joins its past, unless it is shown."""
+        known, member = self.members.get(listed.source), self._pins.get(listed.source)
+        commit = None if member is None else member.revision
+        if known is None or member is None or commit in (None, listed.commit) or known.revision(str(commit)):
+            return known
+        revisions = (self._pin(member, None), *known.revisions)
+        self.members[listed.source] = known.model_copy(update={"revisions": revisions})
+        return self.members[listed.source]
 
     def _released(self, listed: Listed, known: Registered) -> None:
         """A known member at a commit that was never seen."""
-        revisions = (*known.revisions, self._revision(listed, self._number()))
+        revisions = (*known.revisions, self._revision(listed))
         self._keep(listed.source, known.name, revisions, listed.commit)
         if known.withdrawn is not None:
             self._tell("returned", listed.source)
@@ -181,23 +192,23 @@ class _Look:
     def _keep(self, source: str, name: str, revisions: tuple[Revision, ...], current: str) -> None:
         self.members[source] = Registered(name=name, revisions=revisions, current=current)
 
-    def _revision(self, listed: Listed, release: int | None) -> Revision:
+    def _revision(self, listed: Listed) -> Revision:
         assert listed.parameters is not None
         return Revision(
             commit=listed.commit,
             seen=self._now,
             parameters=listed.parameters,
             licence=listed.licence or "unknown",
-            release=release,
+            release=self._number(),
         )
 
-    def _pin(self, member: Member) -> Revision:
-        return Revision(
-            commit=str(member.revision),
-            seen=self._now,
-            parameters=member.parameters,
-            licence=member.licence,
-        )
+    def _pin(self, member: Member, listed: Listed | None) -> Revision:
+        """What the file names, by the file; the listing helps out if it shows the very same."""
+        licence = member.licence
+        if licence == "unknown" and listed is not None and listed.licence:
+            licence = listed.licence
+        commit = str(member.revision) if listed is None else listed.commit
+        return Revision(commit=commit, seen=self._now, parameters=member.parameters, licence=licence)
 
     def _number(self) -> int:
         self.releases += 1

@@ -27,7 +27,7 @@ development: ../eval/test.jsonl
 discovery: {{name: "Ace-[0-9]+B"}}
 requantize: {{recipes: [ace-raw, ace-faq], on_release: {on_release}}}
 members:
-  - {{name: small, hub: acme/Ace-1B, revision: "{pin}", parameters: 1000000}}
+  - {{name: small, hub: acme/Ace-1B, revision: "{pin}", parameters: 1000000000}}
 """
 
 

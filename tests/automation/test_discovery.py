@@ -12,6 +12,7 @@ from dagster import DagsterRunStatus
 from faq_pipeline.automation import build_sensors, releases
 from faq_pipeline.automation.discovery import MOST_PARTITIONS, sensor_names
 from faq_pipeline.automation.registration import register_members
+from faq_pipeline.definitions import build_defs
 from faq_pipeline.settings import Settings
 from tests.automation.site import BILLION, Site, write_family
 from tests.hub import HubServer
@@ -277,6 +278,12 @@ def test_sensors_are_off_until_somebody_switches_them_on(site: Site) -> None:
         if name.startswith("discover_"):
             assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
             assert sensor.minimum_interval_seconds == 600
+
+
+def test_a_broken_registry_does_not_keep_definitions_from_loading(site: Site) -> None:
+    site.home.mkdir()
+    site.registry.write_text("{")
+    assert build_defs(site.settings).get_repository_def().has_sensor_def("discover_acme")
 
 
 def test_names_of_sensors_are_valid_and_different() -> None:

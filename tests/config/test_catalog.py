@@ -138,3 +138,28 @@ def test_what_is_regenerated_is_measured_against_the_originals() -> None:
 
 def test_round_to_nearest_is_no_measure_of_data() -> None:
     assert SHIPPED["rtn-w3a16"].baselines == []
+
+
+# --- the discovery rules that ship ---
+
+
+@pytest.mark.parametrize(
+    ("family", "members", "others"),
+    [
+        ("kin", ["kin-2m", "kin-16m"], ["kin-tokenizer", "kin-4m-w3a16"]),
+        (
+            "qwen3",
+            ["Qwen3-0.6B", "Qwen3-8B", "Qwen3-32B"],
+            ["Qwen3-8B-Base", "Qwen3-8B-AWQ", "Qwen3-8B-FP8", "Qwen3-30B-A3B", "Qwen3-VL-8B", "Qwen2.5-7B"],
+        ),
+        (
+            "llama3",
+            ["Llama-3.1-8B-Instruct", "Llama-3.2-1B-Instruct", "Llama-3.3-70B-Instruct"],
+            ["Llama-3.1-8B", "Llama-3.2-11B-Vision-Instruct", "Llama-3.2-1B-Instruct-QLORA_INT4_EO8"],
+        ),
+    ],
+)
+def test_rules_know_members_by_name(family: str, members: list[str], others: list[str]) -> None:
+    rule = Catalog((REPOSITORY / "data",)).written[family].discovery
+    assert rule is not None
+    assert all(rule.names(name) for name in members) and not any(rule.names(name) for name in others)

@@ -66,7 +66,22 @@ def test_a_commit_that_a_file_names_later_is_newer_than_the_registry() -> None:
     known = Known()
     known.look(shown(repo("Ace-1B", "two")))
     file = {"name": "small", "hub": "acme/Ace-1B", "revision": sha("three"), "parameters": 10**9}
-    assert members(known, acme(members=[file]))["small"].revision == sha("three")
+    known.family = acme(members=[file])
+    assert members(known)["small"].revision == sha("three")
+    # ... until the next look tells what the hub's main is.
+    assert known.look(shown(repo("Ace-1B", "two"))).changes == ()
+    assert members(known)["small"].revision == sha("two")
+    assert seen(known).revisions["small"][sha("three")[:8]].revision == sha("three")
+
+
+def test_a_commit_that_a_file_and_the_hub_name_first_is_a_release() -> None:
+    known = Known()
+    known.look(shown(repo("Ace-1B", "two")))
+    file = {"name": "small", "hub": "acme/Ace-1B", "revision": sha("three"), "parameters": 10**9}
+    known.family = acme(members=[file])
+    (change,) = known.look(shown(repo("Ace-1B", "three"))).changes
+    assert (change.kind, change.commit) == ("new commit", sha("three"))
+    assert members(known)["small"].revision == sha("three")
 
 
 def test_a_withdrawn_member_is_no_member() -> None:
