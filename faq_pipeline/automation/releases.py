@@ -114,7 +114,7 @@ def ask(seen: Seen, instance: dg.DagsterInstance, cursor: Cursor) -> Asked:
         upto = queue.popleft()
         waiting += [(upto, recipe) for recipe in rule.recipes if not cells.settled((upto, recipe), asked)]
     asked.left = len(queue)
-    older = deque(cursor.waiting)
+    older = deque(one for one in cursor.waiting if one[1] in rule.recipes)
     tried: list[Waiting] = []
     while older and not asked.full and cells.weighed < MOST_WEIGHED:
         one = older.popleft()

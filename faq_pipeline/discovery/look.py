@@ -22,7 +22,7 @@ class Seen:
     """What a look at one family found.
 
     Attributes:
-        settings: fresh ones, whose catalog holds what was found.
+        settings: with a catalog that holds what was found.
         registry: as it was written.
     """
 
@@ -41,13 +41,14 @@ def look(settings: Settings, name: str) -> Seen:
         FaqError: no such family, or one without a discovery rule; its source does not answer or its
             answer makes no sense (nothing is registered then); the registry is broken.
     """
+    known = load(settings.members)  # before the catalog reads it, so that what differs later is new to both
     catalog = settings.catalog
     before = catalog.family(name)
     family = catalog.written[name]
     if family.discovery is None:
         having = ", ".join(one.name for one in catalog.written.values() if one.discovery is not None)
         raise FaqError(f"family {name!r} has no discovery rule", mend=f"families that have: {having}")
-    listing = _source(settings, family).look(family, load(settings.members).of(name))
+    listing = _source(settings, family).look(family, known.of(name))
     found: Scan | None = None
 
     def change(registry: Registry) -> Registry:
@@ -58,11 +59,13 @@ def look(settings: Settings, name: str) -> Seen:
 
     registry = update(settings.members, change)
     assert found is not None
-    fresh = Settings(settings.home, settings.data, settings.device)
-    moved = {one.member: one.commit for one in found.changes}
-    after = fresh.catalog.families[name]
-    teachers = restaffed(before, after, moved, catalog.recipes.values()) if found.changes else []
-    return Seen(name, found.changes, found.ignored, tuple(teachers), fresh, registry)
+    teachers: list[Restaffed] = []
+    if registry != known:
+        settings = Settings(settings.home, settings.data, settings.device)
+    if found.changes:
+        moved = {one.member: one.commit for one in found.changes}
+        teachers = restaffed(before, settings.catalog.families[name], moved, catalog.recipes.values())
+    return Seen(name, found.changes, found.ignored, tuple(teachers), settings, registry)
 
 
 def _source(settings: Settings, family: Family) -> Source:

@@ -46,6 +46,8 @@ def site(
     data = make_data(tmp_path / "data", pin)
     for name, value in {"FAQ_HOME": tmp_path / "home", "FAQ_DATA": data, "FAQ_DEVICE": "cpu"}.items():
         monkeypatch.setenv(name, str(value))
+    (tmp_path / "shipped/data/recipes").mkdir(parents=True)  # none of the families that ship: they take time
+    monkeypatch.setattr("faq_pipeline.settings.REPOSITORY", tmp_path / "shipped")
     monkeypatch.setattr("faq_pipeline.models.device.device_memory", lambda device: 10**15)
     with dg.instance_for_test() as instance:
         yield Site(hub.folder, data, tmp_path / "home", instance, repository)

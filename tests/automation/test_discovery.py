@@ -13,7 +13,7 @@ from faq_pipeline.automation import build_sensors, releases
 from faq_pipeline.automation.discovery import MOST_PARTITIONS, sensor_names
 from faq_pipeline.automation.registration import register_members
 from faq_pipeline.definitions import build_defs
-from faq_pipeline.settings import Settings
+from faq_pipeline.settings import REPOSITORY, Settings
 from tests.automation.site import BILLION, Site, write_family
 from tests.hub import HubServer
 
@@ -271,9 +271,10 @@ def test_registration_covers_discovered_members(site: Site) -> None:
 # --- definitions ---
 
 
-def test_sensors_are_off_until_somebody_switches_them_on(site: Site) -> None:
-    found = {sensor.name: sensor for sensor in build_sensors(site.settings)}
-    assert {"discover_acme", "discover_kin", "discover_qwen3", "discover_llama3"} < set(found)
+def test_sensors_are_off_until_somebody_switches_them_on(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, (REPOSITORY / "data",), "cpu")
+    found = {sensor.name: sensor for sensor in build_sensors(settings)}
+    assert {"discover_kin", "discover_qwen3", "discover_llama3"} < set(found)
     for name, sensor in found.items():
         if name.startswith("discover_"):
             assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
@@ -293,11 +294,8 @@ def test_names_of_sensors_are_valid_and_different() -> None:
     assert sensor_names(["qwen3"]) == {"qwen3": "discover_qwen3"}
 
 
-def test_the_embedded_family_has_nothing_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site
-) -> None:
+def test_the_embedded_family_has_nothing_new(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faq_pipeline.settings.REPOSITORY", REPOSITORY)
     tick = site.tick(sensor="discover_kin")
     assert tick.skipped is not None and tick.skipped.startswith("no change; 3 new partitions")
-    assert not tick.asked
-    _, member = Settings.from_environment().catalog.member("kin-4m")
-    assert member.path is not None
+    assert not tick.asked and site.settings.catalog.member("kin-4m")[1].path is not None
