@@ -18,3 +18,16 @@ def cell_fingerprint(cell: Cell) -> str:
     """
     declared = {stage.name: [stage.version, stage.identity(cell)] for stage in STAGES.values()}
     return fingerprint("cell", 1, declared, {})
+
+
+def declared_keys(cell: Cell) -> dict[str, str]:
+    """A key of each stage, known before anything is made: cells with the same key share the artifact.
+
+    Raises:
+        FaqError: see `cell_fingerprint`.
+    """
+    keys: dict[str, str] = {}
+    for stage in STAGES.values():
+        inputs = {name: keys[name] for name in stage.inputs_for(cell)}
+        keys[stage.name] = fingerprint(stage.name, stage.version, stage.identity(cell), inputs)
+    return keys

@@ -1,4 +1,4 @@
-"""Launching a Dagster asset backfill through GraphQL, without a webserver."""
+"""Launching and cancelling a Dagster asset backfill through GraphQL, without a webserver."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.stages import STAGES
 
-MUTATION = """
+LAUNCH = """
 mutation ($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
     ... on LaunchBackfillSuccess { backfillId }
+    ... on Error { message }
+  }
+}
+"""
+CANCEL = """
+mutation ($id: String!) {
+  cancelPartitionBackfill(backfillId: $id) {
+    ... on CancelBackfillSuccess { backfillId }
     ... on Error { message }
   }
 }
@@ -32,31 +40,45 @@ def launch(settings: Settings, partitions: list[str]) -> str:
     """
     with open_instance(settings) as instance:
         register(instance, sorted({key.partition("|")[0] for key in partitions}))
-    variables = {
-        "params": {
-            "assetSelection": [{"path": [name]} for name in STAGES],
-            "partitionNames": partitions,
-            "title": "faq backfill",
-        }
+    params = {
+        "assetSelection": [{"path": [name]} for name in STAGES],
+        "partitionNames": partitions,
+        "title": "faq backfill",
     }
+    return _ask(LAUNCH, {"params": params}, "did not launch the backfill")
+
+
+def cancel(settings: Settings, backfill_id: str) -> None:
+    """Have the daemon end a backfill: runs under way are stopped, those that wait never start.
+
+    Raises:
+        FaqError: Dagster refused it.
+    """
+    open_instance(settings).dispose()
+    _ask(CANCEL, {"id": backfill_id}, "did not cancel the backfill")
+
+
+def _ask(mutation: str, variables: dict[str, Any], problem: str) -> str:
+    """The id of the backfill that a mutation was about."""
     with TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         command = [
             *(sys.executable, "-c", "from dagster_graphql.cli import main; main()"),
             *("--workspace", str(REPOSITORY / "workspace.yaml")),
-            *("--text", MUTATION, "--variables", json.dumps(variables)),
+            *("--text", mutation, "--variables", json.dumps(variables)),
             *("--output", str(answer)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
         found = _answer(answer)
     if "backfillId" not in found:
-        problem = found.get("message") or (done.stderr.strip() or done.stdout.strip())[-300:]
-        raise FaqError(f"Dagster did not launch the backfill: {problem}")
+        told = found.get("message") or (done.stderr.strip() or done.stdout.strip())[-300:]
+        raise FaqError(f"Dagster {problem}: {told}")
     return str(found["backfillId"])
 
 
 def _answer(file: Path) -> dict[str, Any]:
+    """What the one mutation returned."""
     if not file.exists():
         return {}
     data = json.loads(file.read_text(encoding="utf-8")).get("data") or {}
-    return dict(data.get("launchPartitionBackfill") or {})
+    return dict(next(iter(data.values()), None) or {})

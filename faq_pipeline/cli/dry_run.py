@@ -1,4 +1,4 @@
-"""`faq run --dry-run`: what is there, what would be made, and what that would cost."""
+"""Plans of a run or a backfill: what is there, what would be made, and what that would cost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from faq_pipeline.estimate import estimate
 from faq_pipeline.runner import plan
 from faq_pipeline.settings import Settings
 from faq_pipeline.stages import STAGES
+from faq_pipeline.staleness import declared_keys
 
 
 def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:
@@ -34,20 +35,48 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:
     columns = ["recipe", "asset", "key", "cache", "memory GiB", "tokens at most", "disk MiB", "time"]
     console = out()
     console.print(table(f"{cells[-1].target.partition}: what a run would do", columns, shown))
-    known = [row["seconds"] for row in rows if row["seconds"] is not None]
-    misses = [row for row in rows if row["cache"] == "miss"]
-    unknown = len([row for row in misses if row["seconds"] is None])
-    times = [f"about {seconds(sum(known))}"] if known or not unknown else []
-    times += [f"{unknown} stages of unknown time (none like it has run here yet)"] if unknown else []
-    console.print(f"{len(rows) - len(misses)} hits, {len(misses)} to make, {' and '.join(times)}")
+    console.print(_summary(rows))
+
+
+def show_cells(rows: list[dict[str, Any]]) -> None:
+    """Print a plan of many cells, a line a cell; what several cells share is counted with the first."""
+    cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["member"], row["recipe"]), []).append(row)
+    shown = []
+    for (member, recipe), its in cells.items():
+        made = [row for row in its if row["cache"] == "hit" and not row["shared"]]
+        missing = [row for row in its if row["cache"] == "miss"]
+        known = [row["seconds"] for row in missing if row["seconds"] is not None]
+        shown.append(
+            [
+                member,
+                recipe,
+                f"{len(made)}/{len(its)}",
+                ", ".join(row["asset"] for row in missing),
+                _number(max((row["memory_gib"] or 0 for row in missing), default=0) or None, "{:.2f}"),
+                _number(sum(row["tokens"] or 0 for row in missing) or None, "{:,}"),
+                seconds(sum(known)) + ("" if len(known) == len(missing) else " + ?") if known else "",
+            ]
+        )
+    columns = ["member", "recipe", "cached", "to make", "memory GiB", "tokens at most", "time"]
+    console = out()
+    console.print(table(f"{len(cells)} cells: what a backfill would do", columns, shown))
+    console.print(_summary(rows))
 
 
 def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
-    """A row a stage; a stage that an earlier cell of the same run makes is counted once."""
+    """A row a stage; a stage that an earlier cell makes is a hit for the later one, and `shared`."""
     rows: list[dict[str, Any]] = []
+    wanted: set[str] = set()
     for cell in cells:
+        keys = declared_keys(cell)
         for name, planned in plan(cell, STAGES, settings.store).items():
-            hit = planned.artifact is not None
+            # The fingerprint is known only where the inputs are made; what is declared is known always.
+            key = planned.key.fingerprint if planned.key else keys[name]
+            shared = planned.artifact is None and key in wanted
+            wanted.add(key)
+            hit = planned.artifact is not None or shared
             cost = {} if hit else estimate(name, cell, settings.store).as_dict()
             rows.append(
                 {
@@ -55,17 +84,25 @@ def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
                     "recipe": cell.recipe.name,
                     "asset": name,
                     "fingerprint": planned.key.fingerprint if planned.key else None,
-                    "cache": planned.cache,
+                    "cache": "hit" if hit else "miss",
+                    "shared": shared,
                     **{key: cost.get(key) for key in ("memory_gib", "tokens", "disk_mib", "seconds")},
                 }
             )
-    known = {row["fingerprint"] for row in rows if row["fingerprint"]}
-    for row in rows:  # the second cell that wants the same artifact finds it made
-        if row["cache"] == "miss" and row["fingerprint"] in known:
-            known.discard(row["fingerprint"])
-        elif row["cache"] == "miss" and row["fingerprint"]:
-            row.update(cache="hit", memory_gib=None, tokens=None, disk_mib=None, seconds=None)
     return rows
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    misses = [row for row in rows if row["cache"] == "miss"]
+    shared = sum(row["shared"] for row in rows)
+    known = [row["seconds"] for row in misses if row["seconds"] is not None]
+    times = [f"about {seconds(sum(known))}"] if known or not misses else []
+    unknown = len(misses) - len(known)
+    times += [f"{unknown} stages of unknown time (none like it has run here yet)"] if unknown else []
+    hits = f"{len(rows) - len(misses)} hits" + (
+        f" ({shared} once another cell has made them)" if shared else ""
+    )
+    return f"{hits}, {len(misses)} to make, {' and '.join(times)}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -1,0 +1,80 @@
+"""Which cells a backfill is of: those named, or all that can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.matrix import CellState, cell_states
+from faq_pipeline.preflight import check
+from faq_pipeline.settings import Settings
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The cells, and those that cannot be made: key and reason."""
+
+    cells: list[Cell]
+    left_out: list[tuple[str, str]]
+
+
+def choose(settings: Settings, members: str, recipes: str) -> Chosen:
+    """The cells of members x recipes, each a list of names with commas, or `all`.
+
+    A recipe for another family makes no cell with a member. What cannot be made otherwise is left out
+    where `all` stands on either side, and a mistake where both are named.
+
+    Raises:
+        FaqError: an unknown name, a name without any cell, a named cell that cannot be made.
+    """
+    named_members, named_recipes = _names(members), _names(recipes)
+    states = list(cell_states(settings, named_members, named_recipes))
+    _check_each_has_a_cell(named_members, named_recipes, states)
+    cells: dict[str, Cell] = {}
+    left_out = []
+    for state in states:
+        problem = state.problem or _problem(settings, state.cell)
+        if problem is None and state.cell is not None:
+            cells[state.cell.partition] = state.cell  # a member may be named with and without revision
+        else:
+            left_out.append((f"{state.member}|{state.recipe}", problem or ""))
+    if left_out and ((named_members and named_recipes) or not cells):
+        key, problem = left_out[0]
+        raise FaqError(f"{key}: {problem}", mend="leave that cell out")
+    return Chosen(list(cells.values()), left_out)
+
+
+def _names(text: str) -> list[str] | None:
+    """The names, each once; None for all."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise FaqError("an empty list of names", mend="--members a,b --recipes c,d, or all")
+    if ALL in names and len(names) > 1:
+        raise FaqError(f"{ALL!r} stands alone", mend=f"{ALL}, or names")
+    return None if names == [ALL] else names
+
+
+def _check_each_has_a_cell(
+    members: list[str] | None, recipes: list[str] | None, states: list[CellState]
+) -> None:
+    seen = {state.member.partition("@")[0] for state in states}
+    for name in members or []:
+        if name.partition("@")[0] not in seen:
+            raise FaqError(f"no recipe of these is for the family of {name!r}", mend="see: faq recipes")
+    for name in recipes or []:
+        if name not in {state.recipe for state in states}:
+            raise FaqError(f"recipe {name!r} is for no family of these members", mend="see: faq recipes")
+
+
+def _problem(settings: Settings, cell: Cell | None) -> str | None:
+    """What would stop one of the cell's stages, as far as it can be found without a model."""
+    if cell is None:
+        return None
+    try:
+        check(cell, settings.catalog, settings.store)
+    except FaqError as error:
+        return str(error)
+    return None

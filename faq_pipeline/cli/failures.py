@@ -1,0 +1,49 @@
+"""Why a run of Dagster failed, in the words of what stopped it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.errors import FaqError
+
+
+def failure(events: Iterable[dg.DagsterEvent]) -> Exception:
+    """What stopped a run: the user's mistake or the failed check as a FaqError, a bug as it is."""
+    events = list(events)
+    # A failed check comes first: Dagster fails its step with an error of its own.
+    checks = (event.asset_check_evaluation_data for event in events if _is(event, "ASSET_CHECK_EVALUATION"))
+    for check in checks:
+        if not check.passed and check.blocking:
+            facts = "; ".join(f"{name}: {value.value}" for name, value in check.metadata.items())
+            return FaqError(
+                f"check {check.check_name} of {check.asset_key.to_user_string()} failed: {facts}",
+                mend="nothing downstream was made",
+            )
+    for event in events:
+        if event.is_step_failure:
+            return _step_failure(event)
+    for event in events:
+        if _is(event, "PIPELINE_FAILURE") and event.message:
+            return RuntimeError(event.message)
+    return RuntimeError("the run failed; see it in the UI (make ui)")
+
+
+def reason(events: Iterable[dg.DagsterEvent]) -> str:
+    """The same in one line."""
+    return next((line for line in str(failure(events)).splitlines() if line.strip()), "")
+
+
+def _step_failure(event: dg.DagsterEvent) -> Exception:
+    data: Any = event.step_failure_data
+    if data.user_failure_data is not None:
+        return FaqError(data.user_failure_data.description or "a step failed")
+    cause = data.error.cause if data.error and data.error.cause else data.error
+    summary = f": {cause.message.strip()}" if cause else ""
+    return RuntimeError(f"{event.step_key} failed{summary}\n{cause.to_string() if cause else ''}")
+
+
+def _is(event: dg.DagsterEvent, kind: str) -> bool:
+    return bool(event.event_type_value == kind)

@@ -1,0 +1,136 @@
+"""Following a backfill in the terminal: what is done, what runs now, and whether a daemon is there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import dagster as dg
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from faq_pipeline.cli.backfill_state import BackfillState, CellRun, Standing, daemon_silence, read_backfill
+from faq_pipeline.cli.display import err, out, say, seconds, table
+
+POLL = 2.0
+"""Seconds between two looks at the instance."""
+COLOURS = {Standing.DONE: "green", Standing.FAILED: "red", Standing.CANCELED: "yellow"}
+NO_DAEMON = "start one: make ui, or dagster-daemon run -w workspace.yaml"
+
+
+def follow(instance: dg.DagsterInstance, backfill_id: str) -> BackfillState:
+    """Show the backfill on stderr until it is over; a cell that has ended gets a line that stays."""
+    view, state = _View(), read_backfill(instance, backfill_id)
+    with view.live:
+        while True:
+            view.show(state, daemon_silence(instance))
+            if state.over:
+                return state
+            time.sleep(POLL)
+            state = read_backfill(instance, backfill_id, state)
+
+
+def silence_in_words(silence: float) -> str:
+    """That nobody executes backfills, since when, and what to do."""
+    since = (
+        "none has run here yet" if silence == float("inf") else f"the last was seen {seconds(silence)} ago"
+    )
+    return f"no Dagster daemon answers ({since}); {NO_DAEMON}"
+
+
+def show_end(state: BackfillState) -> None:
+    """The table on stdout, and what failed."""
+    rows = [
+        [
+            *cell.partition.split("|", 1),
+            cell.standing.value,
+            "" if cell.seconds is None else seconds(cell.seconds),
+            str(cell.made) if cell.standing.ended else "",
+            cell.reason,
+        ]
+        for cell in state.cells
+    ]
+    columns = ["member", "recipe", "", "time", "stages made", "reason"]
+    out().print(table(f"Backfill {state.id}: {state.status.replace('_', ' ')}", columns, rows))
+    counts = [f"{state.count(one)} {one.value}" for one in Standing if state.count(one)]
+    say(f"{len(state.cells)} cells: {', '.join(counts)}")
+    if state.problem:
+        say(state.problem)
+
+
+def as_json(state: BackfillState) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "backfill": state.id,
+        "status": state.status,
+        "complete": state.complete,
+        "problem": state.problem or None,
+        "partitions": [cell.partition for cell in state.cells],
+        "cells": [
+            {
+                "partition": cell.partition,
+                "status": cell.standing.value,
+                "run": cell.run,
+                "seconds": cell.seconds,
+                "made": cell.made,
+                "reason": cell.reason or None,
+            }
+            for cell in state.cells
+        ],
+    }
+
+
+class _View:
+    """The bar, what runs now below it, the lines above, and what they said last."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._task = self._bar.add_task("", total=None)
+        self.live = Live(self._bar, console=err(), transient=True, refresh_per_second=4)
+        """The display; a context manager."""
+        self._told: set[str] = set()
+        self._silent = False
+
+    def show(self, state: BackfillState, silence: float | None) -> None:
+        for cell in state.cells:
+            if cell.standing.ended and cell.partition not in self._told:
+                self._told.add(cell.partition)
+                self._line(cell)
+        counts = [f"{state.count(one)} {one.value}" for one in Standing if state.count(one)]
+        ended = sum(cell.standing.ended for cell in state.cells)
+        self._bar.update(self._task, total=len(state.cells), completed=ended, description=", ".join(counts))
+        self.live.update(Group(self._bar, *_running(state)))
+        if (silence is not None) != self._silent and not state.over:
+            self._silent = silence is not None
+            told = silence_in_words(silence) if silence is not None else "a Dagster daemon answers again"
+            self.live.console.print(told, style="yellow", markup=False, soft_wrap=True)
+
+    def _line(self, cell: CellRun) -> None:
+        line = Text.assemble(
+            (f"  {cell.standing.value:<8} ", COLOURS[cell.standing]),
+            cell.partition,
+            "" if cell.seconds is None else f"  {seconds(cell.seconds)}",
+            f": {cell.reason}" if cell.reason else "",
+        )
+        self.live.console.print(line, soft_wrap=True)
+
+
+def _running(state: BackfillState) -> list[Text]:
+    """What is computed at this moment."""
+    running = [cell for cell in state.cells if cell.standing is Standing.RUNNING]
+    return [Text(f"  {cell.partition}  {', '.join(cell.now) or 'between stages'}") for cell in running]
