@@ -79,6 +79,7 @@ def test_the_instance_is_the_top_level_one_on_postgres() -> None:
     assert deployed == yaml.safe_load((REPOSITORY / "dagster.yaml").read_text(encoding="utf-8"))
     environment = read("docker-compose.yaml")["services"]["daemon"]["environment"]
     (server,) = [one["grpc_server"] for one in read("workspace.yaml")["load_from"]]
+    assert connection.pop("scheme").startswith("postgresql")
     asked = [*connection.values(), server["host"], server["port"]]
     assert all(set(value) == {"env"} and value["env"] in environment for value in asked)
 
