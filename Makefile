@@ -1,10 +1,11 @@
 # make demo   set up .venv and quantize the embedded model, from seed to report
 # make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
-# make ui     the Dagster UI on http://localhost:3000
+# make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon
 # make claim  the study behind docs/CLAIM.md;  make faults  runs killed at many moments
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
 
 PYTHON ?= python3
+PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
 # As faq_pipeline/settings.py: Dagster's home lies in FAQ_HOME, and its path is absolute.
@@ -38,7 +39,7 @@ lint: setup
 
 ui: setup
 	$(BIN)/faq members --register
-	$(BIN)/dagster dev -w workspace.yaml
+	$(BIN)/dagster dev -w workspace.yaml -p $(PORT)
 
 claim: setup
 	$(BIN)/python -m benchmarks.claim

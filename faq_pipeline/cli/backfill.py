@@ -69,7 +69,7 @@ def _queue(settings: Settings, cells: list[Cell]) -> str:
     from faq_pipeline.cli.dagster_runs import open_instance
     from faq_pipeline.cli.follow import silence_in_words
 
-    backfill_id = launch(settings, [cell.partition for cell in cells])
+    backfill_id = launch(settings, cells)
     with open_instance(settings) as instance:
         silence = daemon_silence(instance)
     if silence is not None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from faq_pipeline.cell import Cell
 from faq_pipeline.cli.dagster_runs import open_instance, register
 from faq_pipeline.errors import FaqError
+from faq_pipeline.run_tags import k8s_tags
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.stages import STAGES
 
@@ -32,18 +35,19 @@ mutation ($id: String!) {
 """
 
 
-def launch(settings: Settings, partitions: list[str]) -> str:
-    """Queue a backfill of all stages over the partitions; returns its id.
+def launch(settings: Settings, cells: Sequence[Cell]) -> str:
+    """Queue a backfill of all stages of the cells; returns its id.
 
     Raises:
         FaqError: Dagster refused it.
     """
     with open_instance(settings) as instance:
-        register(instance, sorted({key.partition("|")[0] for key in partitions}))
+        register(instance, sorted({cell.target.partition for cell in cells}))
     params = {
         "assetSelection": [{"path": [name]} for name in STAGES],
-        "partitionNames": partitions,
+        "partitionNames": [cell.partition for cell in cells],
         "title": "faq backfill",
+        "tags": [{"key": name, "value": value} for name, value in k8s_tags(*cells).items()],
     }
     return _ask(LAUNCH, {"params": params}, "did not launch the backfill")
 
