@@ -7,15 +7,14 @@ like it has run here yet.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.models.device import working_bytes
-from faq_pipeline.store.artifact import Manifest
 from faq_pipeline.store.store import Store
-from faq_pipeline.work import Work, work_of
+from faq_pipeline.work import work_of
 
 GIB = 2**30
 
@@ -29,50 +28,63 @@ class Estimate:
         tokens: tokens generated or read, at most.
         disk_mib: of past artifacts of this form, scaled by what their size depends on.
         seconds: of past runs of this kind of work, scaled by tokens x parameters. A kind that reads
-            no tokens is scaled by parameters alone, and by nothing where no model is loaded.
+            no tokens, or not known how many, is scaled by parameters alone, and by nothing where no
+            model is loaded.
+        gpus: that are held while it runs, 0 where it loads no model.
     """
 
     memory_gib: float | None
     tokens: int | None
     disk_mib: float | None
     seconds: float | None
+    gpus: int
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+class Past:
+    """What past runs took, read from the store once for however many estimates."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rates: dict[str, dict[str, float]] = {}
+        self._sizes: dict[str, dict[str, float]] = {}
+
+    def estimate(self, stage: str, cell: Cell) -> Estimate:
+        """Estimate one stage of a cell from the artifacts of that stage."""
+        if stage not in self._rates:
+            self._read(stage)
+        work = work_of(stage, cell)
+        rate, size = self._rates[stage].get(work.kind), self._sizes[stage].get(work.form)
+        return Estimate(
+            memory_gib=round(working_bytes(work.parameters) / GIB, 3) if work.parameters else None,
+            tokens=work.tokens or None,
+            disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
+            seconds=None if rate is None else round(rate * work.load, 1),
+            gpus=work.gpus,
+        )
+
+    def _read(self, stage: str) -> None:
+        """Medians of seconds a unit of load by kind, and of bytes a unit of what the size depends on by form.
+
+        Artifacts made before works had kinds hold a bare figure; nothing is learnt from them.
+        """
+        rates: dict[str, list[float]] = defaultdict(list)
+        sizes: dict[str, list[float]] = defaultdict(list)
+        for artifact in self._store.artifacts(stage):
+            manifest = artifact.manifest
+            its = manifest.metadata.get("work")
+            if not isinstance(its, dict):
+                continue
+            if its["load"]:
+                rates[its["kind"]].append(manifest.seconds / its["load"])
+            if its["disk"]:
+                sizes[its["form"]].append(sum(file.bytes for file in manifest.files) / its["disk"])
+        self._rates[stage] = {kind: statistics.median(found) for kind, found in rates.items()}
+        self._sizes[stage] = {form: statistics.median(found) for form, found in sizes.items()}
+
+
 def estimate(stage: str, cell: Cell, store: Store) -> Estimate:
-    """Estimate one stage of a cell from the artifacts of that stage in the store."""
-    work = work_of(stage, cell)
-    past = [artifact.manifest for artifact in store.artifacts(stage)]
-    rate, size = _median(_rates(past, work)), _median(_sizes(past, work))
-    return Estimate(
-        memory_gib=round(working_bytes(work.parameters) / GIB, 3) if work.parameters else None,
-        tokens=work.tokens or None,
-        disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
-        seconds=None if rate is None or work.load is None else round(rate * work.load, 1),
-    )
-
-
-# Artifacts made before works had kinds hold a bare figure; nothing is learnt from them.
-
-
-def _rates(past: list[Manifest], work: Work) -> Iterator[float]:
-    """Seconds per unit of load, of past work of the same kind."""
-    for manifest in past:
-        its = manifest.metadata.get("work")
-        if isinstance(its, dict) and its["kind"] == work.kind and its["load"]:
-            yield manifest.seconds / its["load"]
-
-
-def _sizes(past: list[Manifest], work: Work) -> Iterator[float]:
-    """Bytes per unit of what the size depends on, of past artifacts of the same form."""
-    for manifest in past:
-        its = manifest.metadata.get("work")
-        if isinstance(its, dict) and its["form"] == work.form and its["disk"]:
-            yield sum(file.bytes for file in manifest.files) / its["disk"]
-
-
-def _median(values: Iterator[float]) -> float | None:
-    found = list(values)
-    return statistics.median(found) if found else None
+    """One estimate; for several, ask one `Past`."""
+    return Past(store).estimate(stage, cell)

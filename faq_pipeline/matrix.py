@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import find_weights
+from faq_pipeline.remembering import remembering
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.runner import Planned, plan
 from faq_pipeline.settings import Settings
@@ -35,7 +37,7 @@ class CellState:
 
 def cell_states(
     settings: Settings, members: list[str] | None = None, recipes: list[str] | None = None
-) -> Iterator[CellState]:
+) -> list[CellState]:
     """All cells whose recipe is for the member's family, or those named.
 
     Raises:
@@ -43,16 +45,41 @@ def cell_states(
     """
     catalog = settings.catalog
     everyone = [m.name for family in catalog.families.values() for m in family.members]
-    for name in members or everyone:
-        family, _ = catalog.member(name.partition("@")[0])
-        for recipe_name in recipes or catalog.recipes:
-            recipe = catalog.recipe(recipe_name)
-            if family.name not in recipe.families:
-                continue
-            try:
-                cell = resolve_cell(catalog, name, recipe, settings.device, settings.digests)
-                planned = plan(cell, STAGES, settings.store)
-            except FaqError as error:
-                yield CellState(name, recipe_name, None, {}, str(error))
-                continue
-            yield CellState(cell.target.partition, recipe_name, cell, planned, None)
+    with remembering():
+        return [
+            cell_state(settings, name, recipe)
+            for name in members or everyone
+            for recipe in _for_family(catalog, name, recipes or list(catalog.recipes))
+        ]
+
+
+def cell_state(settings: Settings, member: str, recipe: str) -> CellState:
+    """One cell (`name` or `name@rev8`), however its recipe or its weights may be."""
+    catalog = settings.catalog
+    try:
+        found = catalog.recipe(recipe)
+        cell = resolve_cell(catalog, member, found, settings.device, settings.digests)
+        with catalog.blaming(found):
+            for stage in STAGES.values():
+                stage.identity(cell)
+        return CellState(cell.target.partition, recipe, cell, plan(cell, STAGES, settings.store), None)
+    except FaqError as error:
+        problem = str(error)
+    except OSError as error:  # a file that may not be read, or went while it was
+        problem = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}"
+    return CellState(_at_revision(settings, member), recipe, None, {}, problem)
+
+
+def _for_family(catalog: Catalog, member: str, recipes: list[str]) -> list[str]:
+    family, _ = catalog.member(member.partition("@")[0])
+    return [name for name in recipes if family.name in catalog.recipe(name).families]
+
+
+def _at_revision(settings: Settings, member: str) -> str:
+    """`name@rev8` where the weights are here, else the name as it was given."""
+    if "@" in member:
+        return member
+    try:
+        return find_weights(settings.catalog.member(member)[1], settings.digests).partition
+    except (FaqError, OSError):
+        return member

@@ -84,15 +84,24 @@ class Settings:
         """The DuckDB index."""
         return self.home / "lineage.duckdb"
 
+    @property
+    def has_dagster_home(self) -> bool:
+        """Whether Dagster's home was made: before, there are no runs to ask for."""
+        return (self._dagster_home / "dagster.yaml").exists()
+
     def dagster_home(self) -> Path:
         """Dagster's home, made if need be, with the repository's `dagster.yaml` linked into it."""
-        home = _absolute(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
+        home = self._dagster_home
         home.mkdir(parents=True, exist_ok=True)
         config = home / "dagster.yaml"
         if not config.exists():
             config.unlink(missing_ok=True)  # a link to where the repository once was
             config.symlink_to(REPOSITORY / "dagster.yaml")
         return home
+
+    @property
+    def _dagster_home(self) -> Path:
+        return _absolute(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
 
 
 def _absolute(path: Path | str) -> Path:

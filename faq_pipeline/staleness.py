@@ -1,10 +1,96 @@
-"""What a cell declares, before anything of it is made."""
+"""What a cell declares before anything of it is made, and whether what was made of it still holds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
 from faq_pipeline.cell import Cell
+from faq_pipeline.changes import changes
+from faq_pipeline.lineage.uses import Use, read_uses
+from faq_pipeline.matrix import CellState, cell_state, cell_states
+from faq_pipeline.remembering import remembering
+from faq_pipeline.settings import Settings
 from faq_pipeline.stages import STAGES
+from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
+from faq_pipeline.store.store import Store
+
+LAST = list(STAGES)[-1]
+"""A cell that has used an artifact of this stage was completed."""
+MOST_CHANGES = 8
+"""Changes that are told; of more, how many."""
+
+
+class State(StrEnum):
+    """How a cell stands."""
+
+    COMPLETE = "complete"
+    """All that it declares is made, here or on another device."""
+    STALE = "stale"
+    """It was completed, and declares something else now."""
+    PARTIAL = "partial"
+    """Some of its stages are made; it was never completed."""
+    MISSING = "missing"
+    """Nothing of it is made."""
+    IMPOSSIBLE = "impossible"
+    """It cannot be made as things are: no larger teacher, no weights, a broken recipe."""
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """A cell's state and why, in words; `stage` is the first one that is out of date."""
+
+    state: State
+    reason: str = ""
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A cell with how it stands."""
+
+    seen: CellState
+    freshness: Freshness
+
+    @property
+    def cell(self) -> Cell | None:
+        return self.seen.cell
+
+    @property
+    def member(self) -> str:
+        """`name@rev8`; the bare name where the weights are not here."""
+        return self.seen.member
+
+    @property
+    def name(self) -> str:
+        """The member's, without its revision."""
+        return self.member.partition("@")[0]
+
+    @property
+    def recipe(self) -> str:
+        return self.seen.recipe
+
+    @property
+    def partition(self) -> str:
+        return f"{self.member}|{self.recipe}"
+
+    @property
+    def state(self) -> State:
+        return self.freshness.state
+
+    @property
+    def reason(self) -> str:
+        return self.freshness.reason
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the cell was once completed with, by stage; an artifact may since be gone."""
+
+    setting: str
+    artifacts: Mapping[str, Artifact]
 
 
 def cell_fingerprint(cell: Cell) -> str:
@@ -31,3 +117,102 @@ def declared_keys(cell: Cell) -> dict[str, str]:
         inputs = {name: keys[name] for name in stage.inputs_for(cell)}
         keys[stage.name] = fingerprint(stage.name, stage.version, stage.identity(cell), inputs)
     return keys
+
+
+def judge(settings: Settings, member: str, recipe: str) -> Judged:
+    """Look at one cell (`name` or `name@rev8`), however its recipe or its weights may be."""
+    seen = cell_state(settings, member, recipe)
+    return Judged(seen, freshness(seen, settings.store))
+
+
+def judge_all(settings: Settings, members: list[str] | None = None) -> list[Judged]:
+    """All cells (of some members) whose recipe is for the member's family.
+
+    Raises:
+        FaqError: an unknown member.
+    """
+    with remembering():
+        return [Judged(seen, freshness(seen, settings.store)) for seen in cell_states(settings, members)]
+
+
+def freshness(seen: CellState, store: Store) -> Freshness:
+    """How a cell stands.
+
+    Another draw, or another device, supersedes nothing: what a cell was completed with is compared
+    within its draw, and what was made on another device under the same declarations is complete.
+    """
+    if seen.cell is None:
+        return Freshness(State.IMPOSSIBLE, seen.problem or "")
+    if seen.complete:
+        return Freshness(State.COMPLETE)
+    newest: dict[str, list[str]] | None = None
+    for finished in _finished(seen.cell, store):
+        found = _out_of_date(seen.cell, finished)
+        if not found:
+            return Freshness(State.COMPLETE, f"made with another machine ({finished.setting})")
+        newest = newest or found
+    if newest:
+        return Freshness(State.STALE, _in_words(newest), next(iter(newest)))
+    waiting = next(name for name, planned in seen.planned.items() if planned.artifact is None)
+    if seen.made:
+        return Freshness(State.PARTIAL, f"{seen.made} of {len(STAGES)} stages are made", waiting)
+    return Freshness(State.MISSING, "never made", waiting)
+
+
+def _finished(cell: Cell, store: Store) -> Iterator[Finished]:
+    """What the cell was completed with under its draw, the newest first."""
+    uses = [use for use in read_uses(store, cell.partition) if use.is_of(cell.recipe.draw)]
+    for report in sorted((use for use in uses if use.stage == LAST), key=lambda use: -use.used):
+        artifact = store.get(LAST, report.fingerprint)
+        if artifact is None:
+            continue
+        artifacts = {**_newest(uses, report.setting, store), **_made_from(artifact, store)}
+        if artifacts.keys() == STAGES.keys():
+            yield Finished(report.setting, {name: artifacts[name] for name in STAGES})
+
+
+def _newest(uses: list[Use], setting: str, store: Store) -> dict[str, Artifact]:
+    """Of each stage what the cell used last; a report need not be made from all stages."""
+    return {u.stage: Artifact(store.root / u.stage / u.fingerprint) for u in uses if u.setting == setting}
+
+
+def _made_from(artifact: Artifact, store: Store) -> dict[str, Artifact]:
+    """An artifact and all that it was made from, by stage, as far as that is there."""
+    found: dict[str, Artifact] = {}
+    queue = [artifact]
+    while queue:
+        one = queue.pop()
+        if one.path.parent.name not in found:
+            found[one.path.parent.name] = one
+            if one.readable:
+                queue += [Artifact(store.root / s / f) for s, f in one.manifest.upstream.items()]
+    return found
+
+
+def _out_of_date(cell: Cell, finished: Finished) -> dict[str, list[str]]:
+    """What is out of date, by stage and in words, in the order of the stages; each change once."""
+    found: dict[str, list[str]] = {}
+    told: set[str] = set()
+    for name, artifact in finished.artifacts.items():
+        if not artifact.readable:
+            found[name] = ["its artifact is gone from the store"]
+            continue
+        texts = changes(STAGES[name], STAGES[name].identity(cell), artifact.manifest)
+        for source, digest in artifact.manifest.inputs.items():
+            upstream = finished.artifacts[source]
+            if upstream.readable and upstream.digest != digest:
+                texts.append(f"{source} was made again, with other bytes")
+        if new := [text for text in texts if text not in told]:
+            found[name] = new
+            told.update(new)
+    return found
+
+
+def _in_words(found: Mapping[str, list[str]]) -> str:
+    left, parts = MOST_CHANGES, []
+    for stage, texts in found.items():
+        if texts[:left]:
+            parts.append(f"{stage}: {', '.join(texts[:left])}")
+        left = max(0, left - len(texts))
+    more = sum(map(len, found.values())) - MOST_CHANGES
+    return "; ".join(parts) + (f", and {more} more" if more > 0 else "")

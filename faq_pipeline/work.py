@@ -10,32 +10,37 @@ from faq_pipeline.cell import Cell
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.evaluation.counting import written_answers
 from faq_pipeline.models.device import device_kind
+from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.regeneration.traces_stage import COUNT
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage does, before it is done. None: not known.
+    """What a stage does, before it is done.
 
     Attributes:
         kind: who does it, and where; only work of one kind is compared.
-        tokens: generated or read, at most; 0 where the work does not grow with tokens.
+        tokens: generated or read, at most; 0 where the work does not grow with tokens, or their number
+            is not known before.
         parameters: of the model that is loaded; 0 where none is.
-        disk: what the artifact's size is proportional to.
+        disk: what the artifact's size is proportional to, None where that is not known.
         form: artifacts of one form have the same size for the same `disk`.
+        gpus: that are held while it lasts (places of the device, where that is a CPU); 0 where no
+            model is loaded.
     """
 
     kind: str
-    tokens: int | None
+    tokens: int
     parameters: int
     disk: int | None
     form: str = ""
+    gpus: int = 0
 
     @property
-    def load(self) -> int | None:
+    def load(self) -> int:
         """What the time is proportional to."""
-        return None if self.tokens is None else max(1, self.tokens) * max(1, self.parameters)
+        return max(1, self.tokens) * max(1, self.parameters)
 
     def as_dict(self) -> dict[str, Any]:
         """For a manifest's metadata."""
@@ -59,7 +64,13 @@ def _seeds(cell: Cell) -> Work:
 def _traces(cell: Cell) -> Work:
     spec = cell.recipe.evaluation
     tokens = COUNT * spec.max_new_tokens
-    return Work(_by_engine(cell, spec.engine), tokens, cell.target.member.parameters, tokens)
+    return Work(
+        _by_engine(cell, spec.engine),
+        tokens,
+        cell.target.member.parameters,
+        tokens,
+        gpus=_gpus(cell, spec.engine, cell.target),
+    )
 
 
 def _corpus(cell: Cell) -> Work:
@@ -68,7 +79,13 @@ def _corpus(cell: Cell) -> Work:
         return Work(regeneration.source, 0, 0, _candidates(cell), regeneration.source)
     tokens = _candidates(cell) * regeneration.sampling.max_new_tokens
     # The model of an endpoint is loaded elsewhere, yet its time grows with its size.
-    return Work(_by_engine(cell, regeneration.engine), tokens, cell.teacher.member.parameters, tokens)
+    return Work(
+        _by_engine(cell, regeneration.engine),
+        tokens,
+        cell.teacher.member.parameters,
+        tokens,
+        gpus=_gpus(cell, regeneration.engine, cell.teacher),
+    )
 
 
 def _competition(cell: Cell) -> Work:
@@ -77,29 +94,39 @@ def _competition(cell: Cell) -> Work:
     sampling = cell.recipe.regeneration.sampling
     if sampling is None or not any(expert.needs_target for expert in experts):
         return Work(names, 0, 0, _candidates(cell), names)
-    kind = f"{names} by {_by_engine(cell, cell.recipe.evaluation.engine)}"
-    tokens = _candidates(cell) * sampling.max_new_tokens
-    return Work(kind, tokens, cell.target.member.parameters, _candidates(cell), names)
+    engine = cell.recipe.evaluation.engine
+    return Work(
+        f"{names} by {_by_engine(cell, engine)}",
+        _candidates(cell) * sampling.max_new_tokens,
+        cell.target.member.parameters,
+        _candidates(cell),
+        names,
+        _gpus(cell, engine, cell.target),
+    )
 
 
 def _calibration(cell: Cell) -> Work:
     tokens = cell.recipe.calibration.tokens
-    return Work(device_kind(cell.device), tokens, cell.target.member.parameters, tokens)
+    return Work(device_kind(cell.device), tokens, cell.target.member.parameters, tokens, gpus=1)
 
 
 def _checkpoint(cell: Cell) -> Work:
     spec, parameters = cell.recipe.quantization, cell.target.member.parameters
     tokens = cell.recipe.calibration.tokens if find_method(spec.method).calibrated else 0
     form = f"{spec.scheme} {spec.group_size}"
-    return Work(f"{spec.method} on {device_kind(cell.device)}", tokens, parameters, parameters, form)
+    return Work(f"{spec.method} on {device_kind(cell.device)}", tokens, parameters, parameters, form, gpus=1)
 
 
 def _evaluation(cell: Cell) -> Work:
-    spec = cell.recipe.evaluation
+    spec, parameters = cell.recipe.evaluation, cell.target.member.parameters
+    kind, gpus = _by_engine(cell, spec.engine), _gpus(cell, spec.engine, cell.target)
     asked = written_answers(spec)
+    if asked is None:  # then only the same questions tell how long they take
+        kind = f"{kind}: {' '.join(spec.tasks)}, limit {spec.limit}, {spec.max_new_tokens} tokens"
+        return Work(kind, 0, parameters, 1, kind, gpus)
     # Each answer as it is written, and the traces and prose that the divergence is measured on.
-    tokens = None if asked is None else (asked + 2 * spec.traces) * spec.max_new_tokens
-    return Work(_by_engine(cell, spec.engine), tokens, cell.target.member.parameters, tokens)
+    tokens = (asked + 2 * spec.traces) * spec.max_new_tokens
+    return Work(kind, tokens, parameters, tokens, gpus=gpus)
 
 
 def _candidates(cell: Cell) -> int:
@@ -108,6 +135,11 @@ def _candidates(cell: Cell) -> int:
 
 def _by_engine(cell: Cell, engine: str) -> str:
     return f"{engine} on {device_kind(cell.device)}"
+
+
+def _gpus(cell: Cell, engine: str, weights: Weights) -> int:
+    """Of an endpoint it is not known over how many it spreads its model."""
+    return cell.serving(weights).gpus if engine == "vllm" else 1
 
 
 _STAGES: dict[str, Callable[[Cell], Work]] = {

@@ -4,14 +4,16 @@ import dagster as dg
 
 from faq_pipeline.automation.discovery import build_discovery_sensors
 from faq_pipeline.automation.registration import register_members
+from faq_pipeline.automation.reporting import report_staleness
+from faq_pipeline.automation.requantize import requantize_schedules
 from faq_pipeline.settings import Settings
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """The sensors of these families."""
-    return [register_members, *build_discovery_sensors(settings)]
+    return [register_members, report_staleness, *build_discovery_sensors(settings)]
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """The schedules of these families."""
-    return []
+    return requantize_schedules(settings)

@@ -16,6 +16,9 @@ from faq_pipeline.config.yaml import Strict
 FIELDS = {"owner", "member", "recipe", "revision"}
 """What the name of a published repository may be made of."""
 
+UNKNOWN_TO_DAGSTER = re.compile(r"LW|\dL|,\S*#|#\S*,")
+"""Cron's rarer forms: a schedule with one of them would keep all definitions from loading."""
+
 
 class Discovery(Strict):
     """Which repositories or folders are members of the family.
@@ -75,11 +78,14 @@ class Requantize(Strict):
     @field_validator("cron")
     @classmethod
     def _check_cron(cls, cron: str | None) -> str | None:
-        if cron is not None:
-            try:
-                CronSim(cron, datetime(2026, 1, 1))
-            except CronSimError as error:
-                raise ValueError(f"not a cron schedule of five fields as '0 2 * * *': {error}") from None
+        if cron is None:
+            return None
+        try:
+            CronSim(cron, datetime(2026, 1, 1))
+        except CronSimError as error:
+            raise ValueError(f"not a cron schedule of five fields as '0 2 * * *': {error}") from None
+        if len(cron.split()) != 5 or UNKNOWN_TO_DAGSTER.search(cron.upper()):
+            raise ValueError(f"{cron!r}: seconds, 'LW', '5L' and a '#' in a list are not supported")
         return cron
 
 

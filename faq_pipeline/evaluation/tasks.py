@@ -21,6 +21,7 @@ from ruamel.yaml.comments import CommentedMap
 from faq_pipeline.config.yaml import plain, read
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
+from faq_pipeline.remembering import remembered
 from faq_pipeline.store.fingerprint import file_digest, short_hash
 
 
@@ -42,6 +43,7 @@ class TaskFolder:
 
     root: Path
 
+    @remembered
     def digests(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Digests of all files that each task depends on: its YAMLs, their modules and data files.
 

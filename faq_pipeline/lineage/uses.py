@@ -53,6 +53,10 @@ class Use:
     def recipe(self) -> str:
         return self.partition.partition("|")[2]
 
+    def is_of(self, draw: int) -> bool:
+        """Whether that draw was used, as far as it was recorded."""
+        return not self.setting or self.setting.endswith(f", {_drawn(draw)}")
+
 
 def record_use(
     store: Store,
@@ -86,12 +90,12 @@ def cell_licences(cell: Cell) -> dict[str, str]:
 
 def cell_setting(cell: Cell) -> str:
     """What the same cell may be made with at will: another device or draw supersedes nothing."""
-    return f"{device_kind(cell.device)}, draw {cell.recipe.draw}"
+    return f"{device_kind(cell.device)}, {_drawn(cell.recipe.draw)}"
 
 
-def read_uses(store: Store) -> list[Use]:
-    """All recorded uses; files that cannot be read count as not written."""
-    found = sorted(_read(store), key=lambda use: (use.used, use.fingerprint))
+def read_uses(store: Store, partition: str = "*") -> list[Use]:
+    """All recorded uses (of one cell), oldest first; files that cannot be read count as not written."""
+    found = sorted(_read(store, partition), key=lambda use: (use.used, use.fingerprint))
     newest = {(use.partition, use.stage): use.fingerprint for use in found}
     return [replace(use, current=newest[use.partition, use.stage] == use.fingerprint) for use in found]
 
@@ -101,8 +105,8 @@ def _licence(weights: Weights, family: Family) -> str:
     return family.licence if own == "unknown" else own
 
 
-def _read(store: Store) -> Iterator[Use]:
-    for path in (store.root / FOLDER).glob("*/*/*.json"):
+def _read(store: Store, partition: str) -> Iterator[Use]:
+    for path in (store.root / FOLDER).glob(f"{partition}/*/*.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             used, licences = int(content["used"]), dict(content["licences"])
@@ -110,6 +114,10 @@ def _read(store: Store) -> Iterator[Use]:
         except (OSError, ValueError, LookupError, TypeError):
             continue
         yield Use(_partition(path), path.parent.name, path.stem, used, False, licences, setting)
+
+
+def _drawn(draw: int) -> str:
+    return f"draw {draw}"
 
 
 def _partition(path: Path) -> str:

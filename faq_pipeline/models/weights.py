@@ -17,6 +17,7 @@ from typing import Any
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
+from faq_pipeline.remembering import remembered
 from faq_pipeline.store.fingerprint import LENGTH, file_digest, short_hash
 
 TOKENIZER_FILES = (
@@ -79,6 +80,7 @@ class Weights:
         return int(self.config.get("max_position_embeddings", 2048))
 
 
+@remembered
 def find_weights(member: Member, cache: Path) -> Weights:
     """Check and digest a member.
 
@@ -153,6 +155,7 @@ def _missing_parts(shards: list[Path]) -> str:
     return ""
 
 
+@remembered
 def vocabulary_digest(weights: Weights) -> str:
     """Identity of the base vocabulary, without added tokens: what 'same tokenizer' means."""
     path = weights.folder / "tokenizer.json"

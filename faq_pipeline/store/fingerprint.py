@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from faq_pipeline.remembering import remembered
+
 LENGTH = 20
 """Hex digits of a fingerprint or digest: 80 bits, beyond accidental collision."""
 
@@ -28,6 +30,7 @@ def short_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:LENGTH]
 
 
+@remembered
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:

@@ -1,0 +1,115 @@
+"""A schedule for each family that has a `cron`: what is stale or missing is asked for, within its budget."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
+
+import dagster as dg
+from dagster._check import CheckError
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SCHEDULED_EXECUTION_TIME_TAG
+
+from faq_pipeline.automation.requests import asked_before, job_of, run_request
+from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Family
+from faq_pipeline.errors import FaqError
+from faq_pipeline.partitions import MEMBERS
+from faq_pipeline.requantize import Asked, Choice, TickPlan, plan_tick
+from faq_pipeline.settings import Settings
+
+MOST_TOLD = 10
+"""Waiting cells whose reason is told on the tick; `faq status --plan` tells all."""
+RELOAD = "the families or recipes changed since Dagster loaded them: reload the code location"
+
+Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
+
+
+def requantize_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """`requantize_stale_<family>` for every family with `requantize.cron`."""
+    return [
+        _schedule(family, family.requantize.cron, frozenset(settings.catalog.recipes))
+        for family in settings.catalog.families.values()
+        if family.requantize is not None and family.requantize.cron is not None
+    ]
+
+
+def told(plan: TickPlan) -> str:
+    """How the cells stand that a tick does not ask for."""
+    waiting = [f"{partition}: {reason}" for partition, reason in plan.waiting]
+    if not waiting:
+        return f"all {plan.fresh} cells are fresh"
+    more = [f"and {len(waiting) - MOST_TOLD} more"] if len(waiting) > MOST_TOLD else []
+    return "; ".join([f"{plan.fresh} cells are fresh", *waiting[:MOST_TOLD], *more])
+
+
+def _schedule(family: Family, cron: str, recipes: frozenset[str]) -> dg.ScheduleDefinition:
+    job, name = job_of(family), f"requantize_stale_{re.sub(r'[^a-z0-9]', '_', family.name)}"
+
+    @dg.schedule(
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Asks for the stale and missing cells of family {family.name}, the most valuable first.",
+    )
+    def requantize_stale(context: dg.ScheduleEvaluationContext) -> Evaluation:
+        try:
+            settings = Settings.from_environment()
+            now = settings.catalog.families.get(family.name)
+        except FaqError as error:
+            yield dg.SkipReason(str(error))
+            return
+        if now is None or now.requantize is None or job_of(now) != job:
+            yield dg.SkipReason(RELOAD)
+            return
+        yield from _ask(context, settings, now, _asked(context, name, recipes))
+
+    return requantize_stale
+
+
+def _ask(
+    context: dg.ScheduleEvaluationContext, settings: Settings, family: Family, asked: Asked
+) -> Evaluation:
+    plan = plan_tick(settings, family, asked)
+    chosen = [(choice.judged.cell, choice) for choice in plan.chosen]
+    keys = {cell.target.partition for cell, _ in chosen if cell is not None}
+    if new := sorted(keys - set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))):
+        context.instance.add_dynamic_partitions(str(MEMBERS.name), new)
+    for cell, choice in chosen:
+        if cell is not None:
+            context.log.info(f"{choice.judged.partition}: {reason_of(choice)}")
+            yield run_request(cell, reason_of(choice))
+    if chosen:
+        context.log.info(told(plan))
+    else:
+        yield dg.SkipReason(told(plan))
+
+
+def reason_of(choice: Choice) -> str:
+    """Why a cell is asked for, as its run's tag has it."""
+    return f"{choice.judged.state}: {choice.judged.reason}"
+
+
+def _asked(context: dg.ScheduleEvaluationContext, schedule: str, recipes: frozenset[str]) -> Asked:
+    """What has been asked before this tick, and what Dagster knows no partition of yet."""
+    tick = _tags_of_runs(context, schedule)
+
+    def asked(cells: Sequence[Cell]) -> Mapping[str, str]:
+        unknown = {cell.partition: RELOAD for cell in cells if cell.recipe.name not in recipes}
+        return asked_before(context.instance, cells, tick) | unknown
+
+    return asked
+
+
+def _tags_of_runs(context: dg.ScheduleEvaluationContext, schedule: str) -> Mapping[str, str] | None:
+    """The tags that Dagster gives the runs of this tick."""
+    try:
+        time = context.scheduled_execution_time
+    except CheckError:  # evaluated by hand, at no scheduled time
+        return None
+    return {
+        SCHEDULE_NAME_TAG: schedule,
+        SCHEDULED_EXECUTION_TIME_TAG: time.astimezone(UTC).isoformat(),
+    }
