@@ -107,14 +107,14 @@ def _same(name: str, one: Any, other: Any) -> bool:
 
 def _telling(found: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
     """The differences that do not merely follow from another one."""
-    chosen = [path for path in found if path.rpartition(".")[2] in ("engine", "source")]
+    choosers = [path for path in found if path.rpartition(".")[2] in ("engine", "source")]
     for path, (one, other) in found.items():
         if path in ("weights", "tokenizer") and "teacher" in found:
             continue
-        under = any(path.startswith(other_path.rpartition(".")[0]) for other_path in chosen)
-        if under and path not in chosen and (one is None or other is None):
-            continue  # another engine or source has fields of its own
-        yield path
+        # Another engine or source has fields of its own.
+        chosen = any(path != c and path.startswith(c.removesuffix(c.rpartition(".")[2])) for c in choosers)
+        if not chosen or (one is not None and other is not None):
+            yield path
 
 
 def _label(stage: str, path: str, now: Mapping[str, Any]) -> str:

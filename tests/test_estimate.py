@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Serving
 from faq_pipeline.estimate import Estimate, estimate
 from faq_pipeline.store.artifact import MANIFEST, FileEntry, Manifest
 from faq_pipeline.store.store import Store
@@ -119,3 +120,27 @@ def test_experts_that_need_no_model_take_no_memory(store: Store, tiny_cell: Cell
     assert estimate("competition_scores", tiny_cell, store).memory_gib is None
     scored = changed(tiny_cell, "competition", experts={"target_likelihood": 1.0})
     assert estimate("competition_scores", scored, store).memory_gib
+
+
+def test_own_tasks_of_lm_eval_learn_from_themselves(store: Store, tiny_cell: Cell) -> None:
+    far = changed(tiny_cell, "evaluation", include=None, tasks=["gsm8k"])
+    made(store, "reference_eval", far, 10.0, 2**20)
+    assert cost("reference_eval", far, store) == (10.0, 1.0)
+    assert tiny_cell.teacher is not None
+    larger = replace(far, target=tiny_cell.teacher)
+    ratio = tiny_cell.teacher.member.parameters / tiny_cell.target.member.parameters
+    assert cost("reference_eval", larger, store)[0] == pytest.approx(10 * ratio, abs=0.06)
+    assert cost("reference_eval", changed(far, "evaluation", limit=5), store) == (None, None)
+
+
+def test_a_stage_holds_the_gpus_that_its_model_is_served_on(store: Store, tiny_cell: Cell) -> None:
+    spread = Serving(tensor_parallel=2, data_parallel=3)
+    family = tiny_cell.family.model_copy(update={"serving": spread})
+    cell = replace(tiny_cell, family=family, teacher_family=family)
+    assert estimate("regenerated_corpus", cell, store).gpus == 1
+    served = changed(cell, "regeneration", engine="vllm")
+    assert estimate("regenerated_corpus", served, store).gpus == 6
+    assert estimate("regenerated_corpus", passed_through(served), store).gpus == 0
+    assert [estimate(name, served, store).gpus for name in ("seed_data", "competition_scores")] == [0, 0]
+    assert estimate("eval_report", changed(cell, "evaluation", engine="vllm"), store).gpus == 6
+    assert estimate("quantized_checkpoint", served, store).gpus == 1

@@ -7,6 +7,7 @@ declare instead of working.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.changes import changes
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Serving
 from faq_pipeline.config.recipe import Dataset, Endpoint, Gate, Judge, Recipe
@@ -24,10 +26,12 @@ from faq_pipeline.regeneration.engines import ENGINES
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.runner import obtain
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.stage import Build, Stage
+from faq_pipeline.stage import Stage
 from faq_pipeline.stages import STAGES
 from faq_pipeline.store import fingerprint
+from faq_pipeline.store.artifact import Manifest
 from faq_pipeline.store.store import Store
+from tests.site import declared
 
 LETTERS = {
     "S": "seed_data",
@@ -284,6 +288,39 @@ def test_an_ingredient_moves_exactly_its_stages(bench: Bench, ingredient: str) -
     assert {name for name in STAGES if before[name] != after[name]} == {LETTERS[one] for one in moved}
 
 
+MACHINE = {"device", "teacher threads", "target threads"}
+
+
+@pytest.mark.parametrize("ingredient", TABLE)
+def test_an_ingredient_that_moves_a_stage_is_told_in_words(bench: Bench, ingredient: str) -> None:
+    """But for the machine, which supersedes nothing."""
+    change, moved = TABLE[ingredient]
+    before = identities(bench.cell)
+    after = identities(change(bench))
+    for name in (LETTERS[one] for one in moved):
+        told = changes(STAGES[name], after[name], manifest_of(STAGES[name], before[name]))
+        assert bool(told) == (ingredient not in MACHINE)
+        assert not any(re.search("[0-9a-f]{20}", text) for text in told), told
+        assert len(told) == len(set(told))
+
+
+def manifest_of(stage: Stage, identity: dict[str, Any]) -> Manifest:
+    """As it is read from disk."""
+    return Manifest(
+        stage=stage.name,
+        stage_version=stage.version,
+        fingerprint="",
+        digest="",
+        identity=json.loads(json.dumps(identity)),
+        inputs={},
+        upstream={},
+        files=[],
+        metadata={},
+        created="",
+        seconds=0,
+    )
+
+
 def test_no_ingredient_of_an_identity_is_left_out_of_the_table(cell: Cell, tmp_path: Path) -> None:
     before = {name: leaves(identity) for name, identity in identities(cell).items()}
     still = {(name, path) for name, found in before.items() for path in found}
@@ -350,17 +387,6 @@ def test_what_a_recipe_does_not_use_does_not_count(
 
 
 # --- and downstream: stages that write what they declare ---
-
-
-def declared(stage: Stage) -> Stage:
-    """The stage, writing its identity and its inputs' digests."""
-
-    def build(work: Build) -> dict[str, Any]:
-        content = [stage.identity(work.cell), {n: a.digest for n, a in work.inputs.items()}]
-        (work.directory / "declared.json").write_text(json.dumps(content, sort_keys=True))
-        return {}
-
-    return replace(stage, build=build)
 
 
 @dataclass(frozen=True)
