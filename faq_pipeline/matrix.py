@@ -26,6 +26,11 @@ class CellState:
     problem: str | None
 
     @property
+    def partition(self) -> str:
+        """`name@rev8|recipe`; without revision where the weights are not here."""
+        return f"{self.member}|{self.recipe}"
+
+    @property
     def made(self) -> int:
         """Stages whose artifact is there."""
         return sum(p.artifact is not None for p in self.planned.values())

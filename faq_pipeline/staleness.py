@@ -31,9 +31,9 @@ class State(StrEnum):
     STALE = "stale"
     """It was completed, and declares something else now."""
     PARTIAL = "partial"
-    """Some of its stages are made; it was never completed."""
+    """A run of it began; it was never completed."""
     MISSING = "missing"
-    """Nothing of it is made."""
+    """No run of it began, though other cells may have made stages that it shares."""
     IMPOSSIBLE = "impossible"
     """It cannot be made as things are: no larger teacher, no weights, a broken recipe."""
 
@@ -74,7 +74,7 @@ class Judged:
 
     @property
     def partition(self) -> str:
-        return f"{self.member}|{self.recipe}"
+        return self.seen.partition
 
     @property
     def state(self) -> State:
@@ -145,8 +145,9 @@ def freshness(seen: CellState, store: Store) -> Freshness:
         return Freshness(State.IMPOSSIBLE, seen.problem or "")
     if seen.complete:
         return Freshness(State.COMPLETE)
+    uses = [use for use in read_uses(store, seen.partition) if use.is_of(seen.cell.recipe.draw)]
     newest: dict[str, list[str]] | None = None
-    for finished in _finished(seen.cell, store):
+    for finished in _finished(uses, store):
         found = _out_of_date(seen.cell, finished)
         if not found:
             return Freshness(State.COMPLETE, f"made with another machine ({finished.setting})")
@@ -154,14 +155,16 @@ def freshness(seen: CellState, store: Store) -> Freshness:
     if newest:
         return Freshness(State.STALE, _in_words(newest), next(iter(newest)))
     waiting = next(name for name, planned in seen.planned.items() if planned.artifact is None)
-    if seen.made:
-        return Freshness(State.PARTIAL, f"{seen.made} of {len(STAGES)} stages are made", waiting)
-    return Freshness(State.MISSING, "never made", waiting)
+    made = f"{seen.made} of {len(STAGES)} stages are made"
+    if uses:
+        return Freshness(State.PARTIAL, f"never completed, {made}", waiting)
+    return Freshness(
+        State.MISSING, f"never made, {made} for other cells" if seen.made else "never made", waiting
+    )
 
 
-def _finished(cell: Cell, store: Store) -> Iterator[Finished]:
-    """What the cell was completed with under its draw, the newest first."""
-    uses = [use for use in read_uses(store, cell.partition) if use.is_of(cell.recipe.draw)]
+def _finished(uses: list[Use], store: Store) -> Iterator[Finished]:
+    """What a cell was completed with, the newest first."""
     for report in sorted((use for use in uses if use.stage == LAST), key=lambda use: -use.used):
         artifact = store.get(LAST, report.fingerprint)
         if artifact is None:
