@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.changes import changes
-from faq_pipeline.lineage.uses import Use, read_uses
+from faq_pipeline.completed import completions, out_of_date
+from faq_pipeline.lineage.uses import read_uses
 from faq_pipeline.matrix import CellState, cell_state, cell_states
 from faq_pipeline.remembering import remembering
 from faq_pipeline.settings import Settings
 from faq_pipeline.stages import STAGES
-from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Store
 
-LAST = list(STAGES)[-1]
-"""A cell that has used an artifact of this stage was completed."""
 MOST_CHANGES = 8
 """Changes that are told; of more, how many."""
 
@@ -85,14 +82,6 @@ class Judged:
         return self.freshness.reason
 
 
-@dataclass(frozen=True)
-class Finished:
-    """What the cell was once completed with, by stage; an artifact may since be gone."""
-
-    setting: str
-    artifacts: Mapping[str, Artifact]
-
-
 def cell_fingerprint(cell: Cell) -> str:
     """One key for all that the cell's stages declare: recipe, target, teacher, tools, stage versions.
 
@@ -146,69 +135,20 @@ def freshness(seen: CellState, store: Store) -> Freshness:
     if seen.complete:
         return Freshness(State.COMPLETE)
     uses = [use for use in read_uses(store, seen.partition) if use.is_of(seen.cell.recipe.draw)]
-    newest: dict[str, list[str]] | None = None
-    for finished in _finished(uses, store):
-        found = _out_of_date(seen.cell, finished)
-        if not found:
-            return Freshness(State.COMPLETE, f"made with another machine ({finished.setting})")
-        newest = newest or found
+    newest: dict[str, list[str]] = {}
+    for completion in completions(uses, store):
+        changed = out_of_date(seen.cell, completion)
+        if not changed:
+            return Freshness(State.COMPLETE, f"made with another machine ({completion.setting})")
+        newest = newest or changed
     if newest:
         return Freshness(State.STALE, _in_words(newest), next(iter(newest)))
     waiting = next(name for name, planned in seen.planned.items() if planned.artifact is None)
     made = f"{seen.made} of {len(STAGES)} stages are made"
     if uses:
         return Freshness(State.PARTIAL, f"never completed, {made}", waiting)
-    return Freshness(
-        State.MISSING, f"never made, {made} for other cells" if seen.made else "never made", waiting
-    )
-
-
-def _finished(uses: list[Use], store: Store) -> Iterator[Finished]:
-    """What a cell was completed with, the newest first."""
-    for report in sorted((use for use in uses if use.stage == LAST), key=lambda use: -use.used):
-        artifact = store.get(LAST, report.fingerprint)
-        if artifact is None:
-            continue
-        artifacts = {**_newest(uses, report.setting, store), **_made_from(artifact, store)}
-        if artifacts.keys() == STAGES.keys():
-            yield Finished(report.setting, {name: artifacts[name] for name in STAGES})
-
-
-def _newest(uses: list[Use], setting: str, store: Store) -> dict[str, Artifact]:
-    """Of each stage what the cell used last; a report need not be made from all stages."""
-    return {u.stage: Artifact(store.root / u.stage / u.fingerprint) for u in uses if u.setting == setting}
-
-
-def _made_from(artifact: Artifact, store: Store) -> dict[str, Artifact]:
-    """An artifact and all that it was made from, by stage, as far as that is there."""
-    found: dict[str, Artifact] = {}
-    queue = [artifact]
-    while queue:
-        one = queue.pop()
-        if one.path.parent.name not in found:
-            found[one.path.parent.name] = one
-            if one.readable:
-                queue += [Artifact(store.root / s / f) for s, f in one.manifest.upstream.items()]
-    return found
-
-
-def _out_of_date(cell: Cell, finished: Finished) -> dict[str, list[str]]:
-    """What is out of date, by stage and in words, in the order of the stages; each change once."""
-    found: dict[str, list[str]] = {}
-    told: set[str] = set()
-    for name, artifact in finished.artifacts.items():
-        if not artifact.readable:
-            found[name] = ["its artifact is gone from the store"]
-            continue
-        texts = changes(STAGES[name], STAGES[name].identity(cell), artifact.manifest)
-        for source, digest in artifact.manifest.inputs.items():
-            upstream = finished.artifacts[source]
-            if upstream.readable and upstream.digest != digest:
-                texts.append(f"{source} was made again, with other bytes")
-        if new := [text for text in texts if text not in told]:
-            found[name] = new
-            told.update(new)
-    return found
+    never = f"never made, {made} for other cells" if seen.made else "never made"
+    return Freshness(State.MISSING, never, waiting)
 
 
 def _in_words(found: Mapping[str, list[str]]) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from faq_pipeline.errors import FaqError
+from faq_pipeline.lineage.uses import used_partitions
+from faq_pipeline.models.weights import find_weights
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from faq_pipeline.remembering import remembering
 from faq_pipeline.settings import Settings
-from faq_pipeline.staleness import Judged, State, judge_all
+from faq_pipeline.staleness import Judged, State, judge
 from faq_pipeline.store.fingerprint import short_hash
 
 MOST_EVENTS = 100
@@ -27,30 +32,36 @@ def report_staleness(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     """Reports changes alone; the cursor has the cells that are reported as not complete, 16 digits each."""
     try:
         settings = Settings.from_environment()
-        judged = {_hash(one.partition, CELL): one for one in judge_all(settings) if _is_told(settings, one)}
+        judged = {_hash(one.partition, CELL): one for one in _told(settings)}
     except FaqError as error:
         return dg.SkipReason(str(error))
     before = _read(context.cursor)
     changed = [key for key, one in judged.items() if before.get(key, "") != _stands(one)]
     after = {key: stands for key, stands in before.items() if key in judged}
-    for key in changed[:MOST_EVENTS]:
-        after[key] = _stands(judged[key])
-    cursor = "".join(key + stands for key, stands in after.items() if stands)
-    if not changed:
-        context.update_cursor(cursor)
-        return dg.SkipReason(f"{len(judged)} cells stand as they did")
+    now, later = changed[:MOST_EVENTS], changed[MOST_EVENTS:]
+    after |= {key: _stands(judged[key]) for key in now}
     return dg.SensorResult(
-        asset_events=[_observation(judged[key]) for key in changed[:MOST_EVENTS]], cursor=cursor
+        skip_reason=f"{len(now)} of {len(judged)} cells are reported, {len(later)} wait for the next tick",
+        asset_events=[_observation(judged[key]) for key in now],
+        cursor="".join(key + stands for key, stands in after.items() if stands),
     )
 
 
-def _is_told(settings: Settings, one: Judged) -> bool:
-    """Cells with a partition that were completed once, or that somebody waits for."""
-    if "@" not in one.member:
-        return False
-    family, _ = settings.catalog.member(one.name)
-    waited_for = family.requantize is not None and one.recipe in family.requantize.recipes
-    return waited_for or one.state in (State.COMPLETE, State.STALE)
+def _told(settings: Settings) -> Iterator[Judged]:
+    """Cells with a partition that were completed once, or that the family's schedule is for."""
+    catalog, used = settings.catalog, used_partitions(settings.store)
+    with remembering():
+        for family in catalog.families.values():
+            wanted = family.requantize.recipes if family.requantize else []
+            for member in family.members:
+                try:
+                    partition = find_weights(member, settings.digests).partition
+                except FaqError:
+                    continue  # without weights there is no revision
+                for recipe in {*wanted, *(name for name in catalog.recipes if f"{partition}|{name}" in used)}:
+                    one = judge(settings, member.name, recipe)
+                    if recipe in wanted or one.state in (State.COMPLETE, State.STALE):
+                        yield one
 
 
 def _observation(one: Judged) -> dg.AssetObservation:

@@ -100,6 +100,11 @@ def read_uses(store: Store, partition: str = "*") -> list[Use]:
     return [replace(use, current=newest[use.partition, use.stage] == use.fingerprint) for use in found]
 
 
+def used_partitions(store: Store) -> set[str]:
+    """The cells that used any artifact."""
+    return {folder.name for folder in (store.root / FOLDER).glob("*")}
+
+
 def _licence(weights: Weights, family: Family) -> str:
     own = weights.member.licence
     return family.licence if own == "unknown" else own

@@ -155,14 +155,20 @@ def _missing_parts(shards: list[Path]) -> str:
     return ""
 
 
-@remembered
 def vocabulary_digest(weights: Weights) -> str:
     """Identity of the base vocabulary, without added tokens: what 'same tokenizer' means."""
     path = weights.folder / "tokenizer.json"
     if not path.is_file():
         return weights.tokenizer_digest
-    model = _json(path).get("model", {})
-    return short_hash(json.dumps([model.get("vocab"), model.get("merges")], sort_keys=True).encode())
+    if weights.tokenizer_digest not in _vocabularies:
+        model = _json(path).get("model", {})
+        content = json.dumps([model.get("vocab"), model.get("merges")], sort_keys=True)
+        _vocabularies[weights.tokenizer_digest] = short_hash(content.encode())
+    return _vocabularies[weights.tokenizer_digest]
+
+
+_vocabularies: dict[str, str] = {}
+"""Vocabularies by the digest of all tokenizer files: members share them, and one takes seconds to parse."""
 
 
 def check_vocabulary(teacher: Weights, target: Weights) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from faq_pipeline.remembering import remembered
+
 MANIFEST = "manifest.json"
 
 
@@ -51,7 +53,7 @@ class Artifact:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest, read once."""
-        return Manifest.model_validate(json.loads((self.path / MANIFEST).read_text(encoding="utf-8")))
+        return _read(self.path)
 
     @property
     def readable(self) -> bool:
@@ -76,3 +78,8 @@ class Artifact:
     def file(self, name: str) -> Path:
         """Path of one of its files."""
         return self.path / name
+
+
+@remembered
+def _read(folder: Path) -> Manifest:
+    return Manifest.model_validate(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))

@@ -25,9 +25,6 @@ class Reporter:
         """What it observed of the family tiny: state and reason by cell, without the revision."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
             result = report_staleness(context)
-            if isinstance(result, dg.SkipReason):
-                self.cursor = context.cursor or ""
-                return {}
         assert isinstance(result, dg.SensorResult) and not result.run_requests
         self.cursor = result.cursor or ""
         told = {}
