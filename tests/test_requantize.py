@@ -146,7 +146,7 @@ def test_a_broken_recipe_and_a_broken_member_hinder_nobody_else(site: Site) -> N
     assert "cannot be read as JSON" in told["tiny-b|tiny-faq"]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     hours=st.floats(0.001, 0.5),
     made=st.sets(st.tuples(st.sampled_from(["tiny-s", "tiny-a", "tiny-b"]), st.booleans())),

@@ -8,18 +8,20 @@ from datetime import UTC
 
 import dagster as dg
 from dagster._check import CheckError
-from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SCHEDULED_EXECUTION_TIME_TAG
 
 from faq_pipeline.automation.requests import asked_before, job_of, run_request
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Family
 from faq_pipeline.errors import FaqError
 from faq_pipeline.partitions import MEMBERS
+from faq_pipeline.remembering import remembering
 from faq_pipeline.requantize import Asked, Choice, TickPlan, plan_tick
 from faq_pipeline.settings import Settings
 
 MOST_TOLD = 10
 """Waiting cells whose reason is told on the tick; `faq status --plan` tells all."""
+NAME, TIME = "dagster/schedule_name", ".dagster/scheduled_execution_time"
+"""Tags that Dagster gives the runs of a tick, and by which it finds them when it resumes the tick."""
 RELOAD = "the families or recipes changed since Dagster loaded them: reload the code location"
 
 Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
@@ -71,20 +73,20 @@ def _schedule(family: Family, cron: str, recipes: frozenset[str]) -> dg.Schedule
 
 def _ask(
     context: dg.ScheduleEvaluationContext, settings: Settings, family: Family, asked: Asked
-) -> Evaluation:
-    plan = plan_tick(settings, family, asked)
-    chosen = [(choice.judged.cell, choice) for choice in plan.chosen]
-    keys = {cell.target.partition for cell, _ in chosen if cell is not None}
-    if new := sorted(keys - set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))):
+) -> list[dg.RunRequest] | list[dg.SkipReason]:
+    with remembering():
+        plan = plan_tick(settings, family, asked)
+        chosen = [(c.judged.cell, reason_of(c)) for c in plan.chosen if c.judged.cell is not None]
+        requests = [run_request(cell, reason) for cell, reason in chosen]
+    if not requests:
+        return [dg.SkipReason(told(plan))]
+    known = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))
+    if new := sorted({cell.target.partition for cell, _ in chosen} - known):
         context.instance.add_dynamic_partitions(str(MEMBERS.name), new)
-    for cell, choice in chosen:
-        if cell is not None:
-            context.log.info(f"{choice.judged.partition}: {reason_of(choice)}")
-            yield run_request(cell, reason_of(choice))
-    if chosen:
-        context.log.info(told(plan))
-    else:
-        yield dg.SkipReason(told(plan))
+    for cell, reason in chosen:
+        context.log.info(f"{cell.partition}: {reason}")
+    context.log.info(told(plan))
+    return requests
 
 
 def reason_of(choice: Choice) -> str:
@@ -110,6 +112,6 @@ def _tags_of_runs(context: dg.ScheduleEvaluationContext, schedule: str) -> Mappi
     except CheckError:  # evaluated by hand, at no scheduled time
         return None
     return {
-        SCHEDULE_NAME_TAG: schedule,
-        SCHEDULED_EXECUTION_TIME_TAG: time.astimezone(UTC).isoformat(),
+        NAME: schedule,
+        TIME: time.astimezone(UTC).isoformat(),
     }

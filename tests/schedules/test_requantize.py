@@ -20,6 +20,7 @@ from dagster._core.storage.tags import SCHEDULED_EXECUTION_TIME_TAG
 from faq_pipeline.automation.requests import DECLARED, LOST, REASON, asked_before, run_request
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.partitions import MEMBERS
+from faq_pipeline.resources import PipelineResource
 from faq_pipeline.settings import Settings
 from faq_pipeline.staleness import State
 from tests.site import OTHER_SCHEME, Site, make_site
@@ -41,12 +42,12 @@ class Nights:
     def tick(self, *, again: bool = False) -> tuple[list[dg.RunRequest], str]:
         """What the next tick requests, or why it skips; `again` is the same tick once more."""
         self.number += not again
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(
             instance=self.instance,
             scheduled_execution_time=NIGHT + timedelta(days=self.number),
             repository_def=self.definitions.get_repository_def(),
-        )
-        data = self.schedule.evaluate_tick(context)
+        ) as context:
+            data = self.schedule.evaluate_tick(context)
         return list(data.run_requests or []), data.skip_message or ""
 
     @property
@@ -252,7 +253,10 @@ def test_a_requested_run_makes_its_cell(
     with open_instance(site.settings) as instance:
         nights = Nights(site, instance)
         (request,), _ = nights.tick()
-        job = build_defs(Settings.from_environment()).resolve_job_def(str(request.job_name))
+        # The default one keeps the environment's settings for the life of the process.
+        places = PipelineResource(home=str(site.root / "home"), data=[str(site.data)], device="cpu")
+        definitions = build_defs(site.settings, resource_overrides={"pipeline": places})
+        job = definitions.resolve_job_def(str(request.job_name))
         done = job.execute_in_process(
             instance=instance, partition_key=request.partition_key, tags=dict(request.tags)
         )
