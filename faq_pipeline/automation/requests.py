@@ -46,11 +46,6 @@ def job_of(family: Family) -> str:
     return QUANTIZE if family.publish is None else REQUANTIZE
 
 
-def already_asked(instance: dg.DagsterInstance, cell: Cell) -> bool:
-    """Whether the cell, as it is declared now, has a run that is under way or done, or failed too often."""
-    return bool(asked_before(instance, [cell]))
-
-
 def asked_before(
     instance: dg.DagsterInstance, cells: Sequence[Cell], tick: Mapping[str, str] | None = None
 ) -> dict[str, str]:
