@@ -28,10 +28,10 @@ Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 
 
 def requantize_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """`requantize_stale_<family>` for every family with `requantize.cron`."""
+    """`requantize_stale_<family>` for every family with `requantize.cron`, whatever members it has."""
     return [
         _schedule(family, family.requantize.cron, frozenset(settings.catalog.recipes))
-        for family in settings.catalog.families.values()
+        for family in settings.catalog.written.values()
         if family.requantize is not None and family.requantize.cron is not None
     ]
 
