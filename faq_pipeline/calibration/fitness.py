@@ -8,11 +8,11 @@ these very moments, so a mismatch misleads it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from faq_pipeline.models.layer_names import layer_of
 from faq_pipeline.records import ChannelMismatch
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 FLOOR = 1e-8
 """Share of a layer's mean moment that is added to all of its channels: keeps silent ones finite."""
-
-_LAYER = re.compile(r"\.(\d+)\.")
 
 
 def mismatches(calibration: Mapping[str, Moments], traces: Mapping[str, Moments]) -> list[ChannelMismatch]:
@@ -42,19 +40,17 @@ def mismatches(calibration: Mapping[str, Moments], traces: Mapping[str, Moments]
 
 def mismatch(calibration: torch.Tensor, traces: torch.Tensor) -> float:
     """Mean squared log-ratio of two vectors of second moments, shape (channels,)."""
-    import torch
-
     floor = FLOOR * traces.mean()
     if not float(floor):
         return 0.0
-    ratio = torch.log((calibration + floor) / (traces + floor))
-    return float(ratio.square().mean())
+    return float(squared_log_ratios(calibration, traces, floor).mean())
 
 
-def layer_of(module: str) -> int:
-    """The layer's number in a module's name; -1 for a module outside the layers."""
-    found = _LAYER.search(module)
-    return int(found.group(1)) if found else -1
+def squared_log_ratios(calibration: torch.Tensor, traces: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
+    """ln(m_c / m_t)^2 of every channel, in the shape of `calibration`, (channels,) or (sets, channels)."""
+    import torch
+
+    return torch.log((calibration + floor) / (traces + floor)).square_()
 
 
 def by_layer(rows: Sequence[ChannelMismatch]) -> dict[int, float]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from faq_pipeline.models.batches import by_length, padded
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-BATCH_TOKENS = 2048
-"""Positions in one forward pass, padding included: their logits are held at once, in bf16."""
 
 CHUNK = 256
 """Positions whose logits are widened to float32 at once."""
@@ -37,11 +36,10 @@ def mean_logprobs(
 ) -> list[float]:
     """Mean log-probability (nats) per reply token of each item, in the order given.
 
-    Batches hold items of like length; `advance(n)` is told of every finished batch.
+    The logits of a batch are held at once; `advance(n)` is told of every finished batch.
     """
-    order = sorted(range(len(items)), key=lambda i: (items[i].length, i))
     means = [0.0] * len(items)
-    for batch in _batches(order, items):
+    for batch in by_length([item.length for item in items]):
         logits = _forward(model, [items[i] for i in batch])
         for line, index in enumerate(batch):
             means[index] = _mean(logits[line], items[index])
@@ -49,30 +47,12 @@ def mean_logprobs(
     return means
 
 
-def _batches(order: Sequence[int], items: Sequence[Scored]) -> list[list[int]]:
-    batches: list[list[int]] = []
-    for index in order:
-        # Sorted by length, so the item that comes last decides how wide the batch is.
-        if batches and (len(batches[-1]) + 1) * items[index].length <= BATCH_TOKENS:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
 def _forward(model: PreTrainedModel, items: Sequence[Scored]) -> torch.Tensor:
-    """Logits of one batch, shape (items, longest, vocabulary), padded on the right.
-
-    Padding comes after every token that counts, so under causal attention it changes none of them.
-    """
-    width = max(item.length for item in items)
-    ids = torch.zeros(len(items), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for line, item in enumerate(items):
-        ids[line, : item.length] = torch.tensor(item.prompt + item.reply)
-        mask[line, : item.length] = 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    """Logits of one batch, shape (items, longest, vocabulary)."""
+    ids = padded([item.prompt + item.reply for item in items], model.device)
+    lengths = torch.tensor([item.length for item in items], device=model.device)
+    mask = torch.arange(ids.shape[1], device=model.device) < lengths[:, None]
+    logits: torch.Tensor = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
     return logits
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import fix_threads, torch_device
+from faq_pipeline.models.device import Precision, fix_threads, torch_device
 from faq_pipeline.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(weights: Weights, device: str) -> PreTrainedModel:
-    """The member in bf16 on the device, in evaluation mode; fixes the process's CPU threads."""
+def load_model(weights: Weights, device: str, precision: Precision = "bfloat16") -> PreTrainedModel:
+    """The member on the device, in evaluation mode; fixes the process's CPU threads."""
     fix_threads(weights.member, device)
-    return load_folder(weights.folder, device, trust_remote_code=weights.member.trust_remote_code)
+    model = load_folder(weights.folder, device, trust_remote_code=weights.member.trust_remote_code)
+    return model.float() if precision == "float32" else model
 
 
 def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.fitness import by_layer, fitness, layer_of, mismatch, mismatches
+from faq_pipeline.calibration.fitness import by_layer, fitness, mismatch, mismatches
 from faq_pipeline.calibration.plot import draw_fitness
 from faq_pipeline.cell import Cell
+from faq_pipeline.models.layer_names import layer_of
 from faq_pipeline.models.loading import load_model
 from faq_pipeline.models.moments import Moments, input_moments
 from faq_pipeline.records import ChannelMismatch
@@ -98,6 +99,7 @@ def test_layers_and_the_mean():
     assert fitness(made) == 4.0
     assert fitness([]) is None
     assert layer_of("model.layers.11.mlp.up_proj") == 11
+    assert layer_of("model.layers.3") == 3
     assert layer_of("model.projector") == -1
 
 
