@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from faq_pipeline.calibration.selectors import find_selector
 from faq_pipeline.cell import Cell
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.evaluation.counting import written_answers
@@ -92,22 +93,29 @@ def _competition(cell: Cell) -> Work:
     experts = experts_named(cell.recipe.competition.experts)
     names = "+".join(sorted(expert.name for expert in experts)) or "random"
     sampling = cell.recipe.regeneration.sampling
-    if sampling is None or not any(expert.needs_target for expert in experts):
+    needs = {need for expert in experts for need in expert.needs}
+    if sampling is None or needs.isdisjoint({"target", "activations"}):
         return Work(names, 0, 0, _candidates(cell), names)
     engine = cell.recipe.evaluation.engine
+    models = 2 if "scheme" in needs else 1  # the target, and beside it its rounded copy
     return Work(
         f"{names} by {_by_engine(cell, engine)}",
         _candidates(cell) * sampling.max_new_tokens,
-        cell.target.member.parameters,
+        models * cell.target.member.parameters,
         _candidates(cell),
         names,
-        _gpus(cell, engine, cell.target),
+        _gpus(cell, engine, cell.target) if "target" in needs else 1,
     )
 
 
 def _calibration(cell: Cell) -> Work:
-    tokens = cell.recipe.calibration.tokens
-    return Work(device_kind(cell.device), tokens, cell.target.member.parameters, tokens, gpus=1)
+    spec, sampling = cell.recipe.calibration, cell.recipe.regeneration.sampling
+    kind, read = device_kind(cell.device), spec.tokens
+    if selector := find_selector(spec.selection):
+        kind = f"{selector.name} on {kind}"
+        if selector.needs_activations and sampling is not None:
+            read += cell.recipe.seeds.count * sampling.max_new_tokens
+    return Work(kind, read, cell.target.member.parameters, spec.tokens, gpus=1)
 
 
 def _checkpoint(cell: Cell) -> Work:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faq_pipeline.calibration.pack import pack
 from faq_pipeline.calibration.render import Rendered, encode, render_sample
-from faq_pipeline.calibration.select import Piece, Selection, select
+from faq_pipeline.calibration.select import Chosen, Piece, Selection, select
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Calibration
 from faq_pipeline.errors import FaqError
 from faq_pipeline.records import Candidate, Row, Sample, Seed, Standing
+from faq_pipeline.regeneration.controls import original_candidates
 from faq_pipeline.store.fingerprint import short_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+Order = Callable[[Sequence[Piece], Sequence[Sequence[int]]], list[Piece]]
+"""Pieces with their token ids, in the draw's order, to the order in which they are to be taken."""
+
+
 @dataclass(frozen=True)
 class Assembled:
-    """A calibration set. `left_out` counts the seeds that gave no sample, by reason."""
+    """A calibration set. `left_out` counts the seeds whose winner gave no sample, by reason;
+    `originals` the tokens of seeds that went in as they were."""
 
     samples: list[Sample]
     rows: list[Row]
     left_out: dict[str, int]
+    originals: int
 
     @property
     def tokens(self) -> int:
@@ -65,42 +72,73 @@ def assemble(
     family: Family,
     calibration: Calibration,
     tokenizer: PreTrainedTokenizerBase,
+    order: Order | None = None,
 ) -> Assembled:
-    """Make the calibration set of the winners.
+    """Make the calibration set of the winners, and of the seeds' originals where the recipe wants some.
+
+    Args:
+        order: in which order winners are taken; the draw's where None. Originals come in the draw's.
 
     Raises:
         FaqError: nothing could be chosen.
     """
-    by_id = {seed.id: seed for seed in seeds}
-    drafts: dict[str, _Draft] = {}
-    for winner in winners:
-        seed = by_id[winner.seed_id]
-        rendered = render_sample(seed, winner, family, calibration.template, tokenizer)
-        drafts[winner.id] = _Draft(seed, winner, rendered, encode(tokenizer, rendered))
-    pieces = [Piece(i, d.seed.domain, len(d.ids), d.rendered.whole) for i, d in drafts.items()]
-    selection = select(pieces, calibration.tokens, calibration.sequence_length)
+    length = calibration.sequence_length
+
+    def drafted(candidates: Iterable[Candidate]) -> dict[str, _Draft]:
+        return _drafts(seeds, candidates, family, calibration, tokenizer)
+
+    kept, originals = Selection([], [], []), dict[str, _Draft]()
+    if calibration.originals:
+        originals = drafted(original_candidates(seeds, tokenizer))
+        kept = select(_pieces(originals), int(calibration.originals * calibration.tokens), length)
+    drafts = drafted(winners)
+    pieces = _pieces(drafts)
+    if order is not None:
+        pieces = order(pieces, [draft.ids for draft in drafts.values()])
+    selection = select(pieces, calibration.tokens - kept.tokens, length)
     left_out = {
-        "no_winner": len(by_id) - len(drafts),
+        "no_winner": len(seeds) - len(drafts),
         "too_long": len(selection.too_long),
         "over_budget": len(selection.unused),
     }
-    if not selection.chosen:
+    chosen = kept.chosen + selection.chosen
+    if not chosen:
         reasons = ", ".join(f"{name}: {count}" for name, count in left_out.items())
         raise FaqError(
             f"no sample can enter the calibration set ({reasons})",
             mend="raise calibration.sequence_length or sampling.max_new_tokens, or change the seeds",
         )
-    samples, rows = _packed(selection, drafts, calibration.sequence_length, tokenizer)
-    return Assembled(samples, rows, left_out)
+    samples, rows = _packed(chosen, {**originals, **drafts}, length, tokenizer)
+    return Assembled(samples, rows, left_out, kept.tokens)
+
+
+def _drafts(
+    seeds: Sequence[Seed],
+    candidates: Iterable[Candidate],
+    family: Family,
+    calibration: Calibration,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, _Draft]:
+    """Candidates as text and tokens, by id, in the order given."""
+    by_id = {seed.id: seed for seed in seeds}
+    drafts: dict[str, _Draft] = {}
+    for candidate in candidates:
+        seed = by_id[candidate.seed_id]
+        rendered = render_sample(seed, candidate, family, calibration.template, tokenizer)
+        drafts[candidate.id] = _Draft(seed, candidate, rendered, encode(tokenizer, rendered))
+    return drafts
+
+
+def _pieces(drafts: Mapping[str, _Draft]) -> list[Piece]:
+    return [Piece(i, d.seed.domain, len(d.ids), d.rendered.whole) for i, d in drafts.items()]
 
 
 def _packed(
-    selection: Selection,
+    chosen: Sequence[Chosen],
     drafts: Mapping[str, _Draft],
     length: int,
     tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[list[Sample], list[Row]]:
-    chosen = selection.chosen
     samples: list[Sample] = []
     rows: list[Row] = []
     for number, indices in enumerate(pack([c.tokens for c in chosen], length)):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from faq_pipeline.calibration.assemble import Assembled, assemble, winners_of
+from faq_pipeline.calibration.activations import measuring, trace_moments
+from faq_pipeline.calibration.assemble import Assembled, Order, assemble, winners_of
 from faq_pipeline.calibration.fitness import by_layer, fitness, mismatches
 from faq_pipeline.calibration.plot import draw_fitness
+from faq_pipeline.calibration.select import Piece
+from faq_pipeline.calibration.selectors import find_selector
+from faq_pipeline.calibration.selectors.ordering import ordered
+from faq_pipeline.calibration.selectors.protocol import Activations, Pool
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import compute_identity
+from faq_pipeline.models.device import compute_identity, precision_for
 from faq_pipeline.models.weights import other_vocabulary, vocabulary_digest
 from faq_pipeline.records import (
     Candidate,
@@ -27,12 +34,18 @@ from faq_pipeline.store.fingerprint import tool_version
 
 TOLERANCE = 0.02
 """Share of the budget that may stay empty without a note."""
+REGENERATED = ("teacher", "self")
+"""Sources whose samples are not the seeds' own text."""
 
 
 def identity(cell: Cell) -> dict[str, Any]:
-    """The recipe's calibration section, and the target with all that renders and measures."""
+    """The recipe's calibration section, and the target with all that renders and measures.
+
+    Raises:
+        FaqError: the recipe names an unknown selection, or wants originals beside originals.
+    """
     return {
-        "calibration": cell.recipe.calibration.model_dump(),
+        "calibration": _used(cell),
         "target": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
         "thinking": cell.family.thinking.model_dump(),
@@ -40,6 +53,26 @@ def identity(cell: Cell) -> dict[str, Any]:
         "tools": {name: tool_version(name) for name in ("torch", "transformers")},
         **compute_identity(cell.target.member, cell.device),
     }
+
+
+def _used(cell: Cell) -> dict[str, Any]:
+    """The section's fields. What a recipe may leave out counts only where it is used."""
+    spec = cell.recipe.calibration
+    used = spec.model_dump(include={"template", "tokens", "sequence_length"})
+    if selector := find_selector(spec.selection):
+        used["selection"] = selector.name
+        if selector.needs_activations:
+            used["precision"] = precision_for(cell.target.member, cell.device)
+    if spec.originals:
+        source = cell.recipe.regeneration.source
+        if source not in REGENERATED:
+            raise FaqError(
+                f"originals go beside regenerated samples, and source is {source!r}",
+                mend=f"remove calibration.originals, or use source: {' or '.join(REGENERATED)}",
+                key="calibration.originals",
+            )
+        used["originals"] = spec.originals
+    return used
 
 
 def build(task: Build) -> dict[str, Any]:
@@ -63,6 +96,7 @@ def build(task: Build) -> dict[str, Any]:
         "shortfall": budget - made.tokens,
         "domain_shares": made.domain_shares,
         "left_out": made.left_out,
+        "originals": made.originals,
         "fitness": fitness(measured),
         "fitness_by_layer": [
             {"layer": layer, "mismatch": value} for layer, value in by_layer(measured).items()
@@ -110,7 +144,37 @@ def _assembled(task: Build) -> Assembled:
     corpus = read_rows(task.inputs["regenerated_corpus"].file("candidates.parquet"), Candidate)
     scores = task.inputs["competition_scores"].file("standings.parquet")
     winners = winners_of(seeds, corpus, read_rows(scores, Standing))
-    return assemble(seeds, winners, cell.family, cell.recipe.calibration, load_tokenizer(cell.target))
+    tokenizer = load_tokenizer(cell.target)
+    return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, _order(task))
+
+
+def _order(task: Build) -> Order | None:
+    """How the recipe's selection orders winners; None where it takes them as drawn."""
+    spec = task.cell.recipe.calibration
+    selector = find_selector(spec.selection)
+    if selector is None:
+        return None
+
+    def order(pieces: Sequence[Piece], samples: Sequence[Sequence[int]]) -> list[Piece]:
+        cut = [ids[: spec.sequence_length] for ids in samples]
+        with ExitStack() as stack:
+            activations = (
+                stack.enter_context(_activations(task, len(cut))) if selector.needs_activations else None
+            )
+            chooser = selector.start(Pool(cut, activations))
+            return ordered(pieces, chooser, spec.tokens, spec.sequence_length)
+
+    return order
+
+
+@contextmanager
+def _activations(task: Build, samples: int) -> Iterator[Activations]:
+    """The target with its traces' moments, while samples are chosen."""
+    traces = read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
+    task.progress.start("traces and winners through the target", len(traces) + samples)
+    with measuring(task.cell) as model:
+        moments = trace_moments(model, traces, task.progress.advance)
+        yield Activations(model, moments, task.directory, task.progress.advance)
 
 
 def _fitness(task: Build, rows: list[Row]) -> list[ChannelMismatch]:

@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from faq_pipeline.calibration.render import encode, render_sample
 from faq_pipeline.cell import Cell
 from faq_pipeline.progress import Progress, Silent
-from faq_pipeline.records import Candidate, Seed
+from faq_pipeline.records import Candidate, Seed, Trace
 from faq_pipeline.regeneration.degeneration import is_empty, is_looping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from faq_pipeline.regeneration.vllm_engine import VllmEngine
+
+
+Need = Literal["target", "activations", "traces", "scheme", "judge"]
+"""What an expert looks at besides the corpus.
+
+- `target`: what the target makes of a text, whichever engine runs it.
+- `activations`: the target in this process, on candidates in the form that they calibrate in.
+- `traces`: the target's own inference traces.
+- `scheme`: how the recipe rounds weights.
+- `judge`: the recipe's judge.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,15 @@ def groups_of(seeds: Iterable[Seed], candidates: Iterable[Candidate]) -> list[Gr
 
 @dataclass
 class Context:
-    """What an expert may use besides the groups. The target is loaded when first asked for."""
+    """What an expert may use besides the groups. The target is loaded when first asked for.
+
+    Attributes:
+        traces: the target's own inference traces; empty where no expert needs them.
+    """
 
     cell: Cell
     progress: Progress = field(default_factory=Silent)
+    traces: Sequence[Trace] = ()
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -70,10 +87,29 @@ class Context:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The target itself."""
+        """The target itself, in the precision that figures are computed in."""
+        from faq_pipeline.models.device import precision_for
         from faq_pipeline.models.loading import load_model
 
-        return load_model(self.cell.target, self.cell.device)
+        precision = precision_for(self.cell.target.member, self.cell.device)
+        return load_model(self.cell.target, self.cell.device, precision)
+
+    def samples(self, groups: Sequence[Group]) -> dict[tuple[int, ...], list[int]]:
+        """The candidates as they would enter the calibration set, each text once.
+
+        Keys are the target's token ids; values are the places of the candidates that read so, which
+        count the candidates group after group. Those without a token, or with more than the target
+        attends to, are left out.
+        """
+        cell, tokenizer = self.cell, self.tokenizer
+        template = cell.recipe.calibration.template
+        found: dict[tuple[int, ...], list[int]] = {}
+        asked = ((group.seed, candidate) for group in groups for candidate in group.candidates)
+        for place, (seed, candidate) in enumerate(asked):
+            ids = encode(tokenizer, render_sample(seed, candidate, cell.family, template, tokenizer))
+            if 0 < len(ids) <= cell.target.context:
+                found.setdefault(tuple(ids), []).append(place)
+        return found
 
     @property
     def longest(self) -> int:
@@ -122,8 +158,8 @@ class Expert(Protocol):
         """What recipes call it."""
 
     @property
-    def needs_target(self) -> bool:
-        """Whether its scores depend on the target's weights."""
+    def needs(self) -> tuple[Need, ...]:
+        """What its scores depend on besides the corpus."""
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """One figure for each candidate, group after group, in order; None where it abstains."""

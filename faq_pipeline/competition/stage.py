@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from faq_pipeline.calibration.activations import activations_identity
 from faq_pipeline.cell import Cell
-from faq_pipeline.competition.expert import Context, Expert, Group, groups_of
+from faq_pipeline.competition.by_moments import MomentsExpert, score_by_moments
+from faq_pipeline.competition.expert import Context, Expert, Group, Need, groups_of
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.group import Verdict, compete
 from faq_pipeline.competition.summary import summarise
-from faq_pipeline.models.device import compute_identity
-from faq_pipeline.records import Candidate, Score, Seed, Standing, read_rows, write_rows
+from faq_pipeline.models.device import figures_identity
+from faq_pipeline.records import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import tool_version
@@ -32,31 +34,54 @@ def identity(cell: Cell) -> dict[str, Any]:
     }
     if competition.selection == "random":
         declared["draw"] = cell.recipe.draw
-    if any(e.needs_target for e in experts):
-        declared["target"] = {
-            "weights": cell.target.digest,
-            "tokenizer": cell.target.tokenizer_digest,
-            "prompts": cell.family.prompts.model_dump(),
-            "thinking": cell.family.thinking.model_dump(),
-            "tools": {name: tool_version(name) for name in ("torch", "transformers")},
-            **_compute(cell),
-        }
-    if "judge" in competition.experts:
-        declared["judge"] = judge_identity(competition.judge)
-    return declared
+    needs = {need for expert in experts for need in expert.needs}
+    return declared | {need: declare(cell) for need, declare in _NEEDS.items() if need in needs}
+
+
+def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The target's traces only where an expert looks at them."""
+    experts = experts_named(cell.recipe.competition.experts)
+    if any("traces" in expert.needs for expert in experts):
+        return inputs
+    return tuple(name for name in inputs if name != "inference_traces")
+
+
+def _target(cell: Cell) -> dict[str, Any]:
+    return {
+        "weights": cell.target.digest,
+        "tokenizer": cell.target.tokenizer_digest,
+        "prompts": cell.family.prompts.model_dump(),
+        "thinking": cell.family.thinking.model_dump(),
+        "tools": {name: tool_version(name) for name in ("torch", "transformers")},
+        **_compute(cell),
+    }
 
 
 def _compute(cell: Cell) -> dict[str, Any]:
     """What of the evaluation's engine, which scores for the experts, shapes the target's figures."""
     if cell.recipe.evaluation.engine == "vllm":
         return {"engine": target_engine(cell).identity()}
-    return compute_identity(cell.target.member, cell.device)
+    return figures_identity(cell.target.member, cell.device)
+
+
+def _scheme(cell: Cell) -> dict[str, Any]:
+    return cell.recipe.quantization.model_dump(include={"scheme", "group_size", "ignore"})
+
+
+_NEEDS: dict[Need, Callable[[Cell], dict[str, Any]]] = {
+    "target": _target,
+    "activations": activations_identity,
+    "scheme": _scheme,
+    "judge": lambda cell: judge_identity(cell.recipe.competition.judge),
+}
+"""What each need adds to the identity, where it is more than an input artifact."""
 
 
 def gpus(cell: Cell) -> int:
-    """Those of the target, where an expert asks it and a model wrote what is judged."""
-    asked = any(expert.needs_target for expert in experts_named(cell.recipe.competition.experts))
-    return target_gpus(cell) if asked and cell.teacher is not None else 0
+    """Those of the engine where it is asked what the target makes of a model's text; one for activations."""
+    needs = {need for expert in experts_named(cell.recipe.competition.experts) for need in expert.needs}
+    asked = target_gpus(cell) if "target" in needs and cell.teacher is not None else 0
+    return max(asked, int("activations" in needs))
 
 
 def build(task: Build) -> dict[str, Any]:
@@ -87,12 +112,20 @@ def _opinions(
     groups: Sequence[Group], experts: Sequence[Expert], task: Build
 ) -> dict[str, list[list[float | None]]]:
     """Every expert's scores, by expert, then group, then candidate."""
-    context = Context(task.cell, task.progress)
+    context = Context(task.cell, task.progress, _traces(task))
+    by_moments = [expert for expert in experts if isinstance(expert, MomentsExpert)]
     try:
-        flat = {expert.name: expert.score(groups, context) for expert in experts}
+        flat = score_by_moments(by_moments, groups, context) if by_moments else {}
+        flat |= {expert.name: expert.score(groups, context) for expert in experts if expert.name not in flat}
     finally:
         context.close()
     return {name: _by_group(scores, groups) for name, scores in flat.items()}
+
+
+def _traces(task: Build) -> list[Trace]:
+    if "inference_traces" not in task.inputs:
+        return []
+    return read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
 
 
 def _by_group(scores: Sequence[float | None], groups: Sequence[Group]) -> list[list[float | None]]:
@@ -103,8 +136,9 @@ def _by_group(scores: Sequence[float | None], groups: Sequence[Group]) -> list[l
 COMPETITION_SCORES = Stage(
     name="competition_scores",
     version=2,
-    inputs=("seed_data", "regenerated_corpus"),
+    inputs=("seed_data", "regenerated_corpus", "inference_traces"),
     identity=identity,
     build=build,
     gpus=gpus,
+    select=select,
 )

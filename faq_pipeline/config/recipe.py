@@ -11,6 +11,9 @@ from faq_pipeline.config.yaml import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+DRAW = "draw"
+"""The selection that takes samples in the order in which their seeds were drawn."""
+
 
 class Dataset(Strict):
     """Seeds from a hub dataset, read in order from a pinned revision."""
@@ -113,6 +116,10 @@ class Calibration(Strict):
     tokens: PositiveInt
     """Budget of the whole set; equal budgets make sets comparable."""
     sequence_length: PositiveInt
+    selection: str = DRAW
+    """In which order winners of different seeds fill the budget: `draw`, or a selector's name."""
+    originals: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Share of the budget that the same seeds fill as they were before they were regenerated."""
 
     @model_validator(mode="after")
     def _check_budget(self) -> Calibration:

@@ -8,7 +8,7 @@ import pytest
 from faq_pipeline.cell import Cell
 from faq_pipeline.competition.stage import COMPETITION_SCORES
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Candidate, Score, Seed, Standing, read_rows, write_rows
+from faq_pipeline.records import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 from faq_pipeline.stage import Build
 from faq_pipeline.store.artifact import Artifact
 from tests.competition.groups import make_candidate, make_seed
@@ -20,11 +20,13 @@ def with_competition(cell: Cell, draw: int = 0, **changes: object) -> Cell:
 
 
 def build(cell: Cell, root: Path, seeds: list[Seed], candidates: list[Candidate]) -> tuple[dict, Path]:
-    for name in ("seed_data", "regenerated_corpus", "out"):
+    for name in (*COMPETITION_SCORES.inputs, "out"):
         (root / name).mkdir(parents=True)
     write_rows(root / "seed_data/seeds.parquet", seeds, Seed)
     write_rows(root / "regenerated_corpus/candidates.parquet", candidates, Candidate)
-    upstream = {name: Artifact(root / name) for name in COMPETITION_SCORES.inputs}
+    traces = [Trace(f"t{i}", "a", [(5 * i + j) % 300 for j in range(20 + i)], 5) for i in range(3)]
+    write_rows(root / "inference_traces/traces.parquet", traces, Trace)
+    upstream = {name: Artifact(root / name) for name in COMPETITION_SCORES.inputs_for(cell)}
     return COMPETITION_SCORES.build(Build(cell, upstream, root / "out", root / "ledgers")), root / "out"
 
 

@@ -122,6 +122,11 @@ def constant(name: str, value: Any) -> Change:
     return change
 
 
+def processor(*, bf16: bool) -> Change:
+    """A processor with or without bf16 arithmetic; that of these tests has it."""
+    return constant("models.device._multiplies_bf16", lambda: bf16)
+
+
 def other_engine(section: str) -> Change:
     """Another engine for the teacher (`regeneration`) or the target (`evaluation`)."""
 
@@ -199,6 +204,8 @@ TABLE: dict[str, tuple[Change, str]] = {
     "calibration.template": (field("calibration.template", "raw"), "K"),
     "calibration.tokens": (field("calibration.tokens", 256), "K"),
     "calibration.sequence_length": (field("calibration.sequence_length", 64), "K"),
+    "calibration.selection": (field("calibration.selection", "diversity"), "K"),
+    "calibration.originals": (field("calibration.originals", 0.25), "K"),
     "quantization.method": (field("quantization.method", "awq"), "Q"),
     "quantization.scheme": (field("quantization.scheme", "W4A16"), "Q"),
     "quantization.group_size": (field("quantization.group_size", 64), "Q"),
@@ -236,6 +243,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "family thinking.close": (family("thinking.close", "</t>"), "RCKEP"),
     "family thinking.template_kwargs": (family("thinking.template_kwargs", {"think": True}), "TRCKEP"),
     "family development": (other_bytes("family.development", lambda c: c.family.development), "T"),
+    "processor": (processor(bf16=False), "C"),
     "device": (lambda bench: replace(bench.cell, device="cuda"), "TRCKQEP"),
     "torch": (tool("torch"), "TRCKQEP"),
     "transformers": (tool("transformers"), "TRCKQEP"),
@@ -259,6 +267,11 @@ def cell(pipeline_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cell:
         {"target_likelihood": 1.0, "length": 0.5},
     )
     return resolve_cell(catalog, "tiny-s", recipe, "cpu", tmp_path_factory.mktemp("digests"))
+
+
+@pytest.fixture(autouse=True)
+def same_processor_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: True)
 
 
 @pytest.fixture
@@ -369,6 +382,20 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         ({"evaluation.engine": "vllm"}, "evaluation.batch_size", ""),
         ({"evaluation.engine": "vllm"}, "family serving", "TCEP"),
         ({"evaluation.engine": "vllm", "competition.experts": {"length": 1.0}}, "family serving", "TEP"),
+        # Experts that look at activations read them from this process, whatever evaluates.
+        ({"competition.experts": {"activation_fidelity": 1.0}}, "evaluation.engine", "TEP"),
+        ({"competition.experts": {"activation_fidelity": 1.0}}, "calibration.template", "CK"),
+        ({"competition.experts": {"activation_fidelity": 1.0}}, "quantization.scheme", "Q"),
+        ({"competition.experts": {"outlier_coverage": 1.0}}, "target weights", "TCKQEP"),
+        ({"competition.experts": {"outlier_coverage": 1.0}}, "processor", "C"),
+        ({"competition.experts": {"sensitivity": 1.0}}, "quantization.scheme", "CQ"),
+        ({"competition.experts": {"sensitivity": 1.0}}, "quantization.group_size", "CQ"),
+        ({"competition.experts": {"sensitivity": 1.0}}, "quantization.ignore", "CQ"),
+        ({"competition.experts": {"sensitivity": 1.0}}, "quantization.dampening", "Q"),
+        ({"competition.experts": {"sensitivity": 1.0}}, "family prompts.text", "RCK"),
+        ({"competition.experts": {"length": 1.0}}, "processor", ""),
+        ({"calibration.selection": "coverage"}, "processor", "CK"),
+        ({"calibration.selection": "diversity"}, "processor", "C"),
         ({"quantization.method": "smoothquant"}, "quantization.smoothing", "Q"),
         ({"quantization.method": "smoothquant"}, "quantization.dampening", "Q"),
         ({"quantization.method": "rtn"}, "quantization.dampening", ""),
@@ -412,6 +439,8 @@ def pipeline(tmp_path: Path, cell: Cell) -> Pipeline:
 @pytest.mark.parametrize(
     ("ingredient", "missed"),
     [
+        ("calibration.selection", "KQP"),
+        ("calibration.originals", "KQP"),
         ("seeds.count", "SRCKQP"),
         ("regeneration.sampling.temperature", "RCKQP"),
         ("teacher weights", "RCKQP"),
@@ -443,6 +472,19 @@ def test_new_code_that_writes_the_same_bytes_misses_its_own_stage_only(
     pipeline: Pipeline, cell: Cell, stage: str, missed: str
 ) -> None:
     assert pipeline.missed(cell, **{stage: STAGES[stage].version + 1}) == set(missed)
+
+
+def test_traces_are_an_input_of_a_competition_only_where_an_expert_looks_at_them(
+    pipeline: Pipeline, bench: Bench
+) -> None:
+    development = TABLE["family development"][0]
+    # Stages that write what they declare write other traces; the calibration set is measured on them.
+    assert pipeline.missed(development(bench)) == set("TKQP")
+    looking = field("competition.experts", {"activation_fidelity": 1.0})(bench)
+    assert pipeline.missed(looking) == set("CKQP")
+    (bench.folder / "more").mkdir()
+    changed = development(replace(bench, cell=looking, folder=bench.folder / "more"))
+    assert pipeline.missed(changed) == set("CKQP")
 
 
 def test_round_to_nearest_needs_no_calibration_set(pipeline: Pipeline, bench: Bench) -> None:

@@ -6,17 +6,30 @@ import difflib
 from collections.abc import Iterable
 
 from faq_pipeline.competition.expert import Expert
+from faq_pipeline.competition.experts.activation_fidelity import ActivationFidelity
 from faq_pipeline.competition.experts.answer import Answer
 from faq_pipeline.competition.experts.degeneration import Degeneration
 from faq_pipeline.competition.experts.judge import Judge
 from faq_pipeline.competition.experts.length import Length
+from faq_pipeline.competition.experts.outlier_coverage import OutlierCoverage
+from faq_pipeline.competition.experts.sensitivity import Sensitivity
 from faq_pipeline.competition.experts.target_likelihood import TargetLikelihood
 from faq_pipeline.competition.experts.teacher_likelihood import TeacherLikelihood
 from faq_pipeline.errors import FaqError
 
 EXPERTS: dict[str, Expert] = {
     expert.name: expert
-    for expert in (Answer(), TeacherLikelihood(), TargetLikelihood(), Length(), Degeneration(), Judge())
+    for expert in (
+        Answer(),
+        TeacherLikelihood(),
+        TargetLikelihood(),
+        Length(),
+        Degeneration(),
+        ActivationFidelity(),
+        OutlierCoverage(),
+        Sensitivity(),
+        Judge(),
+    )
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faq_pipeline.competition.answers import answers_match
-from faq_pipeline.competition.expert import Context, Group
+from faq_pipeline.competition.expert import Context, Group, Need
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Answer:
     """1 where the answers match, 0 where they do not; abstains where the seed has no answer."""
 
     name: str = "answer"
-    needs_target: bool = False
+    needs: tuple[Need, ...] = ()
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """Compare final answers."""

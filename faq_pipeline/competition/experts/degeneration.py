@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faq_pipeline.competition.expert import Context, Group
+from faq_pipeline.competition.expert import Context, Group, Need
 
 WORDS = 4
 """Length of the runs of words that are counted; shorter ones repeat in any orderly reasoning."""
@@ -16,7 +16,7 @@ class Degeneration:
     """Share of distinct runs of four words: 1 where no run occurs twice, near 0 in a loop."""
 
     name: str = "degeneration"
-    needs_target: bool = False
+    needs: tuple[Need, ...] = ()
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """Count repeated runs."""

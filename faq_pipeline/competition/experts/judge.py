@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from faq_pipeline.competition.expert import Context, Group
+from faq_pipeline.competition.expert import Context, Group, Need
 from faq_pipeline.competition.rubric import SCHEMA, Verdict, ask_which_is_better, rubric_digest
 from faq_pipeline.config.recipe import Judge as Settings
 from faq_pipeline.errors import FaqError
@@ -54,7 +54,7 @@ class Judge:
     """
 
     name: str = "judge"
-    needs_target: bool = False
+    needs: tuple[Need, ...] = ("judge",)
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """Ask the judge about all pairs of all groups.

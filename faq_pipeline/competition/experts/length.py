@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from faq_pipeline.competition.expert import Context, Group
+from faq_pipeline.competition.expert import Context, Group, Need
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Length:
     """
 
     name: str = "length"
-    needs_target: bool = False
+    needs: tuple[Need, ...] = ()
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """Compare with the middle of each group."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faq_pipeline.competition.expert import Context, Group
+from faq_pipeline.competition.expert import Context, Group, Need
 from faq_pipeline.models.transcript import Exchange, exchange
 from faq_pipeline.records import Candidate, Seed
 from faq_pipeline.regeneration.prompts import seed_messages
@@ -20,7 +20,7 @@ class TargetLikelihood:
     """
 
     name: str = "target_likelihood"
-    needs_target: bool = True
+    needs: tuple[Need, ...] = ("target",)
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """All replies in one go."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faq_pipeline.competition.expert import Context, Group
+from faq_pipeline.competition.expert import Context, Group, Need
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class TeacherLikelihood:
     """Mean log-probability (nats) per token, as the engine recorded it; abstains where no model wrote."""
 
     name: str = "teacher_likelihood"
-    needs_target: bool = False
+    needs: tuple[Need, ...] = ()
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """Read what the engine recorded."""

@@ -1,0 +1,76 @@
+"""What a selector is: a way to choose among winners of different seeds, one after the other.
+
+Budget and balance are not its business: domains take turns, as they do without a selector, and a
+selector says which of a domain's samples goes next, given all that were taken before it. The last
+round, which fills the budget, is `select`'s own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from faq_pipeline.calibration.activations import TraceMoments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from faq_pipeline.models.sample_moments import SampleMoments
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What the target's layers read: on its own traces, and on samples.
+
+    Attributes:
+        scratch: a folder for what a selector does not keep in memory; what lies there goes.
+    """
+
+    model: PreTrainedModel
+    traces: TraceMoments
+    scratch: Path
+    advance: Callable[[int], None]
+
+    def of(self, samples: Sequence[Sequence[int]]) -> Iterator[SampleMoments]:
+        """Second moments of the samples, a batch at a time."""
+        from faq_pipeline.models.sample_moments import sample_moments
+
+        return sample_moments(self.model, samples, self.advance)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The samples that may be chosen, in the draw's order, as the target's token ids.
+
+    `activations` is there for selectors that need them.
+    """
+
+    samples: Sequence[Sequence[int]]
+    activations: Activations | None = None
+
+
+class Chooser(Protocol):
+    """One selection under way. Samples are named by their place in the pool."""
+
+    def best(self, options: Sequence[int]) -> int:
+        """Which of the options (in the draw's order, at least one) to take next; ties to the first."""
+
+    def take(self, sample: int) -> None:
+        """This sample is in the set from now on."""
+
+
+class Selector(Protocol):
+    """One way to choose samples across seeds."""
+
+    @property
+    def name(self) -> str:
+        """What `calibration.selection` of a recipe says."""
+
+    @property
+    def needs_activations(self) -> bool:
+        """Whether it looks at what samples do to the target."""
+
+    def start(self, pool: Pool) -> Chooser:
+        """Begin a selection: all that has to be known of the samples is found out here."""

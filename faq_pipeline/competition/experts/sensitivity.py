@@ -1,0 +1,47 @@
+"""How much rounding the target's weights changes what it predicts on a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from faq_pipeline.competition.expert import Context, Group, Need
+from faq_pipeline.quantization.check import check_spec
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Mean over the candidate's tokens of KL(target || rounded copy), in nats.
+
+    The copy's weights are rounded to nearest by the recipe's scheme and group size; activations are
+    not rounded. High where quantization hurts, so that calibration looks there. Ours, after the
+    usual measure of a quantized model's divergence. Every token of the sample counts, prompt too.
+    Abstains on candidates longer than the target's context.
+    """
+
+    name: str = "sensitivity"
+    needs: tuple[Need, ...] = ("activations", "scheme")
+
+    def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
+        """All candidates in one pass through both models.
+
+        Raises:
+            FaqError: the recipe's quantization does not fit the target, see `check_spec`.
+        """
+        from faq_pipeline.models.divergence import mean_divergences
+        from faq_pipeline.quantization.rounding import rounded_copy
+
+        spec = context.cell.recipe.quantization
+        check_spec(spec, context.cell.target)
+
+        scores: list[float | None] = [None for group in groups for _ in group.candidates]
+        samples = context.samples(groups)
+        if not samples:
+            return scores
+        context.progress.start("candidates through the target and its rounded copy", len(samples))
+        copy = rounded_copy(context.model, spec)
+        values = mean_divergences(context.model, copy, list(samples), context.progress.advance)
+        for places, value in zip(samples.values(), values, strict=True):
+            for place in places:
+                scores[place] = value
+        return scores
