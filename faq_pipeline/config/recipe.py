@@ -140,6 +140,10 @@ class Quantization(Strict):
     actorder: Literal["static", "weight"] | None = None
     dampening: PositiveFloat = 0.01
     smoothing: Fraction = 0.5
+    sample_weights: Literal["equal_sequences"] | None = None
+    """`equal_sequences`: in GPTQ's Hessian every sample counts alike, however long it is."""
+    token_weights: Literal["attention"] | None = None
+    """`attention`: in GPTQ's Hessian tokens that are attended to more count more."""
 
 
 class Gate(Strict):

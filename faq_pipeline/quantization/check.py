@@ -10,7 +10,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import is_ignored, linear_layers, read_tensors
-from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.schemes import check_scheme
 
 GROUPS = (128, 64, 32, 16)
@@ -24,10 +24,12 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     when its checkpoint is built.
 
     Raises:
-        FaqError: unknown method or scheme, a target that is quantized already, nothing left to
-            quantize, or a group size that does not divide the columns of a quantized layer.
+        FaqError: unknown method or scheme, a variant that the method does not have, a target that is
+            quantized already, nothing left to quantize, or a group size that does not divide the
+            columns of a quantized layer.
     """
     find_method(spec.method)
+    _check_variants(spec)
     check_scheme(spec.scheme)
     folder = _folder_here(weights)
     if folder is None:
@@ -44,6 +46,19 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
         )
     if spec.group_size != "channel":
         _check_groups(spec.group_size, {name: columns for name, (_, columns) in quantized.items()})
+
+
+def _check_variants(spec: Quantization) -> None:
+    """Refuse what would be without effect, where a recipe asks for it in so many words."""
+    for name in sorted({name for method in METHODS.values() for name in method.variants}):
+        if getattr(spec, name) is None or name in find_method(spec.method).variants:
+            continue
+        able = [method.name for method in METHODS.values() if name in method.variants]
+        raise FaqError(
+            f"method {spec.method!r} has no {name}",
+            mend=f"remove it, or use {' or '.join(able)}",
+            key=f"quantization.{name}",
+        )
 
 
 def _check_groups(size: int, columns: dict[str, int]) -> None:

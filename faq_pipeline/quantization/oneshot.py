@@ -17,8 +17,10 @@ from faq_pipeline.progress import Progress
 from faq_pipeline.quantization.methods import Method, find_method
 from faq_pipeline.quantization.placement import computing_on, reporting_to
 from faq_pipeline.quantization.quiet import quiet
+from faq_pipeline.quantization.weighting import is_weighted, row_weights
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 SEED = 0
@@ -46,13 +48,14 @@ def quantize(
     folder: Path,
     device: str,
     progress: Progress,
+    samples: Sequence[Sequence[int]] | None = None,
 ) -> tuple[str, ...]:
     """Quantize a member and save the checkpoint in `folder`; see `run` and `save`.
 
     Returns:
         `Quantized.rtn_fallback`.
     """
-    quantized = run(spec, weights, rows, device, progress)
+    quantized = run(spec, weights, rows, device, progress, samples)
     save(quantized.model, weights, folder)
     fallback = quantized.rtn_fallback
     del quantized
@@ -66,6 +69,7 @@ def run(
     rows: Sequence[Sequence[int]],
     device: str,
     progress: Progress,
+    samples: Sequence[Sequence[int]] | None = None,
 ) -> Quantized:
     """Quantize a member in memory.
 
@@ -74,6 +78,7 @@ def run(
     Args:
         rows: calibration sequences in the target's token ids, used in this order, one at a time
             and uncut; not looked at by methods that need none.
+        samples: lengths of the samples of each row, for recipes that weigh them; one a row where None.
 
     Raises:
         FaqError: no rows for a method that needs some.
@@ -89,6 +94,9 @@ def run(
 
     torch.manual_seed(SEED)
     modifiers = method.modifiers(spec)
+    if is_weighted(spec):
+        lengths = samples or [[len(row)] for row in rows]
+        _weigh(modifiers, row_weights(spec, weights, rows, lengths, device, progress))
     fallback = _watched(modifiers)
     with quiet(), computing_on(device):
         model = load_model(weights, "cpu")
@@ -134,6 +142,14 @@ def _data(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
         "shuffle_calibration_samples": False,
         "max_seq_length": max(len(row) for row in rows),
     }
+
+
+def _weigh(modifiers: list[Any], weights: list[torch.Tensor]) -> None:
+    from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
+
+    for modifier in modifiers:
+        if isinstance(modifier, WeightedGPTQModifier):
+            modifier.weigh(weights)
 
 
 def _watched(modifiers: list[Any]) -> list[list[str]]:

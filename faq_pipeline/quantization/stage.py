@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.models.device import compute_identity, device_memory, working_bytes
+from faq_pipeline.models.device import compute_identity, precision_for, roomy_device
 from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods import find_method
-from faq_pipeline.records import Checkpoint, Row, read_rows, write_rows
+from faq_pipeline.quantization.weighting import is_weighted
+from faq_pipeline.records import Checkpoint, Row, Sample, read_rows, write_rows
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import tool_version
 
@@ -23,9 +23,8 @@ COMMON = ("method", "scheme", "group_size", "ignore")
 
 def identity(cell: Cell) -> dict[str, Any]:
     """What of the cell shapes a checkpoint, beside the calibration set."""
-    spec = cell.recipe.quantization
     return {
-        "quantization": _used(spec),
+        "quantization": _used(cell),
         "target": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
         **compute_identity(cell.target.member, cell.device),
@@ -56,7 +55,7 @@ def build(job: Build) -> dict[str, Any]:
     original = cell.target.folder  # a hub member is downloaded here, and so checked below
     check_spec(spec, cell.target)
     folder = job.directory / CHECKPOINT
-    fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress)
+    fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
     size, original_size = weight_bytes(folder), weight_bytes(original)
     row = Checkpoint(
         cell.target.partition, spec.method, spec.scheme, str(spec.group_size), size, original_size
@@ -68,14 +67,10 @@ def build(job: Build) -> dict[str, Any]:
         "ratio": size / original_size,
         "bits_per_weight": bits_per_weight(folder, original),
         "rtn_fallback": list(fallback),
-        "inspection": asdict(inspect_checkpoint(folder, cell.target, _roomy_device(cell))),
+        "inspection": asdict(
+            inspect_checkpoint(folder, cell.target, roomy_device(cell.target.member, cell.device))
+        ),
     }
-
-
-def _roomy_device(cell: Cell) -> str:
-    """The device, if the whole member fits on it; quantizing itself holds a layer at a time there."""
-    fits = working_bytes(cell.target.member.parameters) <= device_memory(cell.device)
-    return cell.device if fits else "cpu"
 
 
 def _rows(job: Build) -> list[list[int]]:
@@ -85,10 +80,26 @@ def _rows(job: Build) -> list[list[int]]:
     return [row.input_ids for row in sorted(rows, key=lambda row: row.row)]
 
 
-def _used(spec: Quantization) -> dict[str, Any]:
+def _lengths(job: Build) -> list[list[int]] | None:
+    """Lengths of the samples in each row, where the recipe weighs them."""
+    if "calibration_set" not in job.inputs or not is_weighted(job.cell.recipe.quantization):
+        return None
+    samples = read_rows(job.inputs["calibration_set"].file("samples.parquet"), Sample)
+    lengths: dict[int, list[int]] = {}
+    for sample in sorted(samples, key=lambda sample: (sample.row, sample.start)):
+        lengths.setdefault(sample.row, []).append(sample.tokens)
+    return list(lengths.values())
+
+
+def _used(cell: Cell) -> dict[str, Any]:
     """The fields that the method reads: others must not move its fingerprint."""
-    names = {*COMMON, *find_method(spec.method).options}
-    return spec.model_dump(mode="json", include=names)
+    spec = cell.recipe.quantization
+    method = find_method(spec.method)
+    used = spec.model_dump(mode="json", include={*COMMON, *method.options})
+    variants = spec.model_dump(mode="json", include=set(method.variants), exclude_none=True)
+    if "token_weights" in variants:
+        variants["precision"] = precision_for(cell.target.member, cell.device)
+    return used | variants
 
 
 QUANTIZED_CHECKPOINT = Stage(

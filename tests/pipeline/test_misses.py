@@ -213,6 +213,8 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.actorder": (field("quantization.actorder", "weight"), "Q"),
     "quantization.dampening": (field("quantization.dampening", 0.02), "Q"),
     "quantization.smoothing": (field("quantization.smoothing", 0.7), ""),  # GPTQ has none
+    "quantization.sample_weights": (field("quantization.sample_weights", "equal_sequences"), "Q"),
+    "quantization.token_weights": (field("quantization.token_weights", "attention"), "Q"),
     "evaluation.tasks": (field("evaluation.tasks", ["tiny_sums"]), "EP"),
     "evaluation.include": (
         other_bytes("evaluation.include", lambda c: c.recipe.evaluation.include, "test.jsonl"),
@@ -397,6 +399,10 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         ({"calibration.selection": "coverage"}, "processor", "CK"),
         ({"calibration.selection": "diversity"}, "processor", "C"),
         ({"quantization.method": "smoothquant"}, "quantization.smoothing", "Q"),
+        ({"quantization.method": "smoothquant"}, "quantization.sample_weights", "Q"),
+        ({"quantization.method": "rtn"}, "quantization.sample_weights", ""),
+        ({"quantization.method": "awq"}, "quantization.token_weights", ""),
+        ({"quantization.token_weights": "attention"}, "processor", "CQ"),
         ({"quantization.method": "smoothquant"}, "quantization.dampening", "Q"),
         ({"quantization.method": "rtn"}, "quantization.dampening", ""),
         ({"quantization.method": "awq"}, "quantization.actorder", ""),
@@ -441,6 +447,7 @@ def pipeline(tmp_path: Path, cell: Cell) -> Pipeline:
     [
         ("calibration.selection", "KQP"),
         ("calibration.originals", "KQP"),
+        ("quantization.sample_weights", "QP"),
         ("seeds.count", "SRCKQP"),
         ("regeneration.sampling.temperature", "RCKQP"),
         ("teacher weights", "RCKQP"),

@@ -14,6 +14,7 @@ class Awq:
     name = "awq"
     calibrated = True
     options: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """AWQModifier (a transform only), then the modifier of round-to-nearest."""

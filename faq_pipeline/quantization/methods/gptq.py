@@ -6,21 +6,26 @@ from typing import Any
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.quantization.schemes import config_groups
+from faq_pipeline.quantization.weighting import is_weighted
 
 
 class Gptq:
-    """GPTQ with the recipe's column order and dampening."""
+    """GPTQ with the recipe's column order, dampening, and weights of samples and tokens."""
 
     name = "gptq"
     calibrated = True
     options: tuple[str, ...] = ("actorder", "dampening")
+    variants: tuple[str, ...] = ("sample_weights", "token_weights")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
-        """One GPTQModifier."""
+        """One GPTQModifier; a WeightedGPTQModifier, yet without its weights, where the recipe has some."""
         from llmcompressor.modifiers.gptq import GPTQModifier
 
+        from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
+
+        kind = WeightedGPTQModifier if is_weighted(spec) else GPTQModifier
         return [
-            GPTQModifier(
+            kind(
                 config_groups=config_groups(spec),
                 ignore=list(spec.ignore),
                 # Given even where it is None: llmcompressor's own default is "static".

@@ -15,11 +15,14 @@ class Method(Protocol):
         calibrated: whether it looks at a calibration set.
         options: fields of `Quantization` that it reads, beside method, scheme, group_size and
             ignore, which all do. Other fields are without effect, and outside the fingerprint.
+        variants: fields that it reads where they are set; without them nothing changes, and they are
+            outside the fingerprint too. `check_spec` refuses those that a method does not know.
     """
 
     name: str
     calibrated: bool
     options: tuple[str, ...]
+    variants: tuple[str, ...]
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """New llmcompressor modifiers, in the order in which they run.
