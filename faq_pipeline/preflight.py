@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.competition.stage import check_room
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.models import hub
 from faq_pipeline.quantization.check import check_spec
@@ -23,8 +24,9 @@ def check(cell: Cell, catalog: Catalog, store: Store) -> None:
 
     Raises:
         FaqError: naming the recipe's file and line where a key of it is at fault: a group size, a
-            limit or a sequence length that does not fit, an unknown expert, engine or task, a missing
-            file, seeds that are malformed, too few or too long, a hub that does not answer.
+            limit or a sequence length that does not fit, an unknown expert, selection, engine or
+            task, models that do not fit the device together, a missing file, seeds that are
+            malformed, too few or too long, a hub that does not answer.
     """
     with catalog.blaming(cell.recipe):
         _check_files(cell)
@@ -39,6 +41,7 @@ def _check_files(cell: Cell) -> None:
     check_spec(cell.recipe.quantization, cell.target)
     for stage in STAGES.values():
         stage.identity(cell)
+    check_room(cell)
     seeds = cell.recipe.seeds
     if seeds.path is not None:
         load_seeds(seeds.path, seeds.count)

@@ -94,17 +94,19 @@ def _competition(cell: Cell) -> Work:
     names = "+".join(sorted(expert.name for expert in experts)) or "random"
     sampling = cell.recipe.regeneration.sampling
     needs = {need for expert in experts for need in expert.needs}
-    if sampling is None or needs.isdisjoint({"target", "activations"}):
+    # Seeds passed through are no business of `target`, and as long as they are.
+    reads = needs & ({"activations"} if sampling is None else {"target", "activations"})
+    if not reads:
         return Work(names, 0, 0, _candidates(cell), names)
-    engine = cell.recipe.evaluation.engine
+    engine = cell.recipe.evaluation.engine if "target" in reads else "transformers"
     models = 2 if "scheme" in needs else 1  # the target, and beside it its rounded copy
     return Work(
         f"{names} by {_by_engine(cell, engine)}",
-        _candidates(cell) * sampling.max_new_tokens,
+        0 if sampling is None else _candidates(cell) * sampling.max_new_tokens,
         models * cell.target.member.parameters,
         _candidates(cell),
         names,
-        _gpus(cell, engine, cell.target) if "target" in needs else 1,
+        _gpus(cell, engine, cell.target),
     )
 
 

@@ -144,3 +144,26 @@ def test_a_stage_holds_the_gpus_that_its_model_is_served_on(store: Store, tiny_c
     assert [estimate(name, served, store).gpus for name in ("seed_data", "competition_scores")] == [0, 0]
     assert estimate("eval_report", changed(cell, "evaluation", engine="vllm"), store).gpus == 6
     assert estimate("quantized_checkpoint", served, store).gpus == 1
+
+
+def test_a_rounded_copy_takes_its_memory_too(store: Store, tiny_cell: Cell) -> None:
+    fidelity, both = (
+        estimate("competition_scores", changed(tiny_cell, "competition", experts=experts), store)
+        for experts in ({"activation_fidelity": 1.0}, {"activation_fidelity": 1.0, "sensitivity": 1.0})
+    )
+    assert fidelity.memory_gib and both.memory_gib == pytest.approx(2 * fidelity.memory_gib, abs=0.002)
+    assert fidelity.tokens == 8 * 2 * 24
+    given = changed(passed_through(tiny_cell), "competition", experts={"activation_fidelity": 1.0})
+    assert estimate("competition_scores", given, store).memory_gib == fidelity.memory_gib
+
+
+def test_a_selection_reads_winners_too(store: Store, tiny_cell: Cell) -> None:
+    made(store, "calibration_set", tiny_cell, 10.0, 2**20)
+    assert cost("calibration_set", tiny_cell, store) == (10.0, 1.0)
+    chosen = changed(tiny_cell, "calibration", selection="coverage")
+    assert cost("calibration_set", chosen, store) == (None, 1.0)
+    assert estimate("calibration_set", chosen, store).tokens == 512 + 8 * 24
+    assert (
+        estimate("calibration_set", changed(tiny_cell, "calibration", selection="diversity"), store).tokens
+        == 512
+    )

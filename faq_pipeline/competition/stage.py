@@ -13,7 +13,8 @@ from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.group import Verdict, compete
 from faq_pipeline.competition.summary import summarise
-from faq_pipeline.models.device import figures_identity
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import check_fits, figures_identity
 from faq_pipeline.records import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.stage import Build, Stage
@@ -44,6 +45,21 @@ def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
     if any("traces" in expert.needs for expert in experts):
         return inputs
     return tuple(name for name in inputs if name != "inference_traces")
+
+
+def check_room(cell: Cell) -> None:
+    """Refuse experts that need more models on the device than it holds.
+
+    Raises:
+        FaqError: names what they need.
+    """
+    for expert in experts_named(cell.recipe.competition.experts):
+        if "scheme" in expert.needs:
+            try:
+                check_fits(cell.target.member, cell.device, copies=2)
+            except FaqError as error:
+                key = f"competition.experts.{expert.name}"
+                raise FaqError(error.problem, mend=f"leave out expert {expert.name!r}", key=key) from None
 
 
 def _target(cell: Cell) -> dict[str, Any]:

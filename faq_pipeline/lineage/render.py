@@ -81,7 +81,8 @@ def _samples(samples: tuple[TracedSample, ...], most: int | None, *, groups: boo
             continue
         branch.add(_seed(sample.seed_id, traced.seed))
         if traced.winner is None:
-            branch.add(f"winner {sample.candidate_id}: its corpus was removed from the store")
+            # Originals kept beside regenerated samples are in no corpus.
+            branch.add(f"{sample.candidate_id}: the seed as it was, or its corpus was removed from the store")
         else:
             branch.add(_candidate(traced.winner))
         for loser in traced.losers:

@@ -179,21 +179,31 @@ def roomy_device(member: Member, device: str) -> str:
     return device if working_bytes(member.parameters) <= device_memory(device) else "cpu"
 
 
-def check_fits(member: Member, device: str, alternatives: Sequence[Member] = (), *, devices: int = 1) -> None:
+def check_fits(
+    member: Member,
+    device: str,
+    alternatives: Sequence[Member] = (),
+    *,
+    devices: int = 1,
+    copies: int = 1,
+) -> None:
     """Refuse a member too big for the device, or for `devices` such together, before it is loaded.
+
+    Args:
+        copies: how many of it are needed at once.
 
     Raises:
         FaqError: names the alternatives that fit.
     """
-    need, have = working_bytes(member.parameters), device_memory(device)
+    need, have = copies * working_bytes(member.parameters), device_memory(device)
     if device != "cpu":
         have *= devices
     if need <= have:
         return
     fitting = [m.name for m in alternatives if working_bytes(m.parameters) <= have]
+    what = f"{member.name!r} and {copies - 1} more of it" if copies > 1 else repr(member.name)
     raise FaqError(
-        f"{member.name!r} needs about {need / 2**30:.1f} GiB and the {device} device has"
-        f" {have / 2**30:.1f} GiB",
+        f"{what} needs about {need / 2**30:.1f} GiB and the {device} device has {have / 2**30:.1f} GiB",
         mend=f"these fit: {', '.join(fitting)}" if fitting else "no other member fits either",
     )
 

@@ -22,6 +22,8 @@ from faq_pipeline.models.device import (
     device_kind,
     device_memory,
     device_of,
+    figures_identity,
+    precision_for,
     torch_device,
 )
 from tests.leases.fakes import MEMORY, make_gpus
@@ -170,6 +172,27 @@ def test_what_does_not_fit_names_the_alternatives() -> None:
     assert error.value.mend == "these fit: middle, small"
     with pytest.raises(FaqError, match="no other member fits either"):
         check_fits(member("huge", HUGE), "cpu", others[2:])
+
+
+def test_copies_must_fit_together() -> None:
+    most = int(device_memory("cpu") / working_bytes(1))
+    check_fits(member("one", most - 1), "cpu")
+    with pytest.raises(FaqError, match="'one' and 1 more of it needs about"):
+        check_fits(member("one", most - 1), "cpu", copies=2)
+
+
+def test_figures_of_small_members_are_computed_in_what_the_processor_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small, large = member("small", 1000), member("large", 10**9)
+    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: False)
+    assert [precision_for(m, "cpu") for m in (small, large)] == ["float32", "bfloat16"]
+    assert precision_for(small, "cuda") == "bfloat16"
+    plain = figures_identity(small, "cpu")
+    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: True)
+    assert precision_for(small, "cpu") == "bfloat16"
+    # Artifacts that were made before there was a choice keep their fingerprints.
+    assert figures_identity(small, "cpu") == compute_identity(small, "cpu") != plain
 
 
 def test_asking_loads_no_torch() -> None:

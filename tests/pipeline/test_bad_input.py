@@ -132,6 +132,17 @@ def test_a_recipe_for_another_family(world: World) -> None:
     ("section", "value", "says"),
     [
         ("competition", {"experts": {"charm": 1.0}}, "unknown expert 'charm'"),
+        ("competition", {"experts": {"sensitive": 1.0}}, "expert 'sensitive' (did you mean 'sensitivity'?"),
+        (
+            "calibration",
+            {"selection": "covrage"},
+            "selection 'covrage' (did you mean 'coverage'? known: draw",
+        ),
+        (
+            "quantization",
+            {"method": "awq", "sample_weights": "equal_sequences"},
+            "'awq' has no sample_weights",
+        ),
         ("regeneration", {"engine": "transformer"}, "unknown engine 'transformer' (did you mean"),
         ("evaluation", {"tasks": ["tiny_sum"]}, "no task 'tiny_sum' here (did you mean 'tiny_sums'?)"),
         ("evaluation", {"prose": "gone.jsonl"}, "gone.jsonl: no such file"),
@@ -154,6 +165,16 @@ def test_a_value_that_nothing_is_called(world: World, section: str, value: Any, 
     done = world.run("own")
     assert done.mistake.startswith(world.at("own", 3)) and says in done.mistake
     assert "made" not in done.err
+
+
+def test_originals_beside_originals(world: World) -> None:
+    world.recipe(
+        "own",
+        regeneration={"source": "original", "candidates": 1, "sampling": None},
+        calibration={"originals": 0.25},
+    )
+    mistake = world.run("own").mistake
+    assert mistake.startswith(world.at("own", 4) + "originals go beside regenerated samples")
 
 
 def test_a_value_that_a_recipe_inherits_is_told_where_it_was_set(world: World) -> None:
