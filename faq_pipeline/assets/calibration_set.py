@@ -31,6 +31,7 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     shown = [{"seed": s.seed_id, "domain": s.domain, "tokens": s.tokens, "text": s.text} for s in samples[:4]]
     shares = outcome.artifact.metadata["domain_shares"]
     return {
+        "selection": cell.recipe.calibration.selection,
         "fitness_by_layer": picture(outcome.artifact.file("fitness.png")),
         "first_samples": long_table(shown),
         "domain_shares": ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),

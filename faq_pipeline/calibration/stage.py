@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from faq_pipeline.calibration.activations import measuring, trace_moments
-from faq_pipeline.calibration.assemble import Assembled, Order, assemble, winners_of
+from faq_pipeline.calibration.activations import measuring
+from faq_pipeline.calibration.assemble import Assembled, assemble, winners_of
 from faq_pipeline.calibration.fitness import by_layer, fitness, mismatches
 from faq_pipeline.calibration.plot import draw_fitness
-from faq_pipeline.calibration.select import Piece
+from faq_pipeline.calibration.selection import order_of
 from faq_pipeline.calibration.selectors import find_selector
-from faq_pipeline.calibration.selectors.ordering import ordered
-from faq_pipeline.calibration.selectors.protocol import Activations, Pool
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity, precision_for
@@ -145,41 +141,11 @@ def _assembled(task: Build) -> Assembled:
     scores = task.inputs["competition_scores"].file("standings.parquet")
     winners = winners_of(seeds, corpus, read_rows(scores, Standing))
     tokenizer = load_tokenizer(cell.target)
-    return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, _order(task))
-
-
-def _order(task: Build) -> Order | None:
-    """How the recipe's selection orders winners; None where it takes them as drawn."""
-    spec = task.cell.recipe.calibration
-    selector = find_selector(spec.selection)
-    if selector is None:
-        return None
-
-    def order(pieces: Sequence[Piece], samples: Sequence[Sequence[int]]) -> list[Piece]:
-        cut = [ids[: spec.sequence_length] for ids in samples]
-        with ExitStack() as stack:
-            activations = (
-                stack.enter_context(_activations(task, len(cut))) if selector.needs_activations else None
-            )
-            chooser = selector.start(Pool(cut, activations))
-            return ordered(pieces, chooser, spec.tokens, spec.sequence_length)
-
-    return order
-
-
-@contextmanager
-def _activations(task: Build, samples: int) -> Iterator[Activations]:
-    """The target with its traces' moments, while samples are chosen."""
-    traces = read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
-    task.progress.start("traces and winners through the target", len(traces) + samples)
-    with measuring(task.cell) as model:
-        moments = trace_moments(model, traces, task.progress.advance)
-        yield Activations(model, moments, task.directory, task.progress.advance)
+    return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
 
 
 def _fitness(task: Build, rows: list[Row]) -> list[ChannelMismatch]:
     """Mismatch of every linear layer of the target; empty where there are no traces."""
-    from faq_pipeline.models.loading import load_model, release
     from faq_pipeline.models.moments import input_moments
 
     traces = read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
@@ -187,11 +153,9 @@ def _fitness(task: Build, rows: list[Row]) -> list[ChannelMismatch]:
     if not traces:
         return []
     task.progress.start("rows through the target", len(rows) + len(traces))
-    model = load_model(task.cell.target, task.cell.device)
-    own = input_moments(model, (row.input_ids for row in rows), task.progress.advance)
-    theirs = input_moments(model, (t.input_ids for t in traces), task.progress.advance)
-    del model
-    release()
+    with measuring(task.cell) as model:
+        own = input_moments(model, (row.input_ids for row in rows), task.progress.advance)
+        theirs = input_moments(model, (t.input_ids for t in traces), task.progress.advance)
     return mismatches(own, theirs)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks import naive
 from faq_pipeline.calibration.fitness import fitness, mismatches
 from faq_pipeline.cell import Cell
 from faq_pipeline.competition.expert import Context, Group
@@ -152,3 +153,31 @@ def test_without_bf16_arithmetic_small_targets_compute_in_float32(
     large = tiny_cell.target.member.model_copy(update={"parameters": 10**9})
     cell = replace(tiny_cell, target=replace(tiny_cell.target, member=large))
     assert Context(cell).model.dtype == torch.bfloat16
+
+
+def test_experts_say_what_a_loop_over_samples_says(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
+    """The loops that `benchmarks.experts` is measured against, to one part in 1,000 in float32."""
+    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: False)
+    monkeypatch.setattr("faq_pipeline.calibration.outliers.DEVIATIONS", 0.5)
+    monkeypatch.setattr(naive, "DEVIATIONS", 0.5)
+    context = Context(tiny_cell, traces=TRACES)
+    samples = list(context.samples(groups()[:1]))
+    traces = [trace.input_ids for trace in TRACES]
+    copy = rounded_copy(context.model, tiny_cell.recipe.quantization)
+    loops = {
+        "activation_fidelity": naive.activation_fidelity(context.model, samples, traces),
+        "outlier_coverage": naive.outlier_coverage(context.model, samples, traces),
+        "sensitivity": naive.sensitivity(context.model, copy, samples),
+        "target_likelihood": naive.target_likelihood(context.model, _items(context)),
+    }
+    for name, expected in loops.items():
+        assert EXPERTS[name].score(groups()[:1], context)[:3] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def _items(context: Context) -> list[tuple[list[int], list[int]]]:
+    """Prompts and replies as expert `target_likelihood` hands them to the target."""
+    seen: list[tuple[list[int], list[int]]] = []
+    recording = replace(context)
+    recording.mean_logprobs = lambda items, advance: [seen.append(item) or 0.0 for item in items]
+    EXPERTS["target_likelihood"].score(groups()[:1], recording)
+    return seen

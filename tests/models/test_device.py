@@ -25,6 +25,7 @@ from faq_pipeline.models.device import (
     figures_identity,
     precision_for,
     torch_device,
+    working_bytes,
 )
 from tests.leases.fakes import MEMORY, make_gpus
 

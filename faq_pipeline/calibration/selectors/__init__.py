@@ -11,6 +11,8 @@ from faq_pipeline.calibration.selectors.protocol import Selector
 from faq_pipeline.config.recipe import DRAW
 from faq_pipeline.errors import FaqError
 
+__all__ = ["SELECTORS", "Selector", "find_selector"]
+
 SELECTORS: dict[str, Selector] = {s.name: s for s in (Coverage(), Fidelity(), Diversity())}
 
 
