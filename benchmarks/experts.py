@@ -77,7 +77,7 @@ def main() -> None:
         "device": cell.device if cell.device == "cpu" else gpu_name(),
         "options": vars(options),
         "passes": [asdict(one) for one in took],
-        "speeds": {name: _report(name, took) for name in NAMES},
+        "speeds": {name: _report(name, took) for name in NAMES if took},
         "peak_bytes": {name: _peaks(name, options) for name in NAMES if options.memory},
     }
     if options.out:
@@ -207,7 +207,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--recipe", default="faq-gptq-w3a16", help="whose scheme sensitivity rounds by")
     parser.add_argument("--samples", type=int, default=510)
     parser.add_argument("--naive", type=int, default=48, help="samples that the loops score")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of the speeds; 0: memory only")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="speeds only")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="JSON file for the results")

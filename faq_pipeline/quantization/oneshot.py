@@ -76,8 +76,8 @@ def run(
     The model is loaded into main memory whatever the device: see `computing_on`.
 
     Args:
-        rows: calibration sequences in the target's token ids, used in this order, one at a time
-            and uncut; not looked at by methods that need none.
+        rows: calibration sequences in the target's token ids, used one at a time and uncut, the
+            longest first; not looked at by methods that need none.
         samples: lengths of the samples of each row, for recipes that weigh them; one a row where None.
 
     Raises:
@@ -94,14 +94,14 @@ def run(
 
     torch.manual_seed(SEED)
     modifiers = method.modifiers(spec)
-    if is_weighted(spec):
-        lengths = samples or [[len(row)] for row in rows]
-        _weigh(modifiers, row_weights(spec, weights, rows, lengths, device, progress))
+    counts = None
+    if method.calibrated and is_weighted(spec):
+        counts = row_weights(spec, weights, rows, samples or [[len(row)] for row in rows], device, progress)
     fallback = _watched(modifiers)
     with quiet(), computing_on(device):
         model = load_model(weights, "cpu")
         with reporting_to(progress, _blocks(model, method, modifiers)):
-            data = _data(rows) if method.calibrated else {}
+            data = _data(rows, counts) if method.calibrated else {}
             tokenizer: Any = load_tokenizer(weights)
             oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
     names = tuple(name for found in fallback for name in found)
@@ -131,25 +131,22 @@ def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
             shutil.copyfile(source, folder / name)
 
 
-def _data(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+def _data(rows: Sequence[Sequence[int]], weights: Sequence[torch.Tensor] | None) -> dict[str, Any]:
+    """Rows as llmcompressor takes them; `weights` as `row_weights` gives them."""
     from datasets import Dataset
 
+    columns: dict[str, Any] = {"input_ids": [list(row) for row in rows]}
+    if weights is not None:
+        columns["loss_mask"] = [own.T.tolist() for own in weights]
     # A batch of one: larger ones are cut to their shortest row, or padded into the statistics.
     return {
-        "dataset": Dataset.from_dict({"input_ids": [list(row) for row in rows]}),
+        "dataset": Dataset.from_dict(columns),
+        "use_loss_mask": weights is not None,
         "batch_size": 1,
         "num_calibration_samples": len(rows),
         "shuffle_calibration_samples": False,
         "max_seq_length": max(len(row) for row in rows),
     }
-
-
-def _weigh(modifiers: list[Any], weights: list[torch.Tensor]) -> None:
-    from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
-
-    for modifier in modifiers:
-        if isinstance(modifier, WeightedGPTQModifier):
-            modifier.weigh(weights)
 
 
 def _watched(modifiers: list[Any]) -> list[list[str]]:

@@ -18,7 +18,7 @@ class Gptq:
     variants: tuple[str, ...] = ("sample_weights", "token_weights")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
-        """One GPTQModifier; a WeightedGPTQModifier, yet without its weights, where the recipe has some."""
+        """One GPTQModifier, weighted where the recipe says so."""
         from llmcompressor.modifiers.gptq import GPTQModifier
 
         from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
