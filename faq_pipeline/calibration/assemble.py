@@ -75,7 +75,7 @@ def assemble(
     drafts: dict[str, _Draft] = {}
     for winner in winners:
         seed = by_id[winner.seed_id]
-        rendered = render_sample(seed, winner, family, calibration.template, tokenizer)
+        rendered = render_sample(seed, winner, family, calibration.template, tokenizer, calibration.reasoning)
         drafts[winner.id] = _Draft(seed, winner, rendered, encode(tokenizer, rendered))
     pieces = [Piece(i, d.seed.domain, len(d.ids), d.rendered.whole) for i, d in drafts.items()]
     selection = select(pieces, calibration.tokens, calibration.sequence_length)
