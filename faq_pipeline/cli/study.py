@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def run(
             blocked=blocking_problem,
             processes=workers or _workers(design),
             minutes=minutes,
-            progress=TerminalListener(display, name),
+            progress=TerminalListener(display, name) if sys.stderr.isatty() else _Lines(name),
         )
     merge(settings.store, settings.lineage)
     if json:
@@ -153,6 +154,26 @@ def report(
     _show(results)
     say(artifact.metadata["in_words"])
     say(f"report  {folder / 'report.html'}")
+
+
+class _Lines:
+    """Progress where no bar can be drawn: a line for each cell that is finished or failed."""
+
+    def __init__(self, study: str) -> None:
+        self._study, self._total, self._done, self._detail = study, 0, 0, ""
+
+    def start(self, what: str, total: int) -> None:
+        self._total = total
+
+    def advance(self, done: int = 1) -> None:
+        self._done += done
+        sys.stderr.write(f"{self._study}: {self._done}/{self._total} cells{self._detail}\n")
+
+    def detail(self, text: str) -> None:
+        self._detail = f", {text}"
+
+    def note(self, message: str) -> None:
+        sys.stderr.write(f"{self._study}: {message}\n")
 
 
 def _show(results: dict[str, Any]) -> None:

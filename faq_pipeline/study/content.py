@@ -5,32 +5,17 @@ Markdown and HTML are rendered from the same blocks, so that they cannot differ.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sized
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
-from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.study.ablation import ablation
 from faq_pipeline.study.analysis import Analysis, ArmOnSpot
-from faq_pipeline.study.crossed import Figure
+from faq_pipeline.study.block import Block, count, interval, kl, points, seconds_of, share
 from faq_pipeline.study.headline import Chosen, Headline
 from faq_pipeline.study.outcomes import Spot
-from faq_pipeline.study.pairs import Compared
 
-FOREST, SCATTER = "forest.svg", "fitness.svg"
+SCATTER = "fitness.svg"
 SHORT = 0.02
 """Share of the token budget by which a calibration set may miss it without a word."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of the report. `rows` are cells as text; `plot` names a picture beside the report."""
-
-    heading: str = ""
-    level: int = 2
-    text: list[str] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
-    plot: str = ""
 
 
 def blocks(analysis: Analysis) -> list[Block]:
@@ -39,7 +24,7 @@ def blocks(analysis: Analysis) -> list[Block]:
         _head(analysis),
         _headline(analysis),
         _primary(analysis),
-        *_ablation(analysis),
+        *ablation(analysis),
         *_fitness(analysis),
         _costs(analysis),
         *_spots(analysis),
@@ -55,7 +40,7 @@ def headline_words(one: Headline) -> str:
     figure = one.figure
     shown = "" if figure.low > 0 else " The interval includes zero: that less is lost is **not shown**."
     return (
-        f"Loss reduction **{_share(figure)}** over {_count(one.originals, 'primary cell')} (target x"
+        f"Loss reduction **{share(figure)}** over {count(one.originals, 'primary cell')} (target x"
         f" quantizer), {figure.draws} draws.{shown}"
     )
 
@@ -67,8 +52,8 @@ def _head(analysis: Analysis) -> Block:
         heading=study.title,
         level=1,
         text=[
-            f"Study `{study.name}`: {_count(study.arms, 'arm')} x {_count(study.quantizers, 'quantizer')} x"
-            f" {_count(study.members, 'target')} x {_count(study.draw_numbers, 'draw')}, on split"
+            f"Study `{study.name}`: {count(study.arms, 'arm')} x {count(study.quantizers, 'quantizer')} x"
+            f" {count(study.members, 'target')} x {count(study.draw_numbers, 'draw')}, on split"
             f" `{study.split}`; cells: {told}. Every cell is a row of `cells.csv`.",
             "Intervals are 95%, over draws and questions (KL: draws and sequences), and hold for these"
             " targets and quantizers. KL figures are geometric means over draws. The smallest effect that"
@@ -89,7 +74,7 @@ def _headline(analysis: Analysis) -> Block:
     if analysis.everywhere.figure is not None:
         text.append(
             f"Over all {len(analysis.everywhere.originals)} cells that answer questions, primary or not:"
-            f" {_share(analysis.everywhere.figure)}."
+            f" {share(analysis.everywhere.figure)}."
         )
     return Block(heading="Headline", text=text)
 
@@ -121,90 +106,10 @@ def _primary_row(one: Chosen, analysis: Analysis) -> list[str]:
     return [
         *one.spot,
         title,
-        _points(one.loss),
+        points(one.loss),
         f"{one.noise_floor * 100:.2f}",
         "yes" if one.primary else "no",
     ]
-
-
-def _ablation(analysis: Analysis) -> Iterator[Block]:
-    by_pair: dict[int, dict[str, Compared]] = {}
-    for one in analysis.pairs:
-        by_pair.setdefault(id(one.pair), {})[one.outcome] = one
-    if not by_pair:
-        return
-    pairs = list(by_pair.values())
-    yield Block(
-        heading="What each part is worth",
-        text=[
-            "Each row compares two arms draw by draw, on the mean over targets and quantizers. `not shown`"
-            " means that the interval includes zero: an effect smaller than the MDE may yet be there. What"
-            " the first arm's calibration set costs more than the other's stands beside.",
-            "By accuracy: how many points less are lost, over the cells that answer questions.",
-        ],
-        columns=["isolates", "comparison", "points gained", "MDE", "p", "in words", "costs more"],
-        rows=[_accuracy_row(analysis, outcomes["loss"]) for outcomes in pairs],
-    )
-    yield Block(
-        text=[
-            "By KL: how much lower it is, over all cells. On prose it tells of specialisation, and is not"
-            " tested."
-        ],
-        columns=[
-            "isolates",
-            "comparison",
-            "KL on tasks lower by, %",
-            "MDE, %",
-            "p",
-            "in words",
-            "on prose, %",
-        ],
-        rows=[_kl_row(analysis, outcomes["kl"], outcomes["kl_prose"]) for outcomes in pairs],
-    )
-    yield Block(
-        text=["Means with their intervals; small dots are single cells, grey bars reach to the MDE."],
-        plot=FOREST,
-    )
-
-
-def _accuracy_row(analysis: Analysis, loss: Compared) -> list[str]:
-    return [
-        *_compared(analysis, loss),
-        _points(loss.figure),
-        "-" if loss.figure is None else f"{loss.figure.mde * 100:.2f}",
-        _p(loss.holm),
-        loss.verdict,
-        _costs_more(analysis, loss.pair.arm, loss.pair.than),
-    ]
-
-
-def _kl_row(analysis: Analysis, kl: Compared, prose: Compared) -> list[str]:
-    return [
-        *_compared(analysis, kl),
-        reduction(kl.figure),
-        "-" if kl.figure is None else f"{100 * (1 - math.exp(-kl.figure.mde)):.0f}",
-        _p(kl.holm),
-        kl.verdict,
-        reduction(prose.figure),
-    ]
-
-
-def _compared(analysis: Analysis, one: Compared) -> list[str]:
-    arms = analysis.design.study.arms
-    return [one.pair.isolates, f"{arms[one.pair.arm].title} against {arms[one.pair.than].title}"]
-
-
-def _costs_more(analysis: Analysis, arm: str, than: str) -> str:
-    mine, other = analysis.costs.get(arm), analysis.costs.get(than)
-    if mine is None or other is None:
-        return "-"
-    tokens, seconds = mine.sampled_tokens - other.sampled_tokens, mine.data_seconds - other.data_seconds
-    return f"{tokens:+,.0f} tokens, {seconds:+,.1f} {_unit(analysis)}"
-
-
-def _unit(analysis: Analysis) -> str:
-    kinds = {one["machine"].get("kind") for one in analysis.machines}
-    return "GPU-s" if kinds == {"cuda"} else "CPU-s" if kinds == {"cpu"} else "s"
 
 
 def _fitness(analysis: Analysis) -> Iterator[Block]:
@@ -222,7 +127,7 @@ def _fitness(analysis: Analysis) -> Iterator[Block]:
             [
                 *one.spot,
                 str(len(one.points)),
-                _interval(one.estimate, 2, 1),
+                interval(one.estimate, 2, 1),
                 "shown" if one.estimate.low > 0 or one.estimate.high < 0 else "not shown",
             ]
             for one in formed
@@ -234,7 +139,7 @@ def _fitness(analysis: Analysis) -> Iterator[Block]:
 
 def _costs(analysis: Analysis) -> Block:
     titles = {name: arm.title for name, arm in analysis.design.study.arms.items()}
-    unit = _unit(analysis)
+    unit = seconds_of(analysis)
     rows = [
         [
             titles[name],
@@ -279,10 +184,10 @@ def _arm_row(analysis: Analysis, arm: ArmOnSpot) -> list[str]:
     failed = f" ({arm.failed} failed)" if arm.failed else ""
     return [
         analysis.design.study.arms[arm.key.arm].title,
-        _points(arm.accuracy),
-        _points(arm.loss),
-        _kl(arm.kl),
-        _kl(arm.kl_prose),
+        points(arm.accuracy),
+        points(arm.loss),
+        kl(arm.kl),
+        kl(arm.kl_prose),
         "-" if arm.fitness is None else f"{arm.fitness:.3f}",
         _tokens(analysis, arm),
         f"{arm.draws}{failed}",
@@ -329,41 +234,3 @@ def _machines(analysis: Analysis) -> Block:
         columns=["cells", "device", "cores", "commit", "versions"],
         rows=rows,
     )
-
-
-def reduction(figure: Figure | None) -> str:
-    """By how many per cent a KL is lower, from a logarithm of how many times as large the other is."""
-    if figure is None:
-        return "-"
-    value, low, high = (100 * (1 - math.exp(-x)) for x in (figure.value, figure.low, figure.high))
-    return f"{value:.0f} [{low:.0f}, {high:.0f}]"
-
-
-def _kl(figure: Figure | None) -> str:
-    if figure is None:
-        return "-"
-    value, low, high = (1000 * math.exp(x) for x in (figure.value, figure.low, figure.high))
-    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
-
-
-def _points(figure: Figure | None) -> str:
-    return "-" if figure is None else _interval(figure.estimate, 2, 100)
-
-
-def _share(figure: Figure) -> str:
-    return _interval(figure.estimate, 3, 1)
-
-
-def _interval(estimate: Estimate | None, digits: int, scale: float) -> str:
-    if estimate is None:
-        return "-"
-    value, low, high = (x * scale for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _count(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -16,6 +16,9 @@ from faq_pipeline.study.declared import Declared
 from faq_pipeline.study.recipes import Spec, StudyRecipes
 from faq_pipeline.study.stages import JUDGED, MEASURED
 
+JUDGED_LOAD = 10
+"""How many times as long as its divergence alone a cell takes that answers questions, about."""
+
 
 @dataclass(frozen=True)
 class StudyCell:
@@ -56,15 +59,28 @@ class Design:
     cells: tuple[StudyCell, ...]
 
     def shard(self, index: int, count: int) -> Design:
-        """Part `index` (1..count) of the cells, for one of several machines.
+        """Part `index` (1..count) of the cells, for one of several machines; parts take about as long.
 
-        Cells of one draw and member, which share corpora, stay together; so do those of one draw
-        where there are no more parts than draws.
+        Cells of one draw, which share corpora, stay together; where there are more parts than draws,
+        those of one draw and target.
         """
-        units = sorted(dict.fromkeys((cell.draw, cell.member) for cell in self.cells), key=lambda u: u[0])
-        part = {unit: position * count // len(units) for position, unit in enumerate(units)}
-        mine = tuple(cell for cell in self.cells if part[cell.draw, cell.member] == index - 1)
-        return replace(self, cells=mine)
+        draws = {cell.draw for cell in self.cells}
+        units: dict[tuple[int, str], list[StudyCell]] = {}
+        for cell in self.cells:
+            units.setdefault((cell.draw, cell.member if count > len(draws) else ""), []).append(cell)
+        loads = [0] * count
+        mine: set[str] = set()
+        for unit in sorted(units.values(), key=_load, reverse=True):  # the largest to the emptiest part
+            part = loads.index(min(loads))
+            loads[part] += _load(unit)
+            if part == index - 1:
+                mine.update(cell.id for cell in unit)
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.id in mine))
+
+
+def _load(cells: Sequence[StudyCell]) -> int:
+    """How long cells take, in cells whose divergence alone is measured."""
+    return sum(JUDGED_LOAD if cell.judged else 1 for cell in cells)
 
 
 def resolve_study(catalog: Catalog, name: str, device: str, digests: Path) -> Design:

@@ -10,8 +10,10 @@ from typing import Any
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
+from faq_pipeline.study.ablation import FOREST
 from faq_pipeline.study.analysis import Analysis, analyse
-from faq_pipeline.study.content import FOREST, SCATTER, Block, blocks, headline_words
+from faq_pipeline.study.block import Block
+from faq_pipeline.study.content import SCATTER, blocks, headline_words
 from faq_pipeline.study.design import Design
 from faq_pipeline.study.outcomes import read_scores
 from faq_pipeline.study.plots import draw_fitness, draw_forest

@@ -136,6 +136,7 @@ class _Book:
         """Take in a piece; cells that it ends get their results."""
         if made.fingerprint:
             self.made[piece.key] = made.fingerprint
+        self.progress.detail(f"{len(self.made)} of {len(self.pieces)} pieces")
         for cell in self.pieces.cells(piece):
             if cell.id in self.failed:
                 continue
@@ -146,7 +147,6 @@ class _Book:
             elif cell.last == piece.stage:
                 self.finished.add(cell.id)
                 self._keep(cell)
-        self.progress.detail(f"{len(self.made)} of {len(self.pieces)} pieces")
 
     def _keep(self, cell: StudyCell, problem: str = "", trace: str = "") -> None:
         keys = self.pieces.keys(cell)

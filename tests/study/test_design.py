@@ -163,11 +163,18 @@ def test_what_a_cell_declares_does_not_depend_on_where_it_lies(
 def test_shards_part_the_cells_and_keep_draws_together(design: Design, count: int) -> None:
     shards = [design.shard(index, count).cells for index in range(1, count + 1)]
     assert Counter(cell.id for shard in shards for cell in shard) == Counter(c.id for c in design.cells)
-    for draw in {cell.draw for cell in design.cells}:
+    for draw in {cell.draw for cell in design.cells}:  # of one target, which is never split
         assert sum(any(cell.draw == draw for cell in shard) for shard in shards) == 1
 
 
-@pytest.mark.parametrize("name", ["main", "smoke"])
+def test_shards_of_the_main_study_take_about_as_long(tmp_path: Path) -> None:
+    design = designed(REPOSITORY / "data", tmp_path, "main")
+    for count in (2, 4, 8, 16):
+        sizes = [len(design.shard(index, count).cells) for index in range(1, count + 1)]
+        assert sum(sizes) == len(design.cells) and max(sizes) <= 1.35 * min(sizes), sizes
+
+
+@pytest.mark.parametrize("name", ["main", "choose", "confirm", "smoke"])
 def test_the_shipped_studies_hold_together(name: str, tmp_path: Path) -> None:
     design = designed(REPOSITORY / "data", tmp_path, name)
     study = design.study
