@@ -16,8 +16,8 @@ from faq_pipeline.study.pairs import Compared
 
 Scale = Callable[[float], float]
 PANELS: tuple[tuple[str, str, Scale], ...] = (
-    ("loss", "points of accuracy gained", lambda value: 100 * value),
-    ("kl", "how many times lower the KL is", math.exp),
+    ("loss", "points gained", lambda value: 100 * value),
+    ("kl", "times as low a KL", math.exp),
 )
 """Outcomes of the forest plot, with their axis, and what a figure is on it."""
 COLUMNS = 4
@@ -29,8 +29,8 @@ def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
 
     pairs = [one.pair for one in analysis.pairs if one.outcome == PANELS[0][0]]
     titles = {name: arm.title for name, arm in analysis.design.study.arms.items()}
-    names = [f"{titles[pair.arm]} against {titles[pair.than]} ({pair.isolates})" for pair in pairs]
-    with _figure((13, 1.6 + 0.42 * len(pairs)), paths) as figure:
+    names = [f"{titles[pair.arm]}\nagainst {titles[pair.than]}" for pair in pairs]
+    with _figure((11, 1.4 + 0.5 * len(pairs)), paths) as figure:
         panels = figure.subplots(1, len(PANELS), sharey=True)
         for axes, (outcome, label, scale) in zip(panels, PANELS, strict=True):
             rows = [one for one in analysis.pairs if one.outcome == outcome]
@@ -42,10 +42,10 @@ def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
                 axes.xaxis.set_major_formatter("{x:g}")
                 axes.xaxis.set_minor_formatter("")
             axes.axvline(scale(0), color="0.4", linewidth=1)
-            axes.set_xlabel(f"{label} (right is better)")
+            axes.set_xlabel(label)
             axes.set_ylim(0.7 - len(rows), 0.7)
             axes.spines[["left", "right", "top"]].set_visible(False)
-        panels[0].set_yticks([-height for height in range(len(names))], names)
+        panels[0].set_yticks([-height for height in range(len(names))], names, fontsize="small")
         for axes in panels:
             axes.tick_params(axis="y", length=0)
 
@@ -70,7 +70,14 @@ def _forest_row(axes: Any, height: float, one: Compared, scale: Scale) -> None:
     if one.figure is None:
         return
     figure, middle = one.figure, scale(one.figure.value)
-    axes.plot([scale(-figure.mde), scale(figure.mde)], [height] * 2, color="0.88", linewidth=9, zorder=0)
+    axes.plot(
+        [scale(-figure.mde), scale(figure.mde)],
+        [height] * 2,
+        color="0.88",
+        linewidth=9,
+        solid_capstyle="butt",
+        zorder=0,
+    )
     reach = [[middle - scale(figure.low)], [scale(figure.high) - middle]]
     colour = "0.35" if one.verdict.startswith("not shown") else "tab:blue" if figure.value > 0 else "tab:red"
     axes.errorbar([middle], [height], xerr=reach, fmt="o", capsize=3, color=colour, markersize=5)
