@@ -1,7 +1,7 @@
 # make demo   set up .venv and quantize the embedded model, from seed to report
 # make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
 # make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon
-# make claim  the study behind docs/CLAIM.md;  make faults  runs killed at many moments
+# make study  the main study (docs/STUDIES.md);  make faults  runs killed at many moments
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test test-vllm lint ui claim faults lock engine-lock clean
+.PHONY: setup demo test test-vllm lint ui study faults lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -41,8 +41,9 @@ ui: setup
 	$(BIN)/faq members --register
 	$(BIN)/dagster dev -w workspace.yaml -p $(PORT)
 
-claim: setup
-	$(BIN)/python -m benchmarks.claim
+study: setup
+	$(BIN)/faq study run main
+	$(BIN)/faq study report main --out docs/study-main
 
 faults: setup
 	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults tests/serving/test_pipeline_vllm.py

@@ -43,6 +43,18 @@ def run_check(check: Check, cell: Cell, artifact: Artifact) -> dg.AssetCheckResu
     )
 
 
+def blocking_problem(stage: str, cell: Cell, artifact: Artifact) -> str:
+    """What a blocking check has against an artifact, in one line; empty where none has anything.
+
+    For those who make artifacts outside of Dagster.
+    """
+    for check in checks_of(stage):
+        if check.blocking and not (finding := check.find(cell, artifact)).passed:
+            facts = "; ".join(f"{name}: {value}" for name, value in finding.metadata.items() if value)
+            return f"check {check.name} failed: {facts}"
+    return ""
+
+
 CHECKS = (
     Check(
         "seed_data",

@@ -26,13 +26,13 @@ def build_defs(
     """The pipeline's definitions.
 
     Args:
-        settings: whose recipes become partitions; the environment's by default.
+        settings: whose recipes and studies become partitions; the environment's by default.
         resource_overrides: resources by name (`pipeline`, `progress`) that replace the defaults.
     """
     settings = settings or Settings.from_environment()
     matrix = cells(sorted(settings.catalog.recipes))
     return dg.Definitions(
-        assets=build_assets(matrix),
+        assets=build_assets(matrix, sorted(settings.catalog.study_files)),
         jobs=build_jobs(),
         sensors=build_sensors(settings),
         schedules=build_schedules(settings),

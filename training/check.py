@@ -40,7 +40,9 @@ def run() -> None:
         (SEEDS / "kin-prose.jsonl", "text", "seeds"),
         (SEEDS / "kin-questions.jsonl", "text", "seeds"),
         (EVAL / "development.jsonl", "question", "development"),
+        (EVAL / "choosing.jsonl", "question", "development"),
         (EVAL / "test.jsonl", "question", "evaluation"),
+        (EVAL / "confirm.jsonl", "question", "evaluation"),
         (EVAL / "prose.jsonl", "text", "evaluation"),
     )
     for path, field, split in files:

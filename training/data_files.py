@@ -17,6 +17,8 @@ Row = dict[str, object]
 SEEDS = ROOT / "data" / "seeds"
 EVAL = ROOT / "data" / "eval" / "kin"
 TEST, DEMO, DEVELOPMENT = 3072, 256, 256
+CHOOSING, CONFIRM = 3072, 3072
+"""Questions that recipes are chosen by, and that the choice is confirmed by."""
 
 _LM_EVAL = """\
 # {title}
@@ -101,13 +103,29 @@ def _question(prefix: str, index: int, problem: Problem) -> Row:
 
 
 def eval_rows() -> dict[str, list[Row]]:
-    """The evaluation files. The demo questions are the first of the test questions."""
-    test = [_question("kin-test", i, p) for i, p in enumerate(balanced("evaluation", TEST))]
-    development = [_question("kin-dev", i, p) for i, p in enumerate(balanced("development", DEVELOPMENT))]
+    """The evaluation files. The demo questions are the first of the test questions.
+
+    Questions to choose and to confirm by go on where the development and the test questions end.
+    """
+    evaluation, developing = (
+        balanced("evaluation", TEST + CONFIRM),
+        balanced("development", DEVELOPMENT + CHOOSING),
+    )
+    test = [_question("kin-test", i, p) for i, p in enumerate(evaluation[:TEST])]
+    confirm = [_question("kin-confirm", i, p) for i, p in enumerate(evaluation[TEST:])]
+    development = [_question("kin-dev", i, p) for i, p in enumerate(developing[:DEVELOPMENT])]
+    choosing = [_question("kin-choosing", i, p) for i, p in enumerate(developing[DEVELOPMENT:])]
     prose: list[Row] = [
         {"id": f"kin-heldout-{i:03d}", "text": text} for i, (_, text) in enumerate(passages("evaluation", 96))
     ]
-    return {"test": test, "demo": test[:DEMO], "development": development, "prose": prose}
+    return {
+        "test": test,
+        "demo": test[:DEMO],
+        "development": development,
+        "choosing": choosing,
+        "confirm": confirm,
+        "prose": prose,
+    }
 
 
 def write_all() -> None:
@@ -119,6 +137,8 @@ def write_all() -> None:
     for name, file, title in (
         ("kin_full", "test.jsonl", "All test questions of the kin family."),
         ("kin_demo", "demo.jsonl", "A fixed balanced subset of the test questions, for demos."),
+        ("kin_choosing", "choosing.jsonl", "Questions of the development split, to choose recipes by."),
+        ("kin_confirm", "confirm.jsonl", "Held-out questions that no choice has looked at."),
     ):
         text = _LM_EVAL.format(name=name, file=file, title=title)
         (EVAL / f"{name}.yaml").write_text(text, encoding="utf-8")

@@ -1,5 +1,7 @@
 """One thin module a stage: read inputs, call the domain, record metadata. No algorithms here."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from faq_pipeline.assets import (
@@ -14,6 +16,7 @@ from faq_pipeline.assets import (
     reference_eval,
     regenerated_corpus,
     seed_data,
+    study,
 )
 
 CELL_ASSETS = (
@@ -30,6 +33,9 @@ CELL_ASSETS = (
 )
 
 
-def build_assets(cells: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def build_assets(cells: dg.PartitionsDefinition, studies: Sequence[str]) -> list[dg.AssetsDefinition]:
     """Every asset of the pipeline; those of a cell are partitioned by `cells`."""
-    return [module.build(cells) for module in CELL_ASSETS] + [recipe_comparison.build()]
+    return [module.build(cells) for module in CELL_ASSETS] + [
+        recipe_comparison.build(),
+        *study.build(studies),
+    ]

@@ -104,12 +104,14 @@ def trace_moments(
 
 def activations_identity(cell: Cell) -> dict[str, Any]:
     """What of the cell shapes the target's activations on a sample of its calibration set."""
+    spec = cell.recipe.calibration
     return {
         "weights": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
         "prompts": cell.family.prompts.model_dump(),
         "thinking": cell.family.thinking.model_dump(),
-        "template": cell.recipe.calibration.template,
+        "template": spec.template,
+        **({} if spec.reasoning == "keep" else {"reasoning": spec.reasoning}),
         "tools": {name: tool_version(name) for name in ("torch", "transformers")},
         **figures_identity(cell.target.member, cell.device),
     }

@@ -124,7 +124,9 @@ def _drafts(
     drafts: dict[str, _Draft] = {}
     for candidate in candidates:
         seed = by_id[candidate.seed_id]
-        rendered = render_sample(seed, candidate, family, calibration.template, tokenizer)
+        rendered = render_sample(
+            seed, candidate, family, calibration.template, tokenizer, calibration.reasoning
+        )
         drafts[candidate.id] = _Draft(seed, candidate, rendered, encode(tokenizer, rendered))
     return drafts
 

@@ -38,6 +38,7 @@ def render_sample(
     family: Family,
     template: Literal["chat", "raw"],
     tokenizer: PreTrainedTokenizerBase,
+    reasoning: Literal["keep", "drop"] = "keep",
 ) -> Rendered:
     """A winner in the form that the recipe asks for.
 
@@ -48,6 +49,8 @@ def render_sample(
     | original, text | the text as the user's turn | the text |
     | random | the tokens' text | the tokens' text |
 
+    `reasoning` "drop" leaves prompt (or seed) and answer of what a model wrote.
+
     Raises:
         FaqError: `chat` is asked for and the target has no chat template.
     """
@@ -55,11 +58,14 @@ def render_sample(
         return Rendered(candidate.text, chat=False, whole=False)
     original = candidate.source == "original"
     if template == "raw":
-        reply = [seed.answer] if original else [candidate.reasoning, candidate.answer]
+        thought = candidate.reasoning if reasoning == "keep" else ""
+        reply = [seed.answer] if original else [thought, candidate.answer]
         given = [part for part in reply if part]
         return Rendered("\n".join([seed.text, *given]) + APART, chat=False, whole=bool(given))
-    if original:
-        return _original_chat(seed, family, tokenizer)
+    if original:  # its bare text, not the prompt that asks for a regeneration
+        return _answered([{"role": "user", "content": seed.text}], seed.answer, family, tokenizer)
+    if reasoning == "drop":
+        return _answered(seed_messages(seed, family), candidate.answer, family, tokenizer)
     reply_parts = (candidate.text, candidate.reasoning, candidate.answer)
     said = exchange(tokenizer, seed_messages(seed, family), reply_parts, family.thinking)
     return Rendered(said.text, chat=True, whole=True)
@@ -71,16 +77,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> list[int]:
     return list(encoded["input_ids"])
 
 
-def _original_chat(seed: Seed, family: Family, tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """A seed passed through: its bare text, not the prompt that asks for a regeneration."""
-    messages: list[Message] = [{"role": "user", "content": seed.text}]
-    if not seed.answer:
-        text = as_rendered(tokenizer, messages, family.thinking)
-        return Rendered(text, chat=True, whole=False)
-    answered = [*messages, {"role": "assistant", "content": seed.answer}]
-    text = as_rendered(tokenizer, answered, family.thinking)
-    turn = text.removeprefix(as_rendered(tokenizer, messages, family.thinking))
-    if seed.answer not in turn:
-        reply = (seed.answer, "", seed.answer)
-        text = exchange(tokenizer, messages, reply, family.thinking).text
+def _answered(
+    messages: list[Message], answer: str | None, family: Family, tokenizer: PreTrainedTokenizerBase
+) -> Rendered:
+    """Messages and an answer without reasoning, as the template writes past turns."""
+    asked = as_rendered(tokenizer, messages, family.thinking)
+    if not answer:
+        return Rendered(asked, chat=True, whole=False)
+    turn: Message = {"role": "assistant", "content": answer}
+    text = as_rendered(tokenizer, [*messages, turn], family.thinking)
+    if answer not in text.removeprefix(asked):
+        text = exchange(tokenizer, messages, (answer, "", answer), family.thinking).text
     return Rendered(text, chat=True, whole=True)

@@ -55,6 +55,8 @@ def _used(cell: Cell) -> dict[str, Any]:
     """The section's fields. What a recipe may leave out counts only where it is used."""
     spec = cell.recipe.calibration
     used = spec.model_dump(include={"template", "tokens", "sequence_length"})
+    if spec.reasoning != "keep":
+        used["reasoning"] = spec.reasoning
     if selector := find_selector(spec.selection):
         used["selection"] = selector.name
         if selector.needs_activations:

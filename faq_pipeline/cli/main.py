@@ -19,6 +19,7 @@ from faq_pipeline.cli import (
     publishing,
     run,
     status,
+    study,
 )
 from faq_pipeline.errors import FaqError
 
@@ -41,6 +42,7 @@ app.command()(publishing.publish)
 app.command()(publishing.published)
 app.command()(publishing.withdraw)
 app.command()(doctor.doctor)
+app.add_typer(study.app, name="study")
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(cache.app, name="cache")
 app.add_typer(engines.app, name="engines")

@@ -20,22 +20,26 @@ from faq_pipeline.resources import ProgressResource
 from faq_pipeline.runner import Outcome
 
 
+def bars() -> Progress:
+    """The live display on stderr; a context manager."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err(),
+        transient=True,
+    )
+
+
 class TerminalProgress(ProgressResource):
     """Draws bars on stderr and collects the outcomes of all stages for the table at the end."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         """One row a stage: member, recipe, asset, fingerprint, cache, seconds."""
-        self.bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=err(),
-            transient=True,
-        )
-        """The live display; a context manager."""
+        self.bars = bars()
 
     def heading(self, text: str) -> None:
         """A line above what follows."""

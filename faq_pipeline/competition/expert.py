@@ -102,11 +102,12 @@ class Context:
         attends to, are left out.
         """
         cell, tokenizer = self.cell, self.tokenizer
-        template = cell.recipe.calibration.template
+        spec = cell.recipe.calibration
         found: dict[tuple[int, ...], list[int]] = {}
         asked = ((group.seed, candidate) for group in groups for candidate in group.candidates)
         for place, (seed, candidate) in enumerate(asked):
-            ids = encode(tokenizer, render_sample(seed, candidate, cell.family, template, tokenizer))
+            rendered = render_sample(seed, candidate, cell.family, spec.template, tokenizer, spec.reasoning)
+            ids = encode(tokenizer, rendered)
             if 0 < len(ids) <= cell.target.context:
                 found.setdefault(tuple(ids), []).append(place)
         return found

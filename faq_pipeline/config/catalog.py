@@ -1,19 +1,20 @@
-"""All families and recipes that are known here: `data/` of the repository and folders of the user's."""
+"""All families, recipes and studies known here: `data/` of the repository and folders of the user's."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.files import Sources, load_family, read_recipe
+from faq_pipeline.config.files import Sources, load_family, read_recipe, read_study, recipe_under
 from faq_pipeline.config.known import Known, Withdrawn
 from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.study import Study
 from faq_pipeline.config.yaml import place
 from faq_pipeline.errors import FaqError
 
@@ -80,6 +81,27 @@ class Catalog:
         if name in self._recipe_files:
             return self._found(name)[0]
         return _pick("recipe", name, self.recipes)
+
+    def recipe_with(self, name: str, layers: Sequence[tuple[Mapping[str, Any], Sources]]) -> Recipe:
+        """A recipe with layers upon it, see `config.files.recipe_under`; its name stays.
+
+        Raises:
+            FaqError: no recipe is called that, or a layer is wrong.
+        """
+        return recipe_under(self._recipe_files[self.recipe(name).name], layers)
+
+    def study(self, name: str) -> tuple[Study, Sources]:
+        """The study of that name with its parsed files, or a FaqError that suggests near ones."""
+        return read_study(_pick("study", name, self.study_files))
+
+    @cached_property
+    def study_files(self) -> dict[str, Path]:
+        """Study files by the name that they define.
+
+        Raises:
+            FaqError: two of a name.
+        """
+        return self._by_stem("studies", "study")
 
     def check_baselines(self, recipe: Recipe) -> None:
         """Refuse a recipe with a baseline that is none.
@@ -173,10 +195,13 @@ class Catalog:
         Raises:
             FaqError: two of a name.
         """
+        return self._by_stem("recipes", "recipe")
+
+    def _by_stem(self, folder: str, kind: str) -> dict[str, Path]:
         found: dict[str, Path] = {}
-        for path in self._files("recipes"):
+        for path in self._files(folder):
             if path.stem in found:
-                raise FaqError(f"recipe {path.stem!r} is defined twice", mend="rename one", file=path)
+                raise FaqError(f"{kind} {path.stem!r} is defined twice", mend="rename one", file=path)
             found[path.stem] = path
         return found
 

@@ -1,9 +1,10 @@
-"""The YAML files of families and recipes: read, merged with what they extend, checked."""
+"""The YAML files of families, recipes and studies: read, merged with what they extend, checked."""
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.study import Study, names_used
 from faq_pipeline.config.yaml import place, plain, read, validate
 from faq_pipeline.errors import FaqError
 
@@ -42,15 +44,7 @@ def load_recipe(path: Path) -> Recipe:
 
 def read_recipe(path: Path) -> tuple[Recipe, Sources]:
     """As `load_recipe`, with the parsed files that the recipe was merged from, nearest first."""
-    merged, sources = _merged(path, seen=())
-    if merged.get("name") != path.stem:
-        line = sources[0][1].lc.key("name")[0] + 1 if "name" in sources[0][1] else 1
-        raise FaqError(
-            f"the recipe's name is {merged.get('name')!r}",
-            mend=f"a recipe is named after its file: name: {path.stem}",
-            file=path,
-            line=line,
-        )
+    merged, sources = _named(path, "recipe")
     recipe = validate(merged, Recipe, sources)
     if recipe.name in recipe.baselines:
         file, line = place(["baselines"], sources)
@@ -62,6 +56,55 @@ def read_recipe(path: Path) -> tuple[Recipe, Sources]:
             line=line,
         )
     return recipe, sources
+
+
+def read_study(path: Path) -> tuple[Study, Sources]:
+    """Read one study's YAML, which may extend another as a recipe does; with its parsed files.
+
+    Raises:
+        FaqError: naming file, line and mend.
+    """
+    merged, sources = _named(path, "study")
+    study = validate(merged, Study, sources)
+    for where, kind, known, name in names_used(study):
+        if name not in known:
+            file, line = place(where, sources)
+            raise FaqError(f"unknown {kind} {name!r}", mend=_nearest(name, known), file=file, line=line)
+    return study, sources
+
+
+def recipe_under(path: Path, layers: Sequence[tuple[Mapping[str, Any], Sources]]) -> Recipe:
+    """The recipe of a file with other layers upon it, by the rules of `extends`.
+
+    Args:
+        layers: from the lowest to the topmost; each with the parsed trees that it was made from.
+
+    Raises:
+        FaqError: naming file and line of the layer that is wrong.
+    """
+    tree, sources = _merged(path, seen=())
+    for layer, its_sources in layers:
+        tree, sources = _overlay(tree, layer), [*its_sources, *sources]
+    return validate(tree, Recipe, sources)
+
+
+def _named(path: Path, kind: str) -> tuple[dict[str, Any], Sources]:
+    """The merged tree of a file that is named after what it defines."""
+    merged, sources = _merged(path, seen=())
+    if merged.get("name") != path.stem:
+        line = sources[0][1].lc.key("name")[0] + 1 if "name" in sources[0][1] else 1
+        raise FaqError(
+            f"the {kind}'s name is {merged.get('name')!r}",
+            mend=f"a {kind} is named after its file: name: {path.stem}",
+            file=path,
+            line=line,
+        )
+    return merged, sources
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources]:
@@ -76,7 +119,7 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources
         raise FaqError(f"'extends: {parent}' goes in a circle", file=path, line=line)
     if not parent_path.is_file():
         raise FaqError(
-            f"'extends: {parent}' names no recipe", mend=f"no {parent_path.name} here", file=path, line=line
+            f"'extends: {parent}' names no file", mend=f"no {parent_path.name} here", file=path, line=line
         )
     base, sources = _merged(parent_path, (*seen, path))
     return _overlay(base, own), [(path, tree), *sources]

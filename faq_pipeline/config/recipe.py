@@ -113,6 +113,8 @@ class Calibration(Strict):
     """Re-normalization: one form, one length, one budget."""
 
     template: Literal["chat", "raw"] = "chat"
+    reasoning: Literal["keep", "drop"] = "keep"
+    """`drop` leaves the chain of thought out of the winners (a control)."""
     tokens: PositiveInt
     """Budget of the whole set; equal budgets make sets comparable."""
     sequence_length: PositiveInt

@@ -32,8 +32,17 @@ def read(path: Path) -> CommentedMap:
     Raises:
         FaqError: the file is missing, is not YAML, or its top level is not a mapping.
     """
+    return deepcopy(look(path))
+
+
+def look(path: Path) -> CommentedMap:
+    """As `read`, for those who change nothing: the tree is shared, which is quicker by far.
+
+    Raises:
+        FaqError: as `read`.
+    """
     try:
-        tree = deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        tree = _parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FaqError("no such file", file=path) from None
     except OSError as error:

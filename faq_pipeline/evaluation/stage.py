@@ -1,18 +1,26 @@
-"""The stages `reference_eval` and `eval_report`."""
+"""The stages `reference_eval` and `eval_report`; and `divergence`, what a study measures of most cells."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
+from faq_pipeline.progress import Progress
 from faq_pipeline.quantization.served import served_as
+from faq_pipeline.records import SequenceDivergence
 from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import file_digest, tool_version
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from faq_pipeline.evaluation.bootstrap import Estimate
 
 ANSWERS, REFERENCE_ANSWERS, EVALUATIONS = (
     "answers.parquet",
@@ -95,20 +103,11 @@ def _build_reference(build: Build) -> dict[str, Any]:
 
 def _build_report(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.answering import answer_and_load
-    from faq_pipeline.evaluation.divergence import mean_divergence, measure
     from faq_pipeline.evaluation.figures import evaluation_rows, report_figures
     from faq_pipeline.evaluation.report import write_report
     from faq_pipeline.models.loading import load_tokenizer
     from faq_pipeline.quantization.load import load_quantized
-    from faq_pipeline.records import (
-        Answer,
-        Checkpoint,
-        Evaluation,
-        ReplyTokens,
-        SequenceDivergence,
-        read_rows,
-        write_rows,
-    )
+    from faq_pipeline.records import Answer, Checkpoint, Evaluation, ReplyTokens, read_rows, write_rows
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     reference, checkpoint = build.inputs["reference_eval"], build.inputs["quantized_checkpoint"]
@@ -122,16 +121,9 @@ def _build_report(build: Build) -> dict[str, Any]:
         checkpoint=folder,
         drafts={(reply.task, reply.doc_id): reply.ids for reply in replies},
     )
-    divergences, sequences = [], []
-    for scope, name in (("traces", TRACES), ("prose", PROSE)):
-        build.progress.start("divergence", spec.traces)
-        parts = measure(model, reference.file(name), advance=build.progress.advance)
-        divergences.append(mean_divergence(parts))
-        sequences += [SequenceDivergence(scope, i, p.tokens, p.total) for i, p in enumerate(parts)]
+    kl, kl_prose, sequences = _divergences(model, reference, spec.traces, build.progress)
     answers = [a.answer for a in answered]
-    figures = report_figures(
-        read_rows(reference.file(ANSWERS), Answer), answers, divergences[0], divergences[1], spec.gate
-    )
+    figures = report_figures(read_rows(reference.file(ANSWERS), Answer), answers, kl, kl_prose, spec.gate)
     # A comparison of recipes reads reports alone, so the reference's answers lie beside.
     shutil.copy(reference.file(ANSWERS), build.directory / REFERENCE_ANSWERS)
     write_rows(build.directory / ANSWERS, answers, Answer)
@@ -140,6 +132,49 @@ def _build_report(build: Build) -> dict[str, Any]:
     write_rows(build.directory / EVALUATIONS, rows, Evaluation)
     write_report(build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), Checkpoint)[0])
     return figures
+
+
+def _divergence_identity(cell: Cell) -> dict[str, Any]:
+    """What is measured on, and beside what, comes with the inputs."""
+    return {
+        "tools": {name: tool_version(name) for name in ("compressed-tensors", "transformers", "torch")},
+        **compute_identity(cell.target.member, cell.device),
+    }
+
+
+def _build_divergence(build: Build) -> dict[str, Any]:
+    """The divergence of `eval_report`, without any answers."""
+    from faq_pipeline.evaluation.figures import evaluation_rows
+    from faq_pipeline.quantization.load import load_quantized
+    from faq_pipeline.records import Evaluation, write_rows
+
+    cell, folder = build.cell, build.inputs["quantized_checkpoint"].file("checkpoint")
+    model = load_quantized(folder, cell.target.member, cell.device)
+    kl, kl_prose, sequences = _divergences(
+        model, build.inputs["reference_eval"], cell.recipe.evaluation.traces, build.progress
+    )
+    figures = {"kl": kl and kl.as_dict(), "kl_prose": kl_prose and kl_prose.as_dict()}
+    rows = evaluation_rows(
+        {"questions": 0, "per_task": {}, **figures}, Counter(sequence.scope for sequence in sequences)
+    )
+    write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
+    write_rows(build.directory / EVALUATIONS, rows, Evaluation)
+    return figures
+
+
+def _divergences(
+    model: PreTrainedModel, reference: Artifact, count: int, progress: Progress
+) -> tuple[Estimate | None, Estimate | None, list[SequenceDivergence]]:
+    """Mean divergence on the reference's answers and on prose, and that of every sequence."""
+    from faq_pipeline.evaluation.divergence import mean_divergence, measure
+
+    means, sequences = [], []
+    for scope, name in (("traces", TRACES), ("prose", PROSE)):
+        progress.start("divergence", count)
+        parts = measure(model, reference.file(name), advance=progress.advance)
+        means.append(mean_divergence(parts))
+        sequences += [SequenceDivergence(scope, i, p.tokens, p.total) for i, p in enumerate(parts)]
+    return means[0], means[1], sequences
 
 
 REFERENCE_EVAL = Stage("reference_eval", 2, (), _identity, _build_reference, gpus=target_gpus)
@@ -151,3 +186,12 @@ EVAL_REPORT = Stage(
     _build_report,
     gpus=target_gpus,
 )
+DIVERGENCE = Stage(
+    "divergence",
+    1,
+    ("quantized_checkpoint", "reference_eval"),
+    _divergence_identity,
+    _build_divergence,
+    gpus=lambda cell: 1,
+)
+"""No stage of the pipeline's own graph: a study measures it where `eval_report` would take too long."""

@@ -18,7 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from faq_pipeline.config.yaml import plain, read
+from faq_pipeline.config.yaml import look, plain, read
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
 from faq_pipeline.remembering import remembered
@@ -91,7 +91,7 @@ class TaskFolder:
         found: dict[str, list[Path]] = {}
         for path in sorted(self.root.glob("**/*.yaml")):
             try:
-                tree = read(path)
+                tree = look(path)
             except FaqError:
                 continue  # a YAML of something else; a chosen task's mistakes show when it is loaded
             for name in [tree.get("group"), tree.get("task"), *_listed(tree.get("tag"))]:
@@ -115,7 +115,7 @@ class TaskFolder:
             raise FaqError(f"no task {name!r} here", mend=mend, file=self.root, key="evaluation.tasks")
         for path in self._index[name]:
             yield from _with_included(path)
-            for member in _members(read(path)):
+            for member in _members(look(path)):
                 if member in self._index and member not in seen:
                     yield from self._yamls(member, seen | {name})
 
@@ -130,7 +130,7 @@ def _members(tree: CommentedMap) -> list[str]:
 
 def _with_included(path: Path) -> Iterator[Path]:
     yield path
-    for other in _included(path, read(path)):
+    for other in _included(path, look(path)):
         yield from _with_included(other)
 
 

@@ -134,14 +134,19 @@ def _forget(con: DuckDBPyConnection, fingerprint: str) -> None:
 
 
 def _refresh_cells(con: DuckDBPyConnection, uses: list[Use], there: Collection[str]) -> None:
-    """Rewrite `cells` if it is not what the store's uses say."""
+    """Rewrite `cells` if it is not what the store's uses say, in one go: a study has thousands."""
+    import pyarrow as pa
+
     wanted = [_cell_row(use) for use in uses if use.fingerprint in there]
     if wanted == con.execute("FROM cells ORDER BY rowid").fetchall():
         return
+    names = [name for name, *_ in con.execute("DESCRIBE cells").fetchall()]
+    columns = zip(*wanted, strict=True) if wanted else ([] for _ in names)
     with _transaction(con):
         con.execute("DELETE FROM cells")
-        for row in wanted:
-            con.execute("INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        con.register("wanted", pa.table(dict(zip(names, map(list, columns), strict=True))))
+        con.execute("INSERT INTO cells FROM wanted")
+        con.unregister("wanted")
 
 
 def _cell_row(use: Use) -> tuple[object, ...]:

@@ -104,6 +104,27 @@ def test_the_familys_prompt_asks_for_a_winner_and_not_for_an_original(tokenizers
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_without_its_reasoning_a_winner_is_prompt_and_answer(name, tokenizers, family):
+    sample = render_sample(QUESTION, winner(WRITTEN), family, "chat", tokenizers[name], "drop")
+    assert (
+        sample.text
+        == PROMPTS[name].format(QUESTION.text).removesuffix("<think>\n") + "Answer: 7" + ENDS[name]
+    )
+    assert (sample.chat, sample.whole) == (True, True)
+    raw = render_sample(QUESTION, winner(WRITTEN), family, "raw", tokenizers[name], "drop")
+    assert raw.text == f"{QUESTION.text}\nAnswer: 7\n\n"
+
+
+def test_without_its_reasoning_a_winner_answers_the_familys_prompt(tokenizers, family):
+    sample = render_sample(
+        PASSAGE, winner(WRITTEN, seed=PASSAGE), family, "chat", tokenizers["strips"], "drop"
+    )
+    prompt = f"<|im_start|>user\nReason about:\n{PASSAGE.text}<|im_end|>"
+    assert sample.text.startswith(prompt) and sample.text.endswith("Answer: 7<|im_end|>")
+    assert "12 - 5" not in sample.text
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_original_question_is_two_turns_of_the_template(name, tokenizers, family):
     original = winner(QUESTION.text, "original")
     sample = render_sample(QUESTION, original, family, "chat", tokenizers[name])

@@ -190,7 +190,7 @@ def test_broken_yaml_of_the_parent_is_reported_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("extends", "says"),
-    [("nobody", "names no recipe"), ("child", "in a circle"), ("[a]", "names no recipe")],
+    [("nobody", "names no file"), ("child", "in a circle"), ("[a]", "names no file")],
 )
 def test_extends_that_leads_nowhere(tmp_path: Path, extends: str, says: str) -> None:
     error = mistake(write(tmp_path, f"name: child\nextends: {extends}\n", "child"))

@@ -16,7 +16,7 @@ from faq_pipeline.config.recipe import Gate
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.documents import Document
 from faq_pipeline.evaluation.held_out import spread
-from faq_pipeline.evaluation.stage import EVAL_REPORT, REFERENCE_EVAL
+from faq_pipeline.evaluation.stage import DIVERGENCE, EVAL_REPORT, REFERENCE_EVAL
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.records import Answer, Checkpoint, Evaluation, read_rows, write_rows
 from faq_pipeline.runner import Outcome, obtain
@@ -44,6 +44,7 @@ STAGES = {
         Stage("quantized_checkpoint", 1, (), lambda cell: {}, _build_checkpoint),
         REFERENCE_EVAL,
         EVAL_REPORT,
+        DIVERGENCE,
     )
 }
 
@@ -117,6 +118,16 @@ def test_figures_are_lineage_rows(outcomes: dict[str, Outcome]) -> None:
         ("traces", "kl"): 4,
         ("prose", "kl"): 4,
     }
+
+
+def test_the_divergence_alone_is_that_of_the_report(outcomes: dict[str, Outcome]) -> None:
+    report, alone = outcomes["eval_report"].artifact, outcomes["divergence"].artifact
+    name = "divergence.parquet"
+    assert alone.file(name).read_bytes() == report.file(name).read_bytes()
+    assert alone.metadata["kl"] == report.metadata["kl"]
+    assert alone.metadata["kl_prose"] == report.metadata["kl_prose"]
+    rows = read_rows(alone.file("evaluations.parquet"), Evaluation)
+    assert {(row.scope, row.metric) for row in rows} == {("traces", "kl"), ("prose", "kl")}
 
 
 def test_the_report_is_readable(outcomes: dict[str, Outcome]) -> None:

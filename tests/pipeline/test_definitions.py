@@ -65,3 +65,12 @@ def test_publication_is_no_part_of_quantizing_and_needs_no_gpu(definitions: dg.D
         assert asset.op.tags["faq/device"] == "cpu" and asset.op.pool is None
     (gate,) = definitions.resolve_assets_def("publication_review").check_specs
     assert gate.name == "publication_gate" and gate.blocking
+
+
+def test_a_study_is_a_partition_and_its_cells_are_none(definitions: dg.Definitions) -> None:
+    cells = definitions.resolve_assets_def("study_cells")
+    assert cells.partitions_def is not None
+    assert {"main", "smoke"} <= set(cells.partitions_def.get_partition_keys())
+    assert cells.op.pool == "gpu"
+    job = definitions.resolve_job_def("study")
+    assert {node.name for node in job.nodes} == {"study_cells", "study_report"}

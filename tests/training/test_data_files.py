@@ -36,7 +36,7 @@ def test_the_generator_writes_the_committed_bytes(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(data_files, "EVAL", evaluation)
     data_files.write_all()
     written = sorted(path for folder in (seeds, evaluation) for path in folder.iterdir())
-    assert len(written) == 9
+    assert len(written) == 13
     for path in written:
         committed = (SEEDS if path.parent == seeds else EVAL) / path.name
         assert path.read_bytes() == committed.read_bytes(), path.name
@@ -50,6 +50,8 @@ def test_sizes(files: dict[str, list[Row]]) -> None:
         "test": 3072,
         "demo": 256,
         "development": 256,
+        "choosing": 3072,
+        "confirm": 3072,
         "prose": 96,
     }
     for name, rows in files.items():
@@ -60,14 +62,14 @@ def test_sizes(files: dict[str, list[Row]]) -> None:
 
 def test_the_demo_is_a_balanced_part_of_the_test(files: dict[str, list[Row]]) -> None:
     assert files["demo"] == files["test"][: len(files["demo"])]
-    for name in ("demo", "test", "development"):
+    for name in ("demo", "test", "development", "choosing", "confirm"):
         cells = Counter((row["task"], row["level"]) for row in files[name])
         assert len(cells) == 14 * 4
         assert max(cells.values()) - min(cells.values()) <= 1
         assert {task for task, _ in cells} == set(names())
 
 
-@pytest.mark.parametrize("name", ["test", "development", "kin-questions"])
+@pytest.mark.parametrize("name", ["test", "development", "choosing", "confirm", "kin-questions"])
 def test_answers_are_right(files: dict[str, list[Row]], name: str) -> None:
     for row in files[name]:
         task, question = row.get("task") or row["domain"], row.get("question") or row["text"]
@@ -75,22 +77,33 @@ def test_answers_are_right(files: dict[str, list[Row]], name: str) -> None:
 
 
 def test_nothing_held_out_occurs_elsewhere(files: dict[str, list[Row]]) -> None:
-    questions = {row["question"] for row in files["test"]}
+    questions = {row["question"] for name in ("test", "confirm") for row in files[name]}
+    assert len(questions) == 2 * 3072
     passages = {row["text"] for row in files["prose"]}
     held_out = questions | passages
-    for name in ("kin-prose", "kin-questions", "kin-mixed", "development"):
+    for name in ("kin-prose", "kin-questions", "kin-mixed", "development", "choosing"):
         texts = [row.get("question") or row["text"] for row in files[name]]
         assert held_out.isdisjoint(texts), name
         together = "\n" + "\n".join(texts) + "\n"
         assert not [text for text in held_out if f"\n{text}\n" in together], name
-    development = {row["question"] for row in files["development"]}
+    development = {row["question"] for name in ("development", "choosing") for row in files[name]}
+    assert len(development) == 256 + 3072
     assert development.isdisjoint(row["text"] for row in files["kin-mixed"])
     assert development.isdisjoint(row["text"] for row in files["kin-questions"])
 
 
 @pytest.mark.parametrize(
     ("name", "bucket"),
-    [("test", 0), ("prose", 0), ("development", 1), ("kin-questions", 2), ("kin-prose", 2), ("kin-mixed", 2)],
+    [
+        ("test", 0),
+        ("confirm", 0),
+        ("prose", 0),
+        ("development", 1),
+        ("choosing", 1),
+        ("kin-questions", 2),
+        ("kin-prose", 2),
+        ("kin-mixed", 2),
+    ],
 )
 def test_the_hash_puts_every_row_where_it_is(files: dict[str, list[Row]], name: str, bucket: int) -> None:
     texts = [row.get("question") or row["text"] for row in files[name]]

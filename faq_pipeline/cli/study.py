@@ -1,0 +1,221 @@
+"""`faq study`: many checkpoints, made and judged together to learn what helps."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from faq_pipeline.cli.display import figure, out, print_json, say, seconds, table
+from faq_pipeline.cli.options import DeviceOption, JsonOption
+from faq_pipeline.errors import FaqError
+from faq_pipeline.settings import Settings
+from faq_pipeline.study.design import Design, resolve_study
+
+app = typer.Typer(help="Compare arms over quantizers and draws.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="Study's name.")]
+
+
+@app.command("list")
+def list_studies(json: JsonOption = False) -> None:
+    """List all studies."""
+    settings = Settings.from_environment()
+    rows: list[dict[str, Any]] = []
+    for name in settings.catalog.study_files:
+        row: dict[str, Any] = {"study": name, "title": "", "arms": 0, "cells": 0, "problem": ""}
+        try:
+            design = _design(settings, name)
+            row |= {
+                "title": design.study.title,
+                "arms": len(design.study.arms),
+                "cells": len(design.cells),
+            }
+        except FaqError as error:
+            row["problem"] = str(error)
+        rows.append(row)
+    if json:
+        print_json({"studies": rows})
+        return
+    out().print(table("Studies", list(rows[0]) if rows else [], [[str(v) for v in r.values()] for r in rows]))
+
+
+@app.command("run")
+def run(
+    name: NameArgument,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes; 0: one a core (a GPU: two each).")
+    ] = 0,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0, help="Begin nothing after so many minutes.")
+    ] = math.inf,
+    shard: Annotated[str, typer.Option("--shard", help="Part i of n, as i/n: for several machines.")] = "1/1",
+    device: DeviceOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Make what is not finished yet of a study's cells. Stopped at any time, it goes on from there."""
+    from faq_pipeline.checks import blocking_problem
+    from faq_pipeline.cli.progress import TerminalListener, bars
+    from faq_pipeline.lineage.index import merge
+    from faq_pipeline.study.run import run_study
+
+    settings = Settings.from_environment()
+    if device:
+        settings = replace(settings, device=device)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    design = _design(settings, name).shard(*_shard(shard))
+    display = bars()
+    with display:
+        summary = run_study(
+            design,
+            settings.store,
+            blocked=blocking_problem,
+            processes=workers or _workers(design),
+            minutes=minutes,
+            progress=TerminalListener(display, name) if sys.stderr.isatty() else _Lines(name),
+        )
+    merge(settings.store, settings.lineage)
+    if json:
+        print_json({"study": name, "left": summary.left, **vars(summary)})
+    else:
+        say(
+            f"{name}: {summary.made} cells made in {seconds(summary.seconds)}, {summary.before} were there,"
+            f" {len(summary.failed)} failed, {summary.left} left"
+        )
+        for cell, problem in summary.failed.items():
+            say(f"failed: {cell}: {problem}")
+        say(f"what it says so far:  faq study report {name}")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@app.command("status")
+def status(name: NameArgument, json: JsonOption = False) -> None:
+    """Show how many cells of each target and quantizer are finished, failed or missing."""
+    from faq_pipeline.study.results import is_finished, read_results
+
+    settings = Settings.from_environment()
+    design = _design(settings, name)
+    results = read_results(settings.store, name)
+    counts: dict[tuple[str, str, str], Counter[str]] = {}
+    for cell in design.cells:
+        known = results.get(cell.id)
+        failed = known is not None and known.problem and known.answers(cell)
+        state = (
+            "finished" if is_finished(cell, results, settings.store) else "failed" if failed else "missing"
+        )
+        what = "pilots" if cell.pilot else "cells"
+        counts.setdefault((cell.member, cell.quantizer, what), Counter())[state] += 1
+    rows = [
+        {
+            "member": member,
+            "quantizer": quantizer,
+            "what": what,
+            **{state: count[state] for state in ("finished", "failed", "missing")},
+        }
+        for (member, quantizer, what), count in counts.items()
+    ]
+    if json:
+        print_json({"study": name, "cells": rows})
+        return
+    columns = ["member", "quantizer", "what", "finished", "failed", "missing"]
+    out().print(table(name, columns, [[str(row[column]) for column in columns] for row in rows]))
+
+
+@app.command("report")
+def report(
+    name: NameArgument,
+    to: Annotated[Path | None, typer.Option("--out", help="Folder to copy the report's files to.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write what the finished cells of a study say: Markdown, HTML, JSON, and a row for every cell."""
+    from faq_pipeline.study.report import RESULTS, obtain_report
+
+    settings = Settings.from_environment()
+    artifact = obtain_report(_design(settings, name), settings.store)
+    folder = artifact.path
+    if to is not None:
+        to.mkdir(parents=True, exist_ok=True)
+        for entry in artifact.manifest.files:
+            shutil.copyfile(artifact.file(entry.path), to / entry.path)
+        folder = to
+    results = _read(artifact.file(RESULTS))
+    if json:
+        print_json({**results, "report": str(folder)})
+        return
+    _show(results)
+    say(artifact.metadata["in_words"])
+    say(f"report  {folder / 'report.html'}")
+
+
+class _Lines:
+    """Progress where no bar can be drawn: a line for each cell that is finished or failed."""
+
+    def __init__(self, study: str) -> None:
+        self._study, self._total, self._done, self._detail = study, 0, 0, ""
+
+    def start(self, what: str, total: int) -> None:
+        self._total = total
+
+    def advance(self, done: int = 1) -> None:
+        self._done += done
+        sys.stderr.write(f"{self._study}: {self._done}/{self._total} cells{self._detail}\n")
+
+    def detail(self, text: str) -> None:
+        self._detail = f", {text}"
+
+    def note(self, message: str) -> None:
+        sys.stderr.write(f"{self._study}: {message}\n")
+
+
+def _show(results: dict[str, Any]) -> None:
+    rows = [
+        [
+            pair["isolates"],
+            f"{pair['arm']} against {pair['than']}",
+            pair["outcome"].replace("_", " "),
+            figure(pair["figure"], 2, 100) if pair["outcome"] == "loss" else figure(pair["figure"], 2),
+            pair["verdict"],
+        ]
+        for pair in results["pairs"]
+    ]
+    columns = ["isolates", "comparison", "by", "gain: points, or log of the KLs' ratio", ""]
+    out().print(table(results["title"], columns, rows))
+
+
+def _design(settings: Settings, name: str) -> Design:
+    return resolve_study(settings.catalog, name, settings.device, settings.digests)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    try:
+        part, parts = int(index), int(count)
+    except ValueError:
+        part = parts = 0
+    if not 1 <= part <= parts:
+        raise FaqError(f"--shard {text!r} is no part", mend="write i/n, as 2/8, with 1 <= i <= n")
+    return part, parts
+
+
+def _workers(design: Design) -> int:
+    """A process a core; on GPUs two each, since small models leave one idle between kernels."""
+    if design.cells and design.cells[0].cell.device == "cuda":
+        import pynvml
+
+        pynvml.nvmlInit()
+        return 2 * int(pynvml.nvmlDeviceGetCount())
+    return os.cpu_count() or 1
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

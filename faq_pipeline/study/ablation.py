@@ -1,0 +1,88 @@
+"""The part of a study's report that says what each part of a recipe is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from faq_pipeline.study.analysis import Analysis
+from faq_pipeline.study.block import Block, p_value, points, reduction, seconds_of
+from faq_pipeline.study.pairs import Compared
+
+FOREST = "forest.svg"
+
+
+def ablation(analysis: Analysis) -> Iterator[Block]:
+    """Every pair by accuracy and by KL, and the forest plot."""
+    by_pair: dict[int, dict[str, Compared]] = {}
+    for one in analysis.pairs:
+        by_pair.setdefault(id(one.pair), {})[one.outcome] = one
+    if not by_pair:
+        return
+    pairs = list(by_pair.values())
+    yield Block(
+        heading="What each part is worth",
+        text=[
+            "Each row compares two arms draw by draw, on the mean over targets and quantizers. `not shown`"
+            " means that the interval includes zero: an effect smaller than the MDE may yet be there. What"
+            " the first arm's calibration set costs more than the other's stands beside.",
+            "By accuracy: how many points less are lost, over the cells that answer questions.",
+        ],
+        columns=["isolates", "comparison", "points gained", "MDE", "p", "in words", "costs more"],
+        rows=[_accuracy_row(analysis, outcomes["loss"]) for outcomes in pairs],
+    )
+    yield Block(
+        text=[
+            "By KL: how much lower it is, over all cells. On prose it tells of specialisation, and is not"
+            " tested."
+        ],
+        columns=[
+            "isolates",
+            "comparison",
+            "KL on tasks lower by, %",
+            "MDE, %",
+            "p",
+            "in words",
+            "on prose, %",
+        ],
+        rows=[_kl_row(analysis, outcomes["kl"], outcomes["kl_prose"]) for outcomes in pairs],
+    )
+    yield Block(
+        text=["Means with their intervals; small dots are single cells, grey bars reach to the MDE."],
+        plot=FOREST,
+    )
+
+
+def _accuracy_row(analysis: Analysis, loss: Compared) -> list[str]:
+    return [
+        *_compared(analysis, loss),
+        points(loss.figure),
+        "-" if loss.figure is None else f"{loss.figure.mde * 100:.2f}",
+        p_value(loss.holm),
+        loss.verdict,
+        _costs_more(analysis, loss.pair.arm, loss.pair.than),
+    ]
+
+
+def _kl_row(analysis: Analysis, kl: Compared, prose: Compared) -> list[str]:
+    return [
+        *_compared(analysis, kl),
+        reduction(kl.figure),
+        "-" if kl.figure is None else f"{100 * (1 - math.exp(-kl.figure.mde)):.0f}",
+        p_value(kl.holm),
+        kl.verdict,
+        reduction(prose.figure),
+    ]
+
+
+def _compared(analysis: Analysis, one: Compared) -> list[str]:
+    arms = analysis.design.study.arms
+    return [one.pair.isolates, f"{arms[one.pair.arm].title} against {arms[one.pair.than].title}"]
+
+
+def _costs_more(analysis: Analysis, arm: str, than: str) -> str:
+    mine, other = analysis.costs.get(arm), analysis.costs.get(than)
+    if mine is None or other is None:
+        return "-"
+    tokens, seconds = mine.sampled_tokens - other.sampled_tokens, mine.data_seconds - other.data_seconds
+    return f"{tokens:+,.0f} tokens, {seconds:+,.1f} {seconds_of(analysis)}"

@@ -1,0 +1,116 @@
+"""Who makes the pieces of a study: this process, or several that import the model libraries once."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.runner import obtain
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.store import Store
+from faq_pipeline.study.stages import STUDY_STAGES
+
+Blocked = Callable[[str, Cell, Artifact], str]
+"""Why a stage's artifact must not be used, in one line; empty if it may. Importable by name."""
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact, or why there is none that can be used."""
+
+    fingerprint: str
+    problem: str = ""
+    trace: str = ""
+
+
+def make(stage: str, cell: Cell, root: Path, blocked: Blocked) -> Made:
+    """The artifact of a stage in the store at `root`, its inputs being there.
+
+    Raises:
+        FaqError: the disk is full: no other piece will fare better.
+    """
+    try:
+        artifact = obtain(stage, cell, STUDY_STAGES, Store(root)).artifact
+        return Made(artifact.fingerprint, blocked(stage, cell, artifact))
+    except FaqError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
+            raise
+        return Made("", str(error))
+    except Exception as error:  # of one cell: the study goes on, and its table says so
+        line = (str(error) or "no message").splitlines()[0]
+        return Made("", f"{type(error).__name__}: {line}", traceback.format_exc())
+
+
+class Here(Executor):
+    """Runs what is submitted at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Executor]:
+    """An executor with `count` processes (1: this one). They end with it, and with this process."""
+    if count == 1:
+        yield Here()
+        return
+    context = multiprocessing.get_context("spawn")
+    numbers = context.Queue()
+    for number in range(count):
+        numbers.put(number)
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(numbers,))
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+
+
+def _begin(numbers: Any) -> None:
+    """What each worker does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
+    warnings.filterwarnings("ignore")
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    _take_device(numbers.get())
+
+
+def _end_with_the_parent() -> None:
+    """A pool's workers would wait for work for ever where their parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _take_device(number: int) -> None:
+    """Spread the workers over the GPUs, where there are several."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except (ImportError, pynvml.NVMLError):
+        return
+    if count > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % count)

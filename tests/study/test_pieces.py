@@ -1,0 +1,58 @@
+"""The work in pieces: what cells share is there once, and comes before what needs it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from faq_pipeline.study.design import Design
+from faq_pipeline.study.pieces import Piece, Pieces
+from faq_pipeline.study.stages import STUDY_STAGES
+
+
+def handed_out(pieces: Pieces, fails: frozenset[str] = frozenset()) -> list[Piece]:
+    """All pieces in the order in which they come, all but some of them made."""
+    found = []
+    while (piece := pieces.next()) is not None:
+        found.append(piece)
+        if piece.stage not in fails:
+            pieces.done(piece)
+    return found
+
+
+def test_what_cells_share_is_made_once(design: Design) -> None:
+    pieces = Pieces(STUDY_STAGES, design.cells)
+    made = handed_out(pieces)
+    assert len(made) == len(pieces) == len({piece.key for piece in made})
+    count = Counter(piece.stage for piece in made)
+    # One target: its traces once, a reference for either split. Seeds by draw, two of them pilots'.
+    assert (count["inference_traces"], count["reference_eval"], count["seed_data"]) == (1, 2, 4)
+    # Teacher's groups, its single samples, the target's, random tokens, originals (at every draw too).
+    assert count["regenerated_corpus"] == 4 * 2 + 4
+    # Both quantizers are fed from one calibration set.
+    assert count["calibration_set"] == 7 * 2 + 2 * 2
+    assert count["divergence"] + count["eval_report"] == len(design.cells)
+
+
+def test_a_piece_comes_after_all_that_it_is_made_from(design: Design) -> None:
+    made: set[str] = set()
+    pieces = Pieces(STUDY_STAGES, design.cells)
+    for piece in handed_out(pieces):
+        assert made.issuperset(piece.needs)
+        made.add(piece.key)
+    for cell in design.cells:
+        assert made.issuperset(pieces.keys(cell).values())
+
+
+def test_cells_come_in_their_order(design: Design) -> None:
+    pieces = Pieces(STUDY_STAGES, design.cells)
+    ends = [piece for piece in handed_out(pieces) if piece.stage in ("divergence", "eval_report")]
+    ended = [cell.id for piece in ends for cell in pieces.cells(piece)]
+    assert ended == [cell.id for cell in design.cells]
+
+
+def test_what_needs_a_failed_piece_never_comes_up(design: Design) -> None:
+    pieces = Pieces(STUDY_STAGES, design.cells)
+    found = handed_out(pieces, fails=frozenset({"regenerated_corpus"}))
+    ended = {cell.arm for piece in found if piece.stage == "divergence" for cell in pieces.cells(piece)}
+    assert ended == {"rtn"}  # it needs no corpus
+    assert "calibration_set" not in {piece.stage for piece in found}

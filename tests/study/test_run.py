@@ -1,0 +1,198 @@
+"""A study of the tiny family, killed midway and finished; and as a Dagster job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+
+from faq_pipeline.checks import blocking_problem
+from faq_pipeline.definitions import build_defs
+from faq_pipeline.resources import PipelineResource
+from faq_pipeline.settings import REPOSITORY, Settings
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.store import Store
+from faq_pipeline.study.design import Design
+from faq_pipeline.study.results import FOLDER, read_results
+from faq_pipeline.study.run import run_study
+from tests.pipeline.cli import Faq
+from tests.study.tiny_study import designed, write_study
+
+BROKEN = "  bad: {title: no sample fits, calibration: {sequence_length: 4}}\nquantizers:\n"
+"""An arm whose calibration set cannot be made."""
+CELLS = 7 * 2 + 1 + 2 + 4
+"""Arms with two draws, round to nearest, the broken arm, pilots."""
+
+
+def test_nothing_is_begun_when_the_time_is_up(design: Design, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    summary = run_study(design, store, blocked=blocking_problem, minutes=0)
+    assert (summary.made, summary.left) == (0, summary.cells) and summary.cells == len(design.cells)
+    assert not list(store.folders())
+
+
+def test_a_checkpoint_that_fell_back_is_blocked(design: Design, tmp_path: Path) -> None:
+    manifest = {
+        "stage": "quantized_checkpoint",
+        "stage_version": 1,
+        "fingerprint": "f",
+        "digest": "d",
+        "identity": {},
+        "inputs": {},
+        "upstream": {},
+        "files": [],
+        "created": "now",
+        "seconds": 1.0,
+        "metadata": {
+            "rtn_fallback": ["layers.0.down_proj"],
+            "inspection": {
+                "loads": True,
+                "load_error": "",
+                "bytes": 1,
+                "original_bytes": 2,
+                "nan_tensors": [],
+                "missing_tensors": [],
+                "unquantized_linear_layers": [],
+            },
+        },
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    problem = blocking_problem("quantized_checkpoint", design.cells[0].cell, Artifact(tmp_path))
+    assert problem == "check no_silent_fallback failed: modules: ['layers.0.down_proj']"
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A home with a study that was killed once and then finished, and what the second run said."""
+
+    faq: Faq
+    before: set[str]
+    orphans: list[psutil.Process]
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    root = tmp_path_factory.mktemp("study")
+    (root / "data").mkdir()
+    for folder in tiny_data.iterdir():
+        (root / "data" / folder.name).symlink_to(folder)
+    write_study(root / "data", ("quantizers:\n", BROKEN), ("  gptq-w4: {method: gptq, scheme: W4A16}\n", ""))
+    faq = Faq(root / "home", root / "data")
+    process = subprocess.Popen(
+        faq.command("study", "run", "trial", "--workers", "2"),
+        env=faq.environment,
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    results = faq.home / "store" / FOLDER / "trial"
+    while len(list(results.glob("*.json"))) < 3:
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.05)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    before = {path.stem for path in results.glob("*.json")}
+    return Killed(faq, before, alive, faq("study", "run", "trial", "--workers", "2", "--json"))
+
+
+@pytest.mark.slow
+def test_a_study_that_was_killed_goes_on_and_tells_of_its_failures(killed: Killed) -> None:
+    assert killed.orphans == []  # workers end with the one that they work for
+    assert killed.done.returncode == 1  # since cells failed
+    said = json.loads(killed.done.stdout)
+    assert set(said["failed"]) == {f"tiny-s.bad.gptq-w3.test.{draw}" for draw in (0, 1)}
+    assert all("no sample can enter" in why for why in said["failed"].values())
+    assert said["left"] == 0 and said["cells"] == CELLS
+    done_before = {name for name in killed.before if ".bad." not in name}
+    assert said["before"] == len(done_before) and said["made"] == CELLS - 2 - len(done_before)
+    store = Store(killed.faq.home / "store")
+    assert all(store.verify(artifact) == [] for artifact in store.folders())
+    assert not list((store.root / ".staging").glob("*"))
+
+
+@pytest.mark.slow
+def test_its_cells_are_counted_and_reported(killed: Killed, tmp_path: Path) -> None:
+    counted = json.loads(killed.faq("study", "status", "trial", "--json").stdout)["cells"]
+    assert sum(row["finished"] for row in counted) == CELLS - 2
+    assert sum(row["failed"] for row in counted) == 2
+    done = killed.faq("study", "report", "trial", "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cells"] == {"finished": CELLS - 2, "failed": 2}
+    text = (tmp_path / "out/report.md").read_text()
+    assert "no sample can enter the calibration set" in text
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"report.html", "cells.csv", "results.json"}
+
+
+@pytest.mark.slow
+def test_a_cell_is_what_a_run_of_its_recipe_makes(killed: Killed) -> None:
+    """The same artifacts as the pipeline's, recorded as a study's, with the divergence of a report."""
+    design = designed(killed.faq.data, killed.faq.home / "digests")
+    results = read_results(Store(killed.faq.home / "store"), "trial")
+    made = results["tiny-s.faq.gptq-w3.test.0"].artifacts
+    assert set(made) == {
+        "seed_data",
+        "inference_traces",
+        "regenerated_corpus",
+        "competition_scores",
+        "calibration_set",
+        "quantized_checkpoint",
+        "reference_eval",
+        "eval_report",
+    }
+    uses = killed.faq.home / "store/.uses"
+    recorded = list(uses.glob("*|study-trial.faq.gptq-w3/eval_report/*.json"))
+    assert made["eval_report"] in {path.stem for path in recorded} and len(recorded) == 2
+    measured = results["tiny-s.self.gptq-w3.test.0"].artifacts
+    assert "divergence" in measured and "eval_report" not in measured
+    assert measured["reference_eval"] == made["reference_eval"]
+    assert all(results[cell.id].answers(cell) for cell in design.cells)
+
+
+@pytest.mark.slow
+def test_a_copied_store_is_reported_where_nothing_was_made(killed: Killed, tmp_path: Path) -> None:
+    """Without the checkpoints' weights: what docs/STUDIES.md says of merging."""
+    (tmp_path / "home").mkdir()
+    tar = "tar -C {} --exclude='./quantized_checkpoint/*/checkpoint' -c . | tar -C {} -x"
+    (tmp_path / "home/store").mkdir()
+    command = tar.format(killed.faq.home / "store", tmp_path / "home/store")
+    subprocess.run(["bash", "-c", command], check=True)
+    there = Faq(tmp_path / "home", killed.faq.data)
+    said = json.loads(there("study", "report", "trial", "--json").stdout)
+    assert said["cells"] == {"finished": CELLS - 2, "failed": 2}
+
+
+@pytest.mark.slow
+def test_dagster_finds_the_study_made(killed: Killed, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, data = killed.faq.home, killed.faq.data
+    for name, value in {"FAQ_HOME": home, "FAQ_DATA": data, "FAQ_DEVICE": "cpu"}.items():
+        monkeypatch.setenv(name, str(value))
+    settings = Settings.from_environment()
+    pipeline = PipelineResource(home=str(home), data=[str(d) for d in settings.data], device="cpu")
+    definitions = build_defs(settings, resource_overrides={"pipeline": pipeline})
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("study").execute_in_process(
+            partition_key="trial", instance=instance
+        )
+    assert result.success
+    shown: dict[str, Any] = {
+        event.asset_key.to_user_string(): event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+    }
+    assert shown["study_cells"]["reused"].value == CELLS - 2 and shown["study_cells"]["failed"].value == 2
+    assert "no sample can enter" in str(shown["study_cells"]["failures"].value)
+    assert "not formed" in shown["study_report"]["in words"].value
+    assert "data:image/png" in shown["study_report"]["forest plot"].value
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
