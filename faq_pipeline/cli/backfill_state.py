@@ -98,18 +98,19 @@ def read_backfill(
     backfill = instance.get_backfill(backfill_id)
     if backfill is None:
         raise FaqError(f"no backfill {backfill_id!r}", mend="its id is in the UI, under Runs > Backfills")
-    ended = backfill.status.value in ENDED
+    ended, canceled = backfill.status.value in ENDED, backfill.status.value == "CANCELED"
     runs = _runs(instance, backfill_id)
     known = {cell.run: cell for cell in before.cells if cell.standing.ended} if before else {}
     cells = tuple(
-        known.get(_newest(runs.get(key, []))) or _cell(instance, key, runs.get(key, []), ended)
+        known.get(_newest(runs.get(key, []))) or _cell(instance, key, runs.get(key, []), canceled)
         for key in _partitions(backfill)
     )
     return BackfillState(
         id=backfill_id,
         status=backfill.status.value.lower(),
-        # The daemon looks twice a minute whether all is done; there is no need to wait for it.
-        over=ended or all(cell.standing.ended for cell in cells),
+        # The daemon looks twice a minute whether all is done; there is no need to wait for it. It
+        # counts a job's backfill as ended, too, while a run that died in it is about to be run again.
+        over=all(cell.standing.ended or (ended and cell.run is None) for cell in cells),
         cells=cells,
         problem=backfill.error.message.strip() if backfill.error else "",
     )
@@ -148,12 +149,12 @@ def _newest(runs: list[RunRecord]) -> str | None:
     return runs[-1].dagster_run.run_id if runs else None
 
 
-def _cell(instance: dg.DagsterInstance, key: str, runs: list[RunRecord], backfill_ended: bool) -> CellRun:
+def _cell(instance: dg.DagsterInstance, key: str, runs: list[RunRecord], canceled: bool) -> CellRun:
     if not runs:
         return CellRun(key, Standing.WAITING)
     run = runs[-1].dagster_run
     standing = _standing(run.status)
-    if standing is Standing.FAILED and run.is_complete_and_waiting_to_retry and not backfill_ended:
+    if standing is Standing.FAILED and run.is_complete_and_waiting_to_retry and not canceled:
         standing = Standing.QUEUED
     return CellRun(
         partition=key,

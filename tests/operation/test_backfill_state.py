@@ -116,7 +116,25 @@ def test_a_run_that_died_and_will_be_run_again_has_not_failed(instance: DagsterI
     assert state.over and state.complete
 
 
-def test_a_backfill_that_ended_runs_nothing_again(instance: DagsterInstance) -> None:
+def test_a_backfill_that_counts_as_ended_is_not_over_while_a_run_is_run_again(
+    instance: DagsterInstance,
+) -> None:
+    """As a job's backfill, whose runs Dagster counts before its daemon has started them again."""
+    backfill(instance, "a|x", "b|x", status=BulkActionStatus.COMPLETED_FAILED)
+    died = create_run_for_test(
+        instance, status=DagsterRunStatus.FAILURE, tags={**tags("a|x"), "dagster/will_retry": "true"}
+    )
+    state = read_backfill(instance, ID)
+    assert [one.standing for one in state.cells] == [Standing.QUEUED, Standing.WAITING] and not state.over
+    instance.add_run_tags(died.run_id, {"dagster/auto_retry_run_id": "again"})
+    create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags("a|x"))
+    assert not read_backfill(instance, ID).over
+    run(instance, "a|x", cached("one", "miss"))
+    state = read_backfill(instance, ID)
+    assert state.over and cell(state, "a|x").standing is Standing.DONE
+
+
+def test_a_backfill_that_was_canceled_runs_nothing_again(instance: DagsterInstance) -> None:
     backfill(instance, "a|x", "b|x", status=BulkActionStatus.CANCELED)
     create_run_for_test(
         instance, status=DagsterRunStatus.FAILURE, tags={**tags("a|x"), "dagster/will_retry": "true"}
