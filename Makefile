@@ -46,7 +46,8 @@ study: setup
 	$(BIN)/faq study report main --out docs/study-main
 
 faults: setup
-	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults tests/serving/test_pipeline_vllm.py
+	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults tests/operation/test_killed_daemon.py \
+		tests/serving/test_pipeline_vllm.py
 
 # Rewrites the lock from what is installed, after a deliberate upgrade.
 lock: setup
