@@ -241,14 +241,16 @@ def ages(question: str) -> str:
 
 
 def cipher(question: str) -> str:
-    (key_text,) = _groups(r"The code of \w+ is ((?:[a-z] [a-z](?:, )?)+)\.", question)
-    pairs = [tuple(pair.split()) for pair in key_text.split(", ")]
-    assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
-    (text,) = re.findall(r"(?:Put|does) ((?:[a-z] )+)(?:into|mean)", question)
-    key = dict((b, a) if "mean" in question else (a, b) for a, b in pairs)
-    table = str.maketrans(key)
-    coded = text.strip().translate(table)
-    return coded.translate(table) if "twice" in question else coded
+    keys = [
+        dict(pair.split() for pair in shown.split(", "))
+        for shown in re.findall(r"of \w+ is ((?:\w \w, )*\w \w)\.", question)
+    ]
+    (text,) = re.findall(r"(?:Put|does) ((?:\w )+)(?:into|mean)", question)
+    if "mean" in question:
+        keys = [{code: sign for sign, code in keys[0].items()}]
+    for key in keys:
+        text = " ".join(key[sign] for sign in text.split())
+    return text
 
 
 SOLVERS: dict[str, Callable[[str], str]] = {

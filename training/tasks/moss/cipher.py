@@ -1,49 +1,58 @@
-"""Substitution codes: letters looked up in a key, forwards, backwards or twice."""
+"""Substitution codes: small letters stand for great ones in a key, and those for digits in another."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
 from training.tasks.moss.words import NAMES
 
-_LETTERS = "abcdefghijklmnoprstuvwz"
+_SMALL = "abcdefghijklmnoprstuvwz"
+_GREAT = _SMALL.upper()
+_DIGITS = "123456789"
+"""No sign is in two of these: it occurs once in a key, so that one place there says what it means."""
 _SIZES = {1: (4, 3), 2: (6, 5), 3: (6, 5), 4: (5, 4)}
-"""Letters in the key, letters in the message."""
+"""Signs in the key, signs in the message."""
 
 
-def _look_up(message: list[str], key: dict[str, str]) -> tuple[list[str], str, str]:
-    """The message in code, and the step that looks up each letter."""
-    coded = [key[letter] for letter in message]
-    pairs = list(zip(message, coded, strict=True))
-    terse = "key: " + ", ".join(f"{a} {b}" for a, b in pairs)
-    said = ", ".join(f"{a} is {b}" for a, b in pairs)
-    return coded, terse, f"By the key {said}."
+def _key(rng: Random, plain: list[str], signs: str) -> dict[str, str]:
+    return dict(zip(plain, rng.sample(signs, len(plain)), strict=True))
+
+
+def _shown(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{a} {b}" for a, b in pairs)
+
+
+def _look_up(message: list[str], key: dict[str, str]) -> tuple[list[str], tuple[str, str]]:
+    """The message in code, and the step that looks up each sign, as the key has it."""
+    coded = [key[sign] for sign in message]
+    pairs = _shown(zip(message, coded, strict=True))
+    return coded, (f"key: {pairs}", f"The key has {pairs}.")
 
 
 @task("cipher")
 def cipher(rng: Random, level: int) -> Draft:
-    """Letters put into code, read from code (level 3), or put into code twice (level 4)."""
+    """A message put into code, read from code (level 3), or put into two codes in turn (level 4)."""
     size, length = _SIZES[level]
-    plain = rng.sample(_LETTERS, size)
-    if level == 4:
-        coded = plain[1:] + plain[:1]  # a code of the same letters, so that it can be used twice
-        order = rng.sample(range(size), size)
-        key = {plain[i]: coded[i] for i in order}
-    else:
-        key = dict(zip(plain, rng.sample(_LETTERS, size), strict=True))
-    shown = ", ".join(f"{a} {b}" for a, b in key.items())
+    key = _key(rng, rng.sample(_SMALL, size), _GREAT)
     used = {b: a for a, b in key.items()} if level == 3 else key
     message = rng.choices(list(used), k=length)
     text = " ".join(message)
-    person = rng.choice(NAMES)
-    result, terse, said = _look_up(message, used)
-    steps: Steps = [(terse, said)]
+    a, b = rng.sample(NAMES, 2)
+    told = f"The code of {a} is {_shown(key.items())}."
+    result, look = _look_up(message, used)
+    looks: Steps = [look]
     if level == 4:
-        result, terse, said = _look_up(result, used)
-        steps.append((terse, said))
+        second = _key(rng, rng.sample(list(key.values()), size), _DIGITS)
+        told += f" That of {b} is {_shown(second.items())}."
+        result, look = _look_up(result, second)
+        looks.append(look)
+    asked = {3: f"What does {text} mean?", 4: f"Put {text} into the first code, then that into the second."}
     answer = " ".join(result)
-    steps.append((f"code: {answer}", f"That gives {answer}."))
-    asked = {3: f"What does {text} mean?", 4: f"Put {text} into code twice."}
-    question = f"The code of {person} is {shown}. {asked.get(level, f'Put {text} into code.')}"
-    return Draft(question, answer, "look up each letter", lambda: steps)
+    return Draft(
+        f"{told} {asked.get(level, f'Put {text} into code.')}",
+        answer,
+        "look up each sign",
+        lambda: [*looks, (f"code: {answer}", f"That gives {answer}.")],
+    )
