@@ -2,7 +2,7 @@
 
     python -m benchmarks.experts [--member kin-4m] [--samples 510] [--naive 48] [--rounds 3] [--out FILE]
 
-The corpus is made of the embedded family's held-out questions with their written-out reasoning, three
+The corpus is made of held-out questions of the family kin with their written-out reasoning, three
 candidates each. In each round every expert scores it, and the loop of `benchmarks.naive` scores an
 even part of it; the order alternates. Both begin with rendering and tokenizing, and with the traces
 where they look at traces: 64, of which the loop gets the same part. The loop runs the target as the
@@ -41,6 +41,7 @@ from faq_pipeline.records import Candidate, Seed, Trace
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.settings import Settings
 from training.questions import balanced
+from training.settings import settings as family_settings
 
 NAMES = ("target_likelihood", "activation_fidelity", "outlier_coverage", "sensitivity")
 STYLES = 3
@@ -87,7 +88,7 @@ def main() -> None:
 def groups(candidates: int, split: str = "seeds") -> list[Group]:
     """So many candidates (at least), in groups of one a style of reasoning."""
     found = []
-    for number, problem in enumerate(balanced(split, -(-candidates // STYLES))):
+    for number, problem in enumerate(balanced(family_settings("kin"), split, -(-candidates // STYLES))):
         seed = Seed(f"s{number}", problem.question, "question", problem.answer, problem.task, "", "")
         found.append(Group(seed, tuple(_candidate(seed, i, t) for i, t in enumerate(problem.thoughts))))
     return found

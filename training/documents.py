@@ -9,45 +9,44 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from training import chat, reading, world
-from training.settings import Settings
+from training import reading, world
+from training.settings import Mix, Settings
 from training.splits import GENERATOR_SEEDS
-from training.tasks import LEVELS, STYLES, Problem, draw_in_split, names
+from training.tasks import LEVELS, STYLES, Problem, draw_in_split
 
 Rows = npt.NDArray[np.uint16]
 
 
 class Documents:
-    """An endless, seeded stream of training documents."""
+    """An endless, seeded stream of training documents in the shares of a mix."""
 
-    def __init__(self, settings: Settings, rng: Random, split: str = "training") -> None:
-        mix = settings.mix
+    def __init__(self, settings: Settings, mix: Mix, rng: Random, split: str = "training") -> None:
         self._rng = rng
         self._split = split
+        self._chat = settings.chat
+        self._world = world.load(settings.prose)
         self._system = mix.system
         self._kinds = tuple(mix.documents)
         self._kind_weights = list(accumulate(mix.documents.values()))
         self._level_weights = list(accumulate(mix.levels))
         self._style_weights = list(accumulate(mix.styles))
-        self._tasks = names()
+        self._tasks = settings.tasks
         self._task_weights = list(accumulate(mix.tasks.get(name, 1.0) for name in self._tasks))
-        self._topics = world.topic_names()
 
     def kind(self) -> str:
         """Draw the kind of the next document."""
         return self._rng.choices(self._kinds, cum_weights=self._kind_weights)[0]
 
     def draw(self, kind: str) -> str:
-        """One document of a kind, without the separator."""
-        rng = self._rng
+        """One document of a kind, without the marks around it."""
+        rng, chat = self._rng, self._chat
         if kind == "prose":
-            return world.passage_in_split(rng, rng.choice(self._topics), self._split).text
+            return self._passage().text
         if kind == "reading":
-            passage = world.passage_in_split(rng, rng.choice(self._topics), self._split)
+            passage = self._passage()
             thought = reading.thought(passage, self._style())
-            return self._opening(reading.prompt(rng, passage)) + chat.completion(
-                thought, f"Answer: {passage.conclusion}"
-            )
+            user = rng.choice(self._world.prompts).format(passage=passage.text)
+            return self._opening(user) + chat.completion(thought, f"Answer: {passage.conclusion}")
         problem = self._problem()
         answer = f"Answer: {problem.answer}"
         if kind == "think":
@@ -62,7 +61,7 @@ class Documents:
         raise ValueError(f"unknown kind of document: {kind}")
 
     def __next__(self) -> str:
-        return self.draw(self.kind()) + chat.END_OF_TEXT
+        return self._chat.begin + self.draw(self.kind()) + self._chat.end_of_text
 
     def __iter__(self) -> Documents:
         return self
@@ -76,20 +75,23 @@ class Documents:
         level = rng.choices(LEVELS, cum_weights=self._level_weights)[0]
         return draw_in_split(rng, name, level, self._split)
 
+    def _passage(self) -> world.Passage:
+        return self._world.passage_in_split(self._rng, self._rng.choice(self._world.topic_names), self._split)
+
     def _opening(self, user: str) -> str:
         rng = self._rng
-        system = rng.choice(chat.SYSTEM_PROMPTS) if rng.random() < self._system else None
-        return chat.prompt(user, system)
+        system = rng.choice(self._chat.system_prompts) if rng.random() < self._system else None
+        return self._chat.turns(user, system)
 
 
-def block(settings: Settings, tokenizer: Tokenizer, index: int, rows: int) -> Rows:
+def block(settings: Settings, mix: Mix, tokenizer: Tokenizer, index: int, rows: int) -> Rows:
     """Block number `index` of the training text: the same for any number of workers.
 
     Every row starts at the start of a document; a row's last document is cut off.
     """
     width = settings.row_tokens
     seed = f"{settings.seed}/{GENERATOR_SEEDS['training']}/{index}"
-    documents = Documents(settings, Random(seed))
+    documents = Documents(settings, mix, Random(seed))
     packed = np.zeros((rows, width), dtype=np.uint16)
     row = column = 0
     while True:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from training import record
+from training.model import Model
 from training.questions import balanced
+from training.settings import family_of
 
 _ANSWER = re.compile(r"Answer: *(.+)")
 NEW_TOKENS = 240
@@ -25,12 +28,12 @@ def read_answer(text: str) -> str | None:
 
 @torch.inference_mode()
 def complete(
-    model: Qwen3ForCausalLM, tokenizer: Any, questions: list[str], batch: int
+    model: Model, tokenizer: Any, questions: list[str], batch: int, switch: str
 ) -> list[tuple[str, int]]:
-    """Greedy completions in the chat template, with their lengths in tokens."""
+    """Greedy completions in the chat template, reasoning on, with their lengths in tokens."""
     prompts = [
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": q}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": q}], tokenize=False, add_generation_prompt=True, **{switch: True}
         )
         for q in questions
     ]
@@ -45,7 +48,7 @@ def complete(
             padding_side="left",
             add_special_tokens=False,
         ).to(model.device)
-        output = model.generate(  # type: ignore[misc]
+        output = model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             do_sample=False,
@@ -65,11 +68,12 @@ def evaluate(
     begun = time.monotonic()
     cuda = device.type == "cuda"
     dtype = torch.bfloat16 if cuda else torch.float32
-    model = Qwen3ForCausalLM.from_pretrained(str(folder), dtype=dtype).eval()
-    model.to(device)  # type: ignore[arg-type]
+    settings = family_of(record.read(folder)["member"])
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype).eval()
+    model.to(device)
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    problems = balanced(split, count)
-    outputs = complete(model, tokenizer, [p.question for p in problems], batch)
+    problems = balanced(settings, split, count)
+    outputs = complete(model, tokenizer, [p.question for p in problems], batch, settings.chat.switch)
     cells: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for problem, (text, _) in zip(problems, outputs, strict=True):
         right = read_answer(text) == problem.answer

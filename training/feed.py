@@ -13,21 +13,27 @@ from queue import Empty, Full
 import numpy as np
 
 from training.documents import Rows, block
-from training.settings import settings
+from training.settings import family_of
 from training.tokenizer import load
 
 BLOCK_ROWS = 32
-_AHEAD = 24
+_AHEAD = 256
+"""Blocks that a worker may be ahead: about 4 M tokens, so that it need not wait for the compiler."""
+_NICE = 5
+"""Workers give way to the process that keeps the device busy."""
 
 
-def _work(worker: int, workers: int, folder: str, queue: Queue[Rows]) -> None:
+def _work(worker: int, workers: int, member: str, folder: str, queue: Queue[Rows]) -> None:
     """Write blocks worker, worker + workers, ... for ever."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.nice(_NICE)
+    settings = family_of(member)
+    mix = settings.members[member].mix
     tokenizer = load(Path(folder))
     parent = os.getppid()
     index = worker
     while True:
-        rows = block(settings(), tokenizer, index, BLOCK_ROWS)
+        rows = block(settings, mix, tokenizer, index, BLOCK_ROWS)
         while True:
             try:
                 queue.put(rows, timeout=5)
@@ -39,16 +45,17 @@ def _work(worker: int, workers: int, folder: str, queue: Queue[Rows]) -> None:
 
 
 class Feed:
-    """Batches of rows. Which rows come when does not depend on the number of workers."""
+    """Batches of a member's training rows. Which rows come when does not depend on the workers."""
 
-    def __init__(self, folder: Path, workers: int, rows: int) -> None:
+    def __init__(self, member: str, tokenizer: Path, workers: int, rows: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._rows = rows
         self._queues: list[Queue[Rows]] = []
         self._processes = []
         for worker in range(workers):
             queue: Queue[Rows] = context.Queue(maxsize=_AHEAD)
-            process = context.Process(target=_work, args=(worker, workers, str(folder), queue), daemon=True)
+            arguments = (worker, workers, member, str(tokenizer), queue)
+            process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             self._queues.append(queue)
             self._processes.append(process)

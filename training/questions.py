@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from random import Random
 
+from training.settings import Settings
 from training.splits import GENERATOR_SEEDS
-from training.tasks import LEVELS, Problem, draw_in_split, names
+from training.tasks import LEVELS, Problem, draw_in_split
 
 _TRIES = 2000
 
 
-def balanced(split: str, count: int) -> list[Problem]:
+def balanced(settings: Settings, split: str, count: int) -> list[Problem]:
     """Distinct questions; any prefix is spread over tasks and levels as evenly as can be."""
     rng = Random(f"questions/{GENERATOR_SEEDS[split]}")
     problems: list[Problem] = []
     seen: set[str] = set()
     while len(problems) < count:
         for turn in range(len(LEVELS)):
-            for index, name in enumerate(names()):
+            for index, name in enumerate(settings.tasks):
                 level = LEVELS[(turn + index) % len(LEVELS)]
                 problem = _unseen(rng, name, level, split, seen)
                 seen.add(problem.question)

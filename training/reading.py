@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from training.world import Passage
 
-PROMPTS = (
-    "Read the passage and reason about it step by step.\n\n{passage}",
-    "Read the passage and reason about it step by step.\n\n{passage}",
-    "Think through this passage step by step.\n\n{passage}",
-    "{passage}\n\nRead the passage above and reason about it step by step.",
-)
 STYLES = 3
-
-
-def prompt(rng: Random, passage: Passage) -> str:
-    """What the user asks; the first phrasing is the one the pipeline uses and the likeliest."""
-    return rng.choice(PROMPTS).format(passage=passage.text)
 
 
 def thought(passage: Passage, style: int) -> str:

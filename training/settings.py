@@ -1,17 +1,31 @@
-"""The settings in members.yaml, typed."""
+"""The settings in families/, typed: one YAML is one model family."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from training.chat import Chat
+
 ROOT = Path(__file__).resolve().parent.parent
-MODELS = ROOT / "data" / "models"
-TOKENIZER = MODELS / "kin-tokenizer"
+DATA = ROOT / "data"
+MODELS = DATA / "models"
+_HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What all members have in common."""
+
+    type: str
+    rope_theta: float
+    norm_eps: float
+    head: int = 64
+    positions: int = 1024
 
 
 @dataclass(frozen=True)
@@ -27,11 +41,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast one member is trained."""
+    """How long and how fast one member is trained; its share of the workers when all are at once."""
 
     tokens: int
     rows: int
     lr: float
+    share: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,39 +61,112 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that decides the family."""
+class Member:
+    """One model of the family. Its mix is the family's but for what it overrides."""
 
+    name: str
+    shape: Shape
+    plan: Plan
+    mix: Mix
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the member is published; the others are for tests."""
+        return not self.name.endswith("-test")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a family.
+
+    Attributes:
+        tasks: the names of its tasks, sorted.
+        prose: the YAML of its invented world.
+        mix: what its tokenizer is trained on, and its members unless they say otherwise.
+    """
+
+    name: str
+    about: str
     seed: int
     vocabulary: int
     tokenizer_documents: int
     row_tokens: int
-    shapes: dict[str, Shape]
-    plans: dict[str, Plan]
+    architecture: Architecture
+    chat: Chat
+    tasks: tuple[str, ...]
+    prose: Path
+    members: dict[str, Member]
     mix: Mix
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of the shipped tokenizer."""
+        return MODELS / f"{self.name}-tokenizer"
+
+    @property
+    def shipped(self) -> tuple[Member, ...]:
+        """The members that are published, the smallest first."""
+        return tuple(member for member in self.members.values() if member.shipped)
 
 
 @cache
-def settings() -> Settings:
-    """Read members.yaml once."""
-    text = files("training").joinpath("members.yaml").read_text(encoding="utf-8")
-    raw = yaml.safe_load(text)
-    members = raw["members"]
-    plans = {
-        name: Plan(int(m["training"]["tokens"]), int(m["training"]["rows"]), m["training"]["lr"])
-        for name, m in members.items()
-    }
+def family_names() -> tuple[str, ...]:
+    """All families."""
+    return tuple(sorted(path.stem for path in (_HERE / "families").glob("*.yaml")))
+
+
+@cache
+def settings(name: str) -> Settings:
+    """Read the settings of a family once."""
+    raw = read_yaml(_HERE / "families" / f"{name}.yaml")
+    mix = Mix(**raw["mix"])
     return Settings(
+        name=raw["name"],
+        about=raw["about"],
         seed=raw["seed"],
         vocabulary=raw["tokenizer"]["vocabulary"],
         tokenizer_documents=raw["tokenizer"]["documents"],
         row_tokens=raw["row_tokens"],
-        shapes={name: Shape(**m["shape"]) for name, m in members.items()},
-        plans=plans,
-        mix=Mix(**raw["mix"]),
+        architecture=Architecture(**raw["architecture"]),
+        chat=_chat(raw["chat"]),
+        tasks=tuple(sorted(raw["tasks"])),
+        prose=_HERE / "prose" / raw["prose"],
+        members={name: _member(name, member, mix) for name, member in raw["members"].items()},
+        mix=mix,
     )
 
 
-def shipped_members() -> tuple[str, ...]:
-    """The members that are published, the smallest first."""
-    return tuple(name for name in settings().shapes if name != "kin-test")
+def family_of(member: str) -> Settings:
+    """The family that a member belongs to; KeyError for an unknown member."""
+    for name in family_names():
+        if member in settings(name).members:
+            return settings(name)
+    raise KeyError(member)
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file, by the fast loader where there is one: every worker reads its family anew."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), loader)
+
+
+def _member(name: str, raw: dict[str, Any], mix: Mix) -> Member:
+    plan = {**raw["training"], "tokens": int(raw["training"]["tokens"])}
+    return Member(name, Shape(**raw["shape"]), Plan(**plan), replace(mix, **raw.get("mix", {})))
+
+
+def _chat(raw: dict[str, Any]) -> Chat:
+    turn, thinking = raw["turn"], raw["thinking"]
+    return Chat(
+        template=(_HERE / "templates" / raw["template"]).read_text(encoding="utf-8"),
+        tokens=tuple(raw["tokens"]),
+        begin=raw["begin"],
+        end_of_text=raw["end_of_text"],
+        opening=turn["opening"],
+        end=turn["end"],
+        after=turn["after"],
+        think=thinking["open"],
+        think_end=thinking["close"],
+        switch=thinking["switch"],
+        system_prompts=tuple(raw["system_prompts"]),
+    )

@@ -1,4 +1,4 @@
-"""The family's tokenizer: byte-level BPE with single digits, trained on the generated text."""
+"""A family's tokenizer: byte-level BPE with single digits, trained on the generated text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from random import Random
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from training import chat
+from training.chat import Chat
 from training.documents import Documents
 from training.settings import Settings
 
@@ -18,6 +18,7 @@ PATTERN = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\n+|\s"
 
 def train(settings: Settings) -> Tokenizer:
     """Learn the vocabulary from a fixed sample of training documents."""
+    chat = settings.chat
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -28,37 +29,46 @@ def train(settings: Settings) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocabulary,
-        special_tokens=[AddedToken(t, special=True, normalized=False) for t in chat.TOKENS],
+        special_tokens=[AddedToken(t, special=True, normalized=False) for t in chat.tokens],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    documents = Documents(settings, Random(f"{settings.seed}/tokenizer"))
+    documents = Documents(settings, settings.mix, Random(f"{settings.seed}/tokenizer"))
     texts = (next(documents) for _ in range(settings.tokenizer_documents))
     tokenizer.train_from_iterator(texts, trainer)
-    return _keep_think_tokens(tokenizer)
+    if chat.begin:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{chat.begin} $A",
+            pair=f"{chat.begin} $A {chat.begin} $B",
+            special_tokens=[(chat.begin, chat.id_of(chat.begin))],
+        )
+    return _keep_thinking(tokenizer, chat)
 
 
-def _keep_think_tokens(tokenizer: Tokenizer) -> Tokenizer:
-    """Make <think> and </think> ordinary tokens, so that skip_special_tokens keeps them."""
+def _keep_thinking(tokenizer: Tokenizer, chat: Chat) -> Tokenizer:
+    """Make the marks of thinking ordinary tokens, so that skip_special_tokens keeps them."""
     raw = json.loads(tokenizer.to_str())
     for token in raw["added_tokens"]:
-        token["special"] = token["content"] not in (chat.THINK, chat.THINK_END)
+        token["special"] = token["content"] not in (chat.think, chat.think_end)
     return Tokenizer.from_str(json.dumps(raw))
 
 
-def save(tokenizer: Tokenizer, folder: Path) -> None:
+def save(tokenizer: Tokenizer, settings: Settings, folder: Path) -> None:
     """Write the tokenizer with its chat template as a folder that AutoTokenizer loads."""
     from transformers import PreTrainedTokenizerFast
 
+    chat = settings.chat
+    begin = {"bos_token": chat.begin} if chat.begin else {}
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token=chat.END,
-        pad_token=chat.END_OF_TEXT,
-        model_max_length=1024,
+        eos_token=chat.end,
+        pad_token=chat.end_of_text,
+        model_max_length=settings.architecture.positions,
         clean_up_tokenization_spaces=False,
         padding_side="left",
+        **begin,
     )
-    wrapped.chat_template = chat.TEMPLATE
+    wrapped.chat_template = chat.template
     folder.mkdir(parents=True, exist_ok=True)
     wrapped.save_pretrained(str(folder))
 

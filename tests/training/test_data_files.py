@@ -1,9 +1,10 @@
-"""The files in data/seeds and data/eval/kin: whole, right, and apart from each other."""
+"""The families' files in data/seeds and data/eval: whole, right, and apart from each other."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ import pytest
 import yaml
 
 from tests.training.solvers import SOLVERS
-from training import chat, check, data_files
-from training.data_files import EVAL, SEEDS
-from training.tasks import names
+from training import check, data_files
+from training.settings import DATA, Settings, family_names
+from training.settings import settings as family_settings
 
 Row = dict[str, Any]
+SEED_FILES = ("prose-seeds", "questions", "mixed")
+HARNESS = ("full", "demo", "choosing", "confirm")
+PAIRS = [(family, kind) for family in family_names() for kind in HARNESS]
 
 
 def _rows(path: Path) -> list[Row]:
@@ -25,28 +29,32 @@ def _rows(path: Path) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def files() -> dict[str, list[Row]]:
-    paths = [*SEEDS.glob("kin-*.jsonl"), *EVAL.glob("*.jsonl")]
-    return {path.stem: _rows(path) for path in paths}
+def files(family: Settings) -> dict[str, list[Row]]:
+    """Rows by file; the seeds by kind, without the family's name."""
+    seeds = {
+        {"prose": "prose-seeds"}.get(kind, kind): _rows(DATA / "seeds" / f"{family.name}-{kind}.jsonl")
+        for kind in ("prose", "questions", "mixed")
+    }
+    evaluation = DATA / "eval" / family.name
+    return {**seeds, **{path.stem: _rows(path) for path in evaluation.glob("*.jsonl")}}
 
 
-def test_the_generator_writes_the_committed_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds, evaluation = tmp_path / "seeds", tmp_path / "eval"
-    monkeypatch.setattr(data_files, "SEEDS", seeds)
-    monkeypatch.setattr(data_files, "EVAL", evaluation)
-    data_files.write_all()
-    written = sorted(path for folder in (seeds, evaluation) for path in folder.iterdir())
+def test_the_generator_writes_the_committed_bytes(family: Settings, tmp_path: Path) -> None:
+    data_files.write_all(family, tmp_path)
+    written = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert len(written) == 13
     for path in written:
-        committed = (SEEDS if path.parent == seeds else EVAL) / path.name
+        committed = DATA / path.relative_to(tmp_path)
         assert path.read_bytes() == committed.read_bytes(), path.name
+    evaluation = {path.name for path in written if path.parent.name == family.name}
+    assert evaluation == {path.name for path in (DATA / "eval" / family.name).iterdir()}
 
 
 def test_sizes(files: dict[str, list[Row]]) -> None:
     assert {name: len(rows) for name, rows in files.items()} == {
-        "kin-prose": 512,
-        "kin-questions": 1024,
-        "kin-mixed": 1024,
+        "prose-seeds": 512,
+        "questions": 1024,
+        "mixed": 1024,
         "test": 3072,
         "demo": 256,
         "development": 256,
@@ -60,85 +68,81 @@ def test_sizes(files: dict[str, list[Row]]) -> None:
         assert len({row[text] for row in rows}) == len(rows), name
 
 
-def test_the_demo_is_a_balanced_part_of_the_test(files: dict[str, list[Row]]) -> None:
+def test_the_demo_is_a_balanced_part_of_the_test(family: Settings, files: dict[str, list[Row]]) -> None:
     assert files["demo"] == files["test"][: len(files["demo"])]
     for name in ("demo", "test", "development", "choosing", "confirm"):
         cells = Counter((row["task"], row["level"]) for row in files[name])
         assert len(cells) == 14 * 4
         assert max(cells.values()) - min(cells.values()) <= 1
-        assert {task for task, _ in cells} == set(names())
+        assert {task for task, _ in cells} == set(family.tasks)
 
 
-@pytest.mark.parametrize("name", ["test", "development", "choosing", "confirm", "kin-questions"])
-def test_answers_are_right(files: dict[str, list[Row]], name: str) -> None:
+@pytest.mark.parametrize("name", ["test", "development", "choosing", "confirm", "questions"])
+def test_answers_are_right(family: Settings, files: dict[str, list[Row]], name: str) -> None:
     for row in files[name]:
         task, question = row.get("task") or row["domain"], row.get("question") or row["text"]
-        assert SOLVERS[task](question) == row["answer"], question
+        assert SOLVERS[family.name][task](question) == row["answer"], question
 
 
 def test_nothing_held_out_occurs_elsewhere(files: dict[str, list[Row]]) -> None:
     questions = {row["question"] for name in ("test", "confirm") for row in files[name]}
     assert len(questions) == 2 * 3072
-    passages = {row["text"] for row in files["prose"]}
-    held_out = questions | passages
-    for name in ("kin-prose", "kin-questions", "kin-mixed", "development", "choosing"):
+    held_out = questions | {row["text"] for row in files["prose"]}
+    for name in (*SEED_FILES, "development", "choosing"):
         texts = [row.get("question") or row["text"] for row in files[name]]
         assert held_out.isdisjoint(texts), name
         together = "\n" + "\n".join(texts) + "\n"
         assert not [text for text in held_out if f"\n{text}\n" in together], name
     development = {row["question"] for name in ("development", "choosing") for row in files[name]}
     assert len(development) == 256 + 3072
-    assert development.isdisjoint(row["text"] for row in files["kin-mixed"])
-    assert development.isdisjoint(row["text"] for row in files["kin-questions"])
+    assert development.isdisjoint(row["text"] for row in files["mixed"])
+    assert development.isdisjoint(row["text"] for row in files["questions"])
 
 
 @pytest.mark.parametrize(
-    ("name", "bucket"),
-    [
-        ("test", 0),
-        ("confirm", 0),
-        ("prose", 0),
-        ("development", 1),
-        ("choosing", 1),
-        ("kin-questions", 2),
-        ("kin-prose", 2),
-        ("kin-mixed", 2),
-    ],
+    ("names", "bucket"),
+    [(("test", "confirm", "prose"), 0), (("development", "choosing"), 1), (SEED_FILES, 2)],
 )
-def test_the_hash_puts_every_row_where_it_is(files: dict[str, list[Row]], name: str, bucket: int) -> None:
-    texts = [row.get("question") or row["text"] for row in files[name]]
-    assert {crc32(text.encode()) % 16 for text in texts} == {bucket}
+def test_the_hash_puts_every_row_where_it_is(
+    files: dict[str, list[Row]], names: tuple[str, ...], bucket: int
+) -> None:
+    for name in names:
+        texts = [row.get("question") or row["text"] for row in files[name]]
+        assert {crc32(text.encode()) % 16 for text in texts} == {bucket}, name
 
 
 def test_mixed_seeds_are_the_other_two_in_turn(files: dict[str, list[Row]]) -> None:
-    assert files["kin-mixed"][0::2] == files["kin-prose"]
-    assert files["kin-mixed"][1::2] == files["kin-questions"][:512]
-    for row in files["kin-mixed"]:
+    assert files["mixed"][0::2] == files["prose-seeds"]
+    assert files["mixed"][1::2] == files["questions"][:512]
+    for row in files["mixed"]:
         assert row["licence"] == "Apache-2.0"
         assert ("answer" in row) == (row["kind"] == "question")
 
 
-@pytest.mark.parametrize(("name", "file"), [("kin_full", "test.jsonl"), ("kin_demo", "demo.jsonl")])
-def test_the_harness_tasks_read_the_answer(files: dict[str, list[Row]], name: str, file: str) -> None:
-    task = yaml.safe_load((EVAL / f"{name}.yaml").read_text(encoding="utf-8"))
-    assert task["task"] == name
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_the_harness_tasks_read_the_answer(name: str, kind: str) -> None:
+    chat, folder = family_settings(name).chat, DATA / "eval" / name
+    task = yaml.safe_load((folder / f"{name}_{kind}.yaml").read_text(encoding="utf-8"))
+    assert task["task"] == f"{name}_{kind}"
+    file = {"full": "test.jsonl"}.get(kind, f"{kind}.jsonl")
     assert task["dataset_kwargs"]["data_files"] == {"test": file}
-    assert task["generation_kwargs"]["until"] == [chat.END]
+    assert task["generation_kwargs"]["until"] == [chat.end]
     (first, _) = task["filter_list"][0]["filter"]
-    for row in files["demo"]:
-        written = chat.completion("Some reasoning.", f"Answer: {row['answer']}").split(chat.END)[0]
+    for row in _rows(folder / file)[:256]:
+        written = chat.completion("Some reasoning.", f"Answer: {row['answer']}").split(chat.end)[0]
         assert re.findall(first["regex_pattern"], written) == [row["answer"]]
 
 
-def test_the_check_finds_a_moved_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_finds_a_moved_question(tmp_path: Path) -> None:
     """`python -m training check` refuses a file that holds a question of another split."""
-    row = _rows(EVAL / "test.jsonl")[0]
+    kin = family_settings("kin")
+    row = _rows(DATA / "eval/kin/test.jsonl")[0]
     with pytest.raises(check.CheckError, match="not of the split seeds"):
-        check._same_split("seeds", [row["question"]], "seeds")
-    for path in EVAL.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    lines = (tmp_path / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    (tmp_path / "test.jsonl").write_text("\n".join(lines[1:]) + "\n", encoding="utf-8")
-    monkeypatch.setattr(check, "EVAL", tmp_path)
+        check.same_split("seeds", [row["question"]], "seeds")
+    shutil.copytree(DATA / "eval/kin", tmp_path / "eval/kin")
+    shutil.copytree(DATA / "seeds", tmp_path / "seeds")
+    path = tmp_path / "eval/kin/test.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(lines[1:]) + "\n", encoding="utf-8")
     with pytest.raises(check.CheckError, match=r"test\.jsonl is not what the generator writes"):
-        check.run()
+        check.run(kin, tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -13,36 +12,33 @@ import yaml
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from training import card, model
+from training import card, model, record
 from training.family import TOKENIZER_FILES
-from training.settings import MODELS, ROOT, TOKENIZER, settings, shipped_members
-from training.tasks import names
+from training.settings import DATA, MODELS, ROOT, Settings, family_names, family_of, settings
 
-MEMBERS = shipped_members()
-
-
-def _record(name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((MODELS / name / "training.json").read_text(encoding="utf-8"))
-    return record
+FAMILIES = [settings(name) for name in family_names() if (DATA / "families" / f"{name}.yaml").exists()]
+"""Those that the pipeline knows."""
+MEMBERS = tuple(member.name for family in FAMILIES for member in family.shipped)
 
 
-@pytest.fixture(scope="module")
-def family() -> dict[str, Any]:
-    text = (ROOT / "data" / "families" / "kin.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = yaml.safe_load(text)
-    return loaded
+def _listed(family: Settings) -> list[dict[str, Any]]:
+    """The members in the pipeline's file of a family."""
+    text = (DATA / "families" / f"{family.name}.yaml").read_text(encoding="utf-8")
+    members: list[dict[str, Any]] = yaml.safe_load(text)["members"]
+    return members
 
 
-def test_the_family_lists_all_members(family: dict[str, Any]) -> None:
-    assert MEMBERS == ("kin-2m", "kin-4m", "kin-8m")
-    assert tuple(member["name"] for member in family["members"]) == MEMBERS
-    for member in family["members"]:
-        assert (ROOT / "data" / "families" / member["path"]).resolve() == MODELS / member["name"]
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_the_family_lists_all_members(family: Settings) -> None:
+    listed = _listed(family)
+    assert [member["name"] for member in listed] == [member.name for member in family.shipped]
+    for member in listed:
+        assert (DATA / "families" / member["path"]).resolve() == MODELS / member["name"]
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_parameter_counts(name: str, family: dict[str, Any]) -> None:
-    (stated,) = (m["parameters"] for m in family["members"] if m["name"] == name)
+def test_parameter_counts(name: str) -> None:
+    (stated,) = (m["parameters"] for m in _listed(family_of(name)) if m["name"] == name)
     shards = sorted((MODELS / name).glob("*.safetensors"))
     assert shards
     assert all(shard.stat().st_size <= 16 * 2**20 for shard in shards)
@@ -53,7 +49,7 @@ def test_parameter_counts(name: str, family: dict[str, Any]) -> None:
                 stored[key] = weights.get_slice(key)
     assert {weight.get_dtype() for weight in stored.values()} == {"BF16"}
     assert sum(prod(weight.get_shape()) for weight in stored.values()) == stated
-    assert _record(name)["parameters"] == stated
+    assert record.read(MODELS / name)["parameters"] == stated
     loaded = AutoModelForCausalLM.from_pretrained(str(MODELS / name))
     assert loaded.num_parameters() == stated
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
@@ -62,21 +58,22 @@ def test_parameter_counts(name: str, family: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", MEMBERS)
 def test_configurations(name: str) -> None:
     loaded = AutoConfig.from_pretrained(str(MODELS / name))
-    made = model.config(settings().shapes[name], settings().vocabulary)
+    family = family_of(name)
+    made = model.config(family, family.members[name].shape)
     ignored = {"architectures", "dtype", "transformers_version", "_name_or_path"}
     shipped, expected = (
         {key: value for key, value in c.to_dict().items() if key not in ignored} for c in (loaded, made)
     )
     assert shipped == expected
-    assert loaded.model_type == "qwen3"
+    assert loaded.model_type == {"kin": "qwen3", "moss": "llama"}[family.name]
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_tokenizers_are_the_shared_one(name: str) -> None:
-    folder = MODELS / name
-    assert sorted(path.name for path in TOKENIZER.iterdir()) == sorted(TOKENIZER_FILES)
+    folder, shared = MODELS / name, family_of(name).tokenizer
+    assert sorted(path.name for path in shared.iterdir()) == sorted(TOKENIZER_FILES)
     for file in TOKENIZER_FILES:
-        assert (folder / file).read_bytes() == (TOKENIZER / file).read_bytes(), file
+        assert (folder / file).read_bytes() == (shared / file).read_bytes(), file
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     config = AutoConfig.from_pretrained(str(folder))
     assert len(tokenizer) == config.vocab_size
@@ -85,59 +82,78 @@ def test_tokenizers_are_the_shared_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_records_follow_the_settings(name: str) -> None:
-    record, plan = _record(name), settings().plans[name]
-    assert (record["planned_tokens"], record["rows"], record["learning_rate"]) == (
-        plan.tokens,
-        plan.rows,
-        plan.lr,
-    )
-    assert (record["seed"], record["row_tokens"]) == (settings().seed, settings().row_tokens)
-    assert record["mix"] == asdict(settings().mix)
-    assert record["shortened"] == []
-    assert record["tokens"] == record["steps"] * plan.rows * settings().row_tokens
-    assert 0 <= plan.tokens - record["tokens"] < plan.rows * settings().row_tokens
-    score = record["evaluation"]
+    family, made = family_of(name), record.read(MODELS / name)
+    member = family.members[name]
+    plan, step_tokens = member.plan, member.plan.rows * family.row_tokens
+    assert (made["planned_tokens"], made["rows"], made["learning_rate"]) == (plan.tokens, plan.rows, plan.lr)
+    assert (made["seed"], made["row_tokens"]) == (family.seed, family.row_tokens)
+    assert made["mix"] == asdict(member.mix)
+    assert made["tokens"] == made["steps"] * step_tokens
+    assert bool(made["shortened"]) == (plan.tokens - made["tokens"] >= step_tokens)
+    score = made["evaluation"]
     assert score["split"] == "development"
-    assert tuple(score["tasks"]) == names()
-    mean = sum(task["accuracy"] for task in score["tasks"].values()) / len(names())
+    assert tuple(score["tasks"]) == family.tasks
+    mean = sum(task["accuracy"] for task in score["tasks"].values()) / len(family.tasks)
     assert score["accuracy"] == pytest.approx(mean, abs=0.002)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_cards_state_the_record(name: str) -> None:
-    record = _record(name)
+    made = record.read(MODELS / name)
     text = (MODELS / name / "README.md").read_text(encoding="utf-8")
-    assert text == card.text(record)
-    assert f"**{record['evaluation']['accuracy']:.1%}**" in text
+    assert text == card.text(made)
+    assert f"**{made['evaluation']['accuracy']:.1%}**" in text
 
 
 def test_a_card_without_every_level(tmp_path: Path) -> None:
-    record = _record("kin-2m")
-    record["evaluation"]["tasks"] = {"swap": {"accuracy": 0.5, "levels": {"2": 0.5}}}
-    (tmp_path / "training.json").write_text(json.dumps(record), encoding="utf-8")
-    card.write(tmp_path)
+    made = record.read(MODELS / "kin-2m")
+    del made["evaluation"]
+    record.write(tmp_path, made)
+    assert "## Accuracy" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+    tasks = {"swap": {"accuracy": 0.5, "levels": {"2": 0.5}}}
+    scored = {"split": "development", "questions": 2, "accuracy": 0.5, "mean_tokens": 9, "tasks": tasks}
+    record.add_evaluation(tmp_path, scored)
+    assert record.read(tmp_path) == {**made, "evaluation": scored}
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| swap | 50.0% | - | 50% | - | - |" in text
-    del record["evaluation"]
-    assert "## Accuracy" not in card.text(record)
 
 
-def test_the_readme_states_the_records() -> None:
+def test_a_card_names_its_own_family() -> None:
+    made = {**record.read(MODELS / "kin-2m"), "member": "moss-2m", "beside": 2}
+    text = card.text(made)
+    assert "of the family `moss`" in text and "Llama architecture" in text and "tags: [llama," in text
+    assert "`<reason>`" in text and "`reasoning=False`" in text and "shared with 2 other members" in text
+    assert "kin" not in text and "think" not in text
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_the_readme_states_the_records(family: Settings) -> None:
     """Times, losses and accuracies in training/README.md are those of training.json."""
     rows = (ROOT / "training" / "README.md").read_text(encoding="utf-8").splitlines()
-    for name in MEMBERS:
-        record = _record(name)
-        (row,) = (line for line in rows if line.startswith(f"| {name} |"))
+    made = [record.read(MODELS / member.name) for member in family.shipped]
+    for one in made:
+        (row,) = (line for line in rows if line.startswith(f"| {one['member']} |"))
         for stated in (
-            f"{record['parameters'] / 1e6:.2f} M",
-            f"{record['tokens'] / 1e6:.0f} M",
-            f"{record['steps']:,}",
-            f"{record['seconds']:.0f} s",
-            f"{record['final_loss']:.3f}",
-            f"{record['evaluation']['accuracy']:.1%}",
+            f"{one['parameters'] / 1e6:.2f} M",
+            f"{one['tokens'] / 1e6:.0f} M",
+            f"{one['steps']:,}",
+            f"{one['seconds']:.0f} s",
+            f"{one['final_loss']:.3f}",
+            f"{one['evaluation']['accuracy']:.1%}",
         ):
-            assert f"| {stated} |" in row, (name, stated)
-    for task in ("swap", "table", "letters", "modulo", "order", "story", "multiply"):
-        (row,) = (line for line in rows if line.startswith(f"| {task} |"))
-        cells = [f"{_record(name)['evaluation']['tasks'][task]['accuracy']:.1%}" for name in MEMBERS]
+            assert f"| {stated} |" in row, (one["member"], stated)
+    tabled = [line for line in rows if line.split(" | ")[0].removeprefix("| ") in family.tasks]
+    assert len(tabled) >= 7
+    for row in tabled:
+        task = row.split(" | ")[0].removeprefix("| ")
+        cells = [f"{one['evaluation']['tasks'][task]['accuracy']:.1%}" for one in made]
         assert row == f"| {task} | " + " | ".join(cells) + " |"
+
+
+def test_the_readme_states_the_mixes() -> None:
+    """The shares of documents in training/README.md are those of families/."""
+    rows = (ROOT / "training" / "README.md").read_text(encoding="utf-8").splitlines()
+    columns = [settings("kin").mix] + [member.mix for member in settings("moss").shipped]
+    for kind in settings("kin").mix.documents:
+        (row,) = (line for line in rows if line.startswith(f"| {kind} |"))
+        assert row.startswith(f"| {kind} | " + " | ".join(str(mix.documents[kind]) for mix in columns) + " |")

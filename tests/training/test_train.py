@@ -1,4 +1,4 @@
-"""The trainer: schedule, pace, loss, determinism, and the commands."""
+"""The trainer: loss, determinism, and the commands."""
 
 from __future__ import annotations
 
@@ -6,45 +6,31 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from training import __main__ as commands
-from training import family, model, tokenizer, train
+from training import family as making
+from training import model, together, tokenizer, train
 from training.documents import block
 from training.feed import BLOCK_ROWS, Feed
-from training.settings import MODELS, ROOT, TOKENIZER, settings, shipped_members
+from training.settings import MODELS, ROOT, Settings, family_of, settings
 
 CPU = torch.device("cpu")
+KIN = settings("kin")
 
 
-def _build(seed: int = 1) -> Any:
-    return model.build(settings().shapes["kin-test"], settings().vocabulary, seed)
-
-
-@given(st.integers(1, 5000), st.data())
-def test_learning_rate(steps: int, data: st.DataObject) -> None:
-    warm_up = data.draw(st.integers(1, max(1, steps // 20)))
-    rates = [train.learning_rate(step, steps, warm_up, 2.0) for step in range(steps)]
-    flat = int(0.3 * steps)
-    assert all(0 < rate <= 2.0 for rate in rates)
-    assert rates[: warm_up - 1] == sorted(set(rates[: warm_up - 1]))
-    assert set(rates[warm_up:flat]) <= {2.0}
-    falling = rates[max(flat, warm_up) :]
-    assert all(a > b for a, b in pairwise(falling))
-    if steps > warm_up:
-        assert rates[max(flat, warm_up) :][0] == 2.0 or flat < warm_up
-        assert rates[-1] == pytest.approx(2.0 / (steps - flat))
+def _build(family: Settings = KIN, seed: int = 1) -> Any:
+    shape = family.members[f"{family.name}-test"].shape
+    return model.build(replace(family, seed=seed), shape)
 
 
 def test_weight_decay_spares_norms_and_embeddings() -> None:
@@ -57,14 +43,15 @@ def test_weight_decay_spares_norms_and_embeddings() -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
-def test_the_plain_loss_is_that_of_the_architecture() -> None:
-    shape = replace(settings().shapes["kin-test"], layers=2)
-    network = model.build(shape, settings().vocabulary, 3)
-    ids = torch.randint(0, settings().vocabulary, (3, 40), generator=torch.Generator().manual_seed(4))
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_the_plain_loss_is_that_of_the_architecture(family: Settings, kv_heads: int) -> None:
+    shape = replace(family.members[f"{family.name}-test"].shape, layers=2, kv_heads=kv_heads)
+    network = model.build(family, shape)
+    ids = torch.randint(0, family.vocabulary, (3, 40), generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         for weight in network.parameters():  # norms start at one: move them, so that they count
             weight.mul_(1 + 0.3 * torch.rand(weight.shape, generator=torch.Generator().manual_seed(5)))
-    ours = model.loss(network, ids, *model.rope(40, CPU), torch.float32)
+    ours = model.loss(network, ids, *model.rope(family, 40, CPU), torch.float32)
     ours.backward()
     gradients = {name: weight.grad for name, weight in network.named_parameters()}
     network.zero_grad(set_to_none=True)
@@ -76,71 +63,20 @@ def test_the_plain_loss_is_that_of_the_architecture() -> None:
 
 
 def test_the_seed_decides_the_first_weights() -> None:
-    one, two, other = (_build(seed).state_dict() for seed in (1, 1, 2))
+    one, two, other = (_build(seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
 
 
-class Clock:
-    """Time that passes only when told to."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(train, "time", clock)
-    return clock
-
-
-def _walk(clock: Clock, watch: train.Watch, per_step: float) -> int:
-    step = 0
-    while step < watch.steps:
-        clock.now += per_step
-        step += 1
-        if step == train.SLOW_STEPS:
-            watch.measure_from(step)
-        if step % train.LOOK_EVERY == 0 or step == watch.steps:
-            watch.look(step, 1.0, 1e-3)
-    return step
-
-
-@pytest.mark.parametrize(
-    ("minutes", "steps"),
-    [(None, 1000), (1000.0, 1000), (1000 / 60, 1000), (10.0, 600), (2.0, 120), (0.5, 61)],
-)
-def test_a_run_is_shortened_to_its_time(clock: Clock, minutes: float | None, steps: int) -> None:
-    run = train.Run("m", 0)
-    watch = train.Watch(run, 1000, 10, 0.0, minutes)
-    assert _walk(clock, watch, 1.0) == steps
-    watch.finish(0.25)
-    assert (run.steps, run.tokens, run.seconds, run.final_loss) == (steps, 10 * steps, steps, 0.25)
-    assert run.tokens_per_second == pytest.approx(10.0)
-    assert bool(run.shortened) == (steps < 1000)
-
-
-def test_a_late_decision_adds_no_step(clock: Clock) -> None:
-    run = train.Run("m", 0)
-    watch = train.Watch(run, 12, 10, 0.0, 0.01)
-    assert _walk(clock, watch, 1.0) == 12
-    assert run.shortened == []
-
-
-def test_the_second_decision_sees_a_slowdown(clock: Clock) -> None:
-    run = train.Run("m", 0)
-    watch = train.Watch(run, 1000, 10, 0.0, 20.0)
-    for step in range(1, 261):
-        clock.now += 1.0 if step <= 60 else 6.0
-        if step == train.SLOW_STEPS:
-            watch.measure_from(step)
-        if step % train.LOOK_EVERY == 0:
-            watch.look(step, 1.0, 1e-3)
-    assert watch.steps < 300
-    assert len(run.shortened) == 1
+def test_members_share_marks_and_differ_in_shape(family: Settings) -> None:
+    """Configurations name the marks by their ids; groups of 128 fit every linear layer."""
+    chat = family.chat
+    for member in family.members.values():
+        made = model.config(family, member.shape)
+        assert (made.eos_token_id, made.pad_token_id) == (chat.id_of(chat.end), chat.id_of(chat.end_of_text))
+        assert made.bos_token_id == (chat.id_of(chat.begin) if chat.begin else None)
+        heads = made.num_attention_heads * made.head_dim
+        assert made.hidden_size % 128 == made.intermediate_size % 128 == heads % 128 == 0
 
 
 def test_compiling_may_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,25 +88,30 @@ def test_compiling_may_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "no compiler" in capsys.readouterr().out
 
 
-def test_feed_and_training_do_not_depend_on_the_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("member", ["kin-test", "moss-test"])
+def test_feed_and_training_do_not_depend_on_the_workers(member: str, tmp_path: Path) -> None:
     """One worker or two: the same rows, hence bit by bit the same weights."""
-    loaded = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
-    written = np.concatenate([block(settings(), loaded, index, BLOCK_ROWS) for index in range(3)])
-    feed = Feed(TOKENIZER, 2, 20)
+    family = family_of(member)
+    mix = family.members[member].mix
+    loaded = Tokenizer.from_file(str(family.tokenizer / "tokenizer.json"))
+    written = np.concatenate([block(family, mix, loaded, index, BLOCK_ROWS) for index in range(3)])
+    feed = Feed(member, family.tokenizer, 2, 20)
     try:
         batches = iter(feed)
         assert np.array_equal(np.concatenate([next(batches) for _ in range(4)]), written[:80])
     finally:
         feed.close()
-    plan = replace(settings().plans["kin-test"], tokens=2048 * 6)
-    results = [train.train("kin-test", plan, TOKENIZER, CPU, workers, None, False) for workers in (1, 2)]
+    plan = replace(family.members[member].plan, tokens=2048 * 6)
+    results = [train.train(member, plan, family.tokenizer, CPU, workers, None, False) for workers in (1, 2)]
     (one, run), (two, _) = results
     assert (run.steps, run.tokens, run.hardware, run.compiled) == (6, 12288, "CPU", False)
-    first, second, untrained = one.state_dict(), two.state_dict(), _build(settings().seed).state_dict()
+    assert run.shortened == []
+    untrained = model.build(family, family.members[member].shape).state_dict()
+    first, second = one.state_dict(), two.state_dict()
     for name, weight in first.items():
         assert torch.equal(weight, second[name]), name
         assert not torch.equal(weight, untrained[name]), name
-    model.save(one, tmp_path)
+    model.save(one, family, tmp_path)
     again = AutoModelForCausalLM.from_pretrained(str(tmp_path))
     for name, weight in again.state_dict().items():
         assert torch.equal(weight, first[name].to(torch.bfloat16)), name
@@ -204,9 +145,9 @@ def test_a_member_from_the_command_line(tmp_path: Path) -> None:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the commands would make, without making it."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tokenizer, "train", lambda _: "trained")
-    monkeypatch.setattr(tokenizer, "save", lambda trained, folder: calls.append((trained, folder)))
-    monkeypatch.setattr(family, "make_member", lambda *places, **options: calls.append((*places, options)))
+    monkeypatch.setattr(tokenizer, "train", lambda family: f"trained {family.name}")
+    monkeypatch.setattr(tokenizer, "save", lambda trained, _, folder: calls.append((trained, folder)))
+    monkeypatch.setattr(making, "make_member", lambda *places, **options: calls.append((*places, options)))
     return calls
 
 
@@ -215,37 +156,84 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     commands.main()
 
 
+@pytest.mark.parametrize("chosen", [(), ("--family", "moss")])
 def test_family_makes_the_tokenizer_first(
-    made: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: tuple[str, ...]
 ) -> None:
-    _run(monkeypatch, "family", "--device", "cpu", "--out", str(tmp_path), "--max-minutes", "1.5")
+    _run(monkeypatch, "family", *chosen, "--device", "cpu", "--out", str(tmp_path), "--max-minutes", "1.5")
+    family = settings("moss" if chosen else "kin")
+    folder = tmp_path / f"{family.name}-tokenizer"
     options = {
         "workers": 14,
         "tokens": None,
         "max_minutes": 1.5,
         "questions": 1500,
         "compile_model": True,
-        "tokenizer": tmp_path / "kin-tokenizer",
+        "tokenizer": folder,
+        "beside": 0,
     }
-    expected = [(name, tmp_path, CPU, options) for name in shipped_members()]
-    assert made == [("trained", tmp_path / "kin-tokenizer"), *expected]
+    expected = [(member.name, tmp_path, CPU, options) for member in family.shipped]
+    assert made == [(f"trained {family.name}", folder), *expected]
 
 
 def test_family_rebuilds_the_shipped_folders_unless_told_otherwise(
     made: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _run(monkeypatch, "family", "--device", "cpu")
-    assert made[0] == ("trained", TOKENIZER)
+    assert made[0] == ("trained kin", KIN.tokenizer)
     assert {call[1] for call in made[1:]} == {MODELS}
 
 
-def test_a_member_uses_the_shipped_tokenizer(
+def test_a_member_uses_the_tokenizer_of_its_family(
     made: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _run(monkeypatch, "member", "kin-test", "--device", "cpu", "--eager", "--tokens", "5")
+    _run(
+        monkeypatch, "member", "moss-test", "--device", "cpu", "--eager", "--tokens", "5", "--questions", "0"
+    )
     ((name, folder, device, options),) = made
-    assert (name, folder, device) == ("kin-test", MODELS, CPU)
-    assert (options["tokens"], options["compile_model"], options["tokenizer"]) == (5, False, TOKENIZER)
+    assert (name, folder, device) == ("moss-test", MODELS, CPU)
+    assert (options["tokens"], options["compile_model"], options["tokenizer"]) == (5, False, None)
+    assert options["questions"] == 0
+
+
+def test_workers_are_shared_out_as_the_family_says() -> None:
+    moss, kin = settings("moss").shipped, KIN.shipped
+    assert together.shares(moss, 14) == [2, 4, 8]
+    assert together.shares(moss, 7) == [1, 2, 4]
+    assert together.shares(moss, 2) == [1, 1, 1]
+    assert together.shares(kin, 14) == [5, 5, 4]
+    for workers in range(3, 40):
+        assert sum(together.shares(moss, workers)) == workers
+
+
+def test_all_at_once_each_member_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `--at-once` starts is what one would type, and is understood."""
+    started: list[Sequence[str]] = []
+
+    class Ended:
+        def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
+            started.append(command)
+            self.code = 3 if "moss-2m" in command else 0
+
+        def wait(self) -> int:
+            return self.code
+
+        def terminate(self) -> None: ...
+
+    monkeypatch.setattr(together.subprocess, "Popen", Ended)
+    arguments = "family --family moss --at-once --max-minutes 3.4 --workers 14 --questions 0 --out o"
+    with pytest.raises(SystemExit) as stopped:
+        _run(monkeypatch, *arguments.split())
+    assert stopped.value.code == 1, "one failed"
+    parsed = [commands._parser().parse_args(command[3:]) for command in started]
+    assert [(p.command, p.name, p.workers) for p in parsed] == [
+        ("member", "moss-1m", 2),
+        ("member", "moss-2m", 4),
+        ("member", "moss-3m", 8),
+    ]
+    for one in parsed:
+        assert (one.max_minutes, one.questions, one.out, one.device) == (3.4, 0, Path("o"), "cuda:0")
+        assert (one.tokens, one.eager, one.beside) == (None, False, 2)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +243,8 @@ def test_a_member_uses_the_shipped_tokenizer(
         ("family --device cuda:99", "there is no cuda:99 here"),
         ("family --device cpu --tokens 0", "0 is not at least 1"),
         ("family --device cpu --workers 0", "0 is not at least 1"),
-        ("family --device cpu --questions -3", "-3 is not at least 1"),
+        ("family --device cpu --questions -3", "-3 is not at least 0"),
+        ("family --family kith --device cpu", "invalid choice"),
         ("family --device cpu --max-minutes 0", "0 is not more than 0"),
         ("member kin-9m --device cpu", "invalid choice"),
         ("evaluate x --split training", "invalid choice"),

@@ -68,11 +68,6 @@ def task(name: str) -> Callable[[Maker], Maker]:
     return register
 
 
-def names() -> tuple[str, ...]:
-    """All task names, in a fixed order."""
-    return tuple(sorted(TASKS))
-
-
 def draw(rng: Random, name: str, level: int) -> Problem:
     """One problem of a task and level, of any split."""
     draft = TASKS[name](rng, level)

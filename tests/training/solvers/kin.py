@@ -1,7 +1,4 @@
-"""A second opinion: each solver reads a question as a person would and works the answer out.
-
-Nothing here looks at how `training` makes its questions.
-"""
+"""Solvers of kin's questions."""
 
 from __future__ import annotations
 

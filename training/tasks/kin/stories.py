@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
-from training.tasks.words import PEOPLE, THINGS
+from training.tasks.kin.words import PEOPLE, THINGS
 
 _EVENTS = {1: 2, 2: 3, 3: 4, 4: 5}
 _START = {1: (5, 40), 2: (12, 80), 3: (20, 90), 4: (120, 600)}

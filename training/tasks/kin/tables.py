@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
-from training.tasks.words import PEOPLE, THINGS
+from training.tasks.kin.words import PEOPLE, THINGS
 
 _SHAPES = {1: (2, 2), 2: (3, 3), 3: (4, 3), 4: (4, 3)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
-from training.tasks.words import COLOURS, PEOPLE
+from training.tasks.kin.words import COLOURS, PEOPLE
 
 _SHAPES = {1: (3, 2), 2: (3, 3), 3: (4, 4), 4: (5, 5)}
 

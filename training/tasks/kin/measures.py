@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from training.tasks.arithmetic import division_steps, multiplication_steps
 from training.tasks.base import Draft, Steps, task
+from training.tasks.kin.arithmetic import division_steps, multiplication_steps
 
 CHAINS = (
     ("barrel", "jug", "cup"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
-from training.tasks.words import pseudoword
+from training.tasks.kin.words import pseudoword
 
 _COUNT = (
     'How many times does the letter {c} appear in "{w}"?',

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from training.tasks.arithmetic import division_steps
 from training.tasks.base import Draft, Steps, task
-from training.tasks.words import PEOPLE
+from training.tasks.kin.arithmetic import division_steps
+from training.tasks.kin.words import PEOPLE
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 

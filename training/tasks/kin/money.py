@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
-from training.tasks.words import PEOPLE, THINGS
+from training.tasks.kin.words import PEOPLE, THINGS
 
 _SHAPES = {1: (2, 9, 9), 2: (3, 9, 12), 3: (3, 9, 29), 4: (4, 12, 39)}
 

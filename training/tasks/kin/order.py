@@ -6,7 +6,7 @@ from itertools import pairwise
 from random import Random
 
 from training.tasks.base import Draft, Steps, task
-from training.tasks.words import PEOPLE
+from training.tasks.kin.words import PEOPLE
 
 SCALES = (
     ("taller", "shorter", "tallest", "shortest"),
