@@ -180,7 +180,7 @@ def finished(world: World, lost: dict[str, Any], webserver: Service) -> dict[str
 
 
 def kill_twice(world: World, daemon: Service) -> None:
-    """The daemon alone during a stage, once the lost cell has failed; later its successor with all of both."""
+    """The daemon alone during a stage, once the lost cell failed; later its successor with all of both."""
     until("a stage under way", lambda: daemon.check() and world.failed() and world.stage_under_way())
     world.notes["in flight"] = [run.run_id for run in world.runs(DagsterRunStatus.STARTED)]
     daemon.kill()
@@ -189,7 +189,9 @@ def kill_twice(world: World, daemon: Service) -> None:
     def midway() -> bool:
         started = {run.run_id for run in world.runs(DagsterRunStatus.STARTED)}
         reports = len(list(world.store.folders("eval_report")))
-        return reports >= CELLS // 2 and started.isdisjoint(world.notes["in flight"]) and world.stage_under_way()
+        return (
+            reports >= CELLS // 2 and started.isdisjoint(world.notes["in flight"]) and world.stage_under_way()
+        )
 
     until("half of the cells", lambda: successor.check() and midway())
     for one in world.daemons:
