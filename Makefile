@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 PORT ?= 3000
+# Tests run in so many processes; each takes a core and about 2 GB.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # As faq_pipeline/settings.py: Dagster's home lies in FAQ_HOME, and its path is absolute.
@@ -26,7 +28,7 @@ demo: setup
 	$(BIN)/faq run
 
 test: setup
-	$(BIN)/python -m pytest -m "not vllm"
+	$(BIN)/python -m pytest -m "not vllm" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Installs vLLM's CPU build (2.4 GB) into .faq-engines, once.
 test-vllm: setup

@@ -1,5 +1,6 @@
 """What assets are given: the pipeline (catalog, store, device) and somebody to tell of progress."""
 
+import os
 import time
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from faq_pipeline.partitions import split
 from faq_pipeline.progress import Progress
 from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.runner import Outcome, obtain
-from faq_pipeline.settings import Settings
+from faq_pipeline.settings import ENVIRONMENT, Settings
 from faq_pipeline.stages import STAGES
 
 
@@ -27,7 +28,8 @@ class PipelineResource(dg.ConfigurableResource):
 
     def settings(self) -> Settings:
         """The environment's settings with this resource's own fields laid upon them."""
-        return _settings(self.home, tuple(self.data), self.device)
+        environment = tuple(os.environ.get(name) for name in ENVIRONMENT)
+        return _settings(self.home, tuple(self.data), self.device, environment)
 
     def cell(self, partition_key: str) -> Cell:
         """The cell of a partition key `name@rev8|recipe`."""
@@ -52,8 +54,8 @@ class PipelineResource(dg.ConfigurableResource):
 
 
 @cache
-def _settings(home: str, data: tuple[str, ...], device: str) -> Settings:
-    """One object a run: it sees families and recipes as they were when it began."""
+def _settings(home: str, data: tuple[str, ...], device: str, environment: tuple[str | None, ...]) -> Settings:
+    """One object a run, whose environment does not change: families and recipes as they were at its start."""
     found = Settings.from_environment()
     return Settings(
         home=Path(home).absolute() if home else found.home,

@@ -25,6 +25,8 @@ from faq_pipeline.models.device import check_device
 from faq_pipeline.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ("FAQ_HOME", "FAQ_DATA", "FAQ_DEVICE")
+"""The variables that `Settings.from_environment` reads."""
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def test_a_broken_recipe_and_a_broken_member_hinder_nobody_else(site: Site) -> N
     plan = tick(site)
     assert chosen(plan) == ["tiny-a|tiny-faq"] and plan.fresh == 1
     told = waiting(plan)
-    assert "names no recipe" in told["tiny-s|tiny-w8"]
+    assert "names no file" in told["tiny-s|tiny-w8"]
     assert told["tiny-s|tiny-unknown"].startswith("unknown recipe 'tiny-unknown'")
     assert "cannot be read as JSON" in told["tiny-b|tiny-faq"]
 

@@ -37,7 +37,7 @@ from tests.services import PATIENCE, Service, answers, free_port, script, until
 pytestmark = pytest.mark.slow
 
 MEMBERS = ("tiny-s", "tiny-m")
-RECIPES = ("tiny-rtn", "tiny-faq", *(("tiny-raw", "tiny-chat") if os.environ.get("FAQ_ALL_MOMENTS") else ()))
+RECIPES = ("tiny-rtn", "tiny-raw", *(("tiny-faq", "tiny-chat") if os.environ.get("FAQ_ALL_MOMENTS") else ()))
 CELLS = len(MEMBERS) * len(RECIPES)
 ASKED = ("backfill", "--members", ",".join(MEMBERS), "--recipes", ",".join(RECIPES))
 GOING_ON = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED]

@@ -202,6 +202,7 @@ TABLE: dict[str, tuple[Change, str]] = {
         "C",
     ),
     "calibration.template": (field("calibration.template", "raw"), "K"),
+    "calibration.reasoning": (field("calibration.reasoning", "drop"), "K"),
     "calibration.tokens": (field("calibration.tokens", 256), "K"),
     "calibration.sequence_length": (field("calibration.sequence_length", 64), "K"),
     "calibration.selection": (field("calibration.selection", "diversity"), "K"),
@@ -387,6 +388,7 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         # Experts that look at activations read them from this process, whatever evaluates.
         ({"competition.experts": {"activation_fidelity": 1.0}}, "evaluation.engine", "TEP"),
         ({"competition.experts": {"activation_fidelity": 1.0}}, "calibration.template", "CK"),
+        ({"competition.experts": {"activation_fidelity": 1.0}}, "calibration.reasoning", "CK"),
         ({"competition.experts": {"activation_fidelity": 1.0}}, "quantization.scheme", "Q"),
         ({"competition.experts": {"outlier_coverage": 1.0}}, "target weights", "TCKQEP"),
         ({"competition.experts": {"outlier_coverage": 1.0}}, "processor", "C"),

@@ -196,7 +196,7 @@ def test_what_is_broken_skips_with_its_reason_and_hinders_nobody(nights: Nights)
     assert names(requests) == {"tiny-new|tiny-faq"}
     nights.launch(requests)
     _, skipped = nights.tick()
-    assert "'extends: nothing' names no recipe" in skipped
+    assert "'extends: nothing' names no file" in skipped
 
 
 def test_a_broken_family_file_skips_the_tick(nights: Nights) -> None:
