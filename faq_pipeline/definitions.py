@@ -7,6 +7,7 @@ import dagster as dg
 
 from faq_pipeline.assets import build_assets
 from faq_pipeline.automation import build_schedules, build_sensors
+from faq_pipeline.executor import patient_executor
 from faq_pipeline.jobs import build_jobs
 from faq_pipeline.partitions import cells
 from faq_pipeline.resources import PipelineResource, ProgressResource
@@ -41,7 +42,7 @@ def build_defs(
             "progress": ProgressResource(),
             **(resource_overrides or {}),
         },
-        executor=dg.multiprocess_executor.configured(EXECUTOR),
+        executor=patient_executor(EXECUTOR),
     )
 
 

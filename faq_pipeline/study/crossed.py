@@ -197,7 +197,7 @@ def _figure(value: float, parts: list[tuple[float, int]], draws: int) -> Figure:
     if variance <= 0:
         return Figure(value, value, value, 0.0, float(parts[0][1]), float(value == 0), 0.0, draws)
     se = float(np.sqrt(variance))
-    df = variance**2 / sum(part**2 / max(1, own) for part, own in parts)
+    df = 1 / sum((part / variance) ** 2 / max(1, own) for part, own in parts)
     reach = float(student.ppf((1 + LEVEL) / 2, df))
     p = float(2 * student.sf(abs(value) / se, df))
     mde = (reach + float(student.ppf(POWER, df))) * se
