@@ -45,13 +45,13 @@ RECIPE = f"""\
 name: hive-faq
 title: FAQ, small enough for a test
 families: [hive]
-seeds: {{path: {REPOSITORY}/data/seeds/kin-mixed.jsonl, count: 96}}
+seeds: {{path: {REPOSITORY}/data/seeds/kin-mixed.jsonl, count: 48}}
 regeneration:
   source: teacher
   candidates: 2
   sampling: {{temperature: 0.8, max_new_tokens: 224}}
 competition: {{experts: {{answer: 1.0, teacher_likelihood: 0.5}}}}
-calibration: {{template: chat, tokens: 4096, sequence_length: 256}}
+calibration: {{template: chat, tokens: 2048, sequence_length: 256}}
 quantization: {{method: gptq, scheme: W4A16, group_size: 128, actorder: static}}
 evaluation:
   tasks: [kin_demo]
@@ -207,12 +207,13 @@ def test_a_browser_sees_the_graph_and_the_reports_figures(
             executable_path=browser_path,
             args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
         )
-        page = browser.new_page(viewport={"width": 3000, "height": 1400})
+        page = browser.new_page(viewport={"width": 2700, "height": 1250})
         page.goto(f"{site.address}/asset-groups/")
         page.get_by_text("calibration", exact=True).first.wait_for(timeout=120_000)
         page.keyboard.press("Alt+e")  # shows what is in the groups
         for name in ("seed_data", "eval_report", "published_checkpoint"):
             page.get_by_text(name, exact=True).first.wait_for(timeout=120_000)
+        page.wait_for_function("() => !document.body.innerText.includes('Loading...')", timeout=120_000)
         page.screenshot(path=pictures / "released_graph.png")
         for asset, figure in (("eval_report", "recovery_percent"), ("published_checkpoint", "destination")):
             page.goto(f"{site.address}/assets/{asset}?view=events")
