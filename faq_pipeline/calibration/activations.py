@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.calibration.fitness import FLOOR, squared_log_ratios
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import figures_identity, precision_for
+from faq_pipeline.models.precision import figures_identity, precision_for
 from faq_pipeline.records import Trace
 from faq_pipeline.store.fingerprint import tool_version
 

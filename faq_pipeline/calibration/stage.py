@@ -12,7 +12,8 @@ from faq_pipeline.calibration.selection import order_of
 from faq_pipeline.calibration.selectors import find_selector
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import compute_identity, precision_for
+from faq_pipeline.models.device import compute_identity
+from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import other_vocabulary, vocabulary_digest
 from faq_pipeline.records import (
     Candidate,

@@ -88,8 +88,8 @@ class Context:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The target itself, in the precision that figures are computed in."""
-        from faq_pipeline.models.device import precision_for
         from faq_pipeline.models.loading import load_model
+        from faq_pipeline.models.precision import precision_for
 
         precision = precision_for(self.cell.target.member, self.cell.device)
         return load_model(self.cell.target, self.cell.device, precision)

@@ -14,7 +14,8 @@ from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.group import Verdict, compete
 from faq_pipeline.competition.summary import summarise
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import check_fits, figures_identity
+from faq_pipeline.models.device import check_fits
+from faq_pipeline.models.precision import figures_identity
 from faq_pipeline.records import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.stage import Build, Stage

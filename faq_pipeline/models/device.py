@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -27,8 +25,6 @@ WORKING_SPACE = 1.25
 
 SMALL = 100_000_000
 """Parameters below which one CPU thread is used: more gain little, and crawl on a busy machine."""
-
-Precision = Literal["bfloat16", "float32"]
 
 _WANTED = re.compile(r"auto|cpu|cuda(?::(?P<numbers>\d+(?:,\d+)*))?")
 
@@ -136,24 +132,6 @@ def threads_for(member: Member, device: str) -> int | None:
     return 1 if member.parameters < SMALL else psutil.cpu_count(logical=False) or 1
 
 
-def precision_for(member: Member, device: str) -> Precision:
-    """What a member computes in where only figures are wanted of it, and no text.
-
-    Processors without bf16 arithmetic emulate it, several times slower than float32; there the
-    weights of small members are widened, which changes none of them. Larger members stay as they
-    are, since they would take twice the memory.
-    """
-    widened = device == "cpu" and member.parameters < SMALL and not _multiplies_bf16()
-    return "float32" if widened else "bfloat16"
-
-
-def figures_identity(member: Member, device: str) -> dict[str, Any]:
-    """What of the machine shapes figures that the member computes: see `precision_for`."""
-    precision = precision_for(member, device)
-    declared = compute_identity(member, device)
-    return declared if precision == "bfloat16" else {**declared, "precision": precision}
-
-
 def fix_threads(member: Member, device: str) -> None:
     """Let this process compute with `threads_for` CPU threads, whatever `OMP_NUM_THREADS` says."""
     import torch
@@ -212,13 +190,3 @@ def _numbers(device: str) -> list[int] | None:
     """The numbers of the chosen GPUs, None where none are chosen."""
     _, chosen, numbers = device.partition(":")
     return sorted({int(number) for number in numbers.split(",")}) if chosen else None
-
-
-@cache
-def _multiplies_bf16() -> bool:
-    """Whether this processor has instructions for it (x86: AMX or AVX-512 BF16; Arm: BF16)."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-    return not flags.isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})

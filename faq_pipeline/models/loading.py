@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import Precision, fix_threads, torch_device
+from faq_pipeline.models.device import fix_threads, torch_device
+from faq_pipeline.models.precision import Precision
 from faq_pipeline.models.weights import Weights
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.models.device import compute_identity, precision_for, roomy_device
+from faq_pipeline.models.device import compute_identity, roomy_device
+from faq_pipeline.models.precision import precision_for
 from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.quantization.weighting import is_weighted

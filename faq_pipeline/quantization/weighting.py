@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.models.device import precision_for, roomy_device
+from faq_pipeline.models.device import roomy_device
+from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.progress import Progress
 

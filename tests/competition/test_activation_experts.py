@@ -148,7 +148,7 @@ def test_without_bf16_arithmetic_small_targets_compute_in_float32(
     tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
 ):
     for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda able=able: able)
+        monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda able=able: able)
         assert Context(tiny_cell).model.dtype == dtype
     large = tiny_cell.target.member.model_copy(update={"parameters": 10**9})
     cell = replace(tiny_cell, target=replace(tiny_cell.target, member=large))
@@ -157,7 +157,7 @@ def test_without_bf16_arithmetic_small_targets_compute_in_float32(
 
 def test_experts_say_what_a_loop_over_samples_says(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
     """The loops that `benchmarks.experts` is measured against, to one part in 1,000 in float32."""
-    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: False)
+    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: False)
     monkeypatch.setattr("faq_pipeline.calibration.outliers.DEVIATIONS", 0.5)
     monkeypatch.setattr(naive, "DEVIATIONS", 0.5)
     context = Context(tiny_cell, traces=TRACES)

@@ -22,11 +22,10 @@ from faq_pipeline.models.device import (
     device_kind,
     device_memory,
     device_of,
-    figures_identity,
-    precision_for,
     torch_device,
     working_bytes,
 )
+from faq_pipeline.models.precision import figures_identity, precision_for
 from tests.leases.fakes import MEMORY, make_gpus
 
 HUGE = 10**15
@@ -186,11 +185,11 @@ def test_figures_of_small_members_are_computed_in_what_the_processor_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small, large = member("small", 1000), member("large", 10**9)
-    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: False)
+    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: False)
     assert [precision_for(m, "cpu") for m in (small, large)] == ["float32", "bfloat16"]
     assert precision_for(small, "cuda") == "bfloat16"
     plain = figures_identity(small, "cpu")
-    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: True)
+    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: True)
     assert precision_for(small, "cpu") == "bfloat16"
     # Artifacts that were made before there was a choice keep their fingerprints.
     assert figures_identity(small, "cpu") == compute_identity(small, "cpu") != plain

@@ -124,7 +124,7 @@ def constant(name: str, value: Any) -> Change:
 
 def processor(*, bf16: bool) -> Change:
     """A processor with or without bf16 arithmetic; that of these tests has it."""
-    return constant("models.device._multiplies_bf16", lambda: bf16)
+    return constant("models.precision._multiplies_bf16", lambda: bf16)
 
 
 def other_engine(section: str) -> Change:
@@ -274,7 +274,7 @@ def cell(pipeline_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cell:
 
 @pytest.fixture(autouse=True)
 def same_processor_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faq_pipeline.models.device._multiplies_bf16", lambda: True)
+    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: True)
 
 
 @pytest.fixture
