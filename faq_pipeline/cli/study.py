@@ -52,7 +52,7 @@ def list_studies(json: JsonOption = False) -> None:
 def run(
     name: NameArgument,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes; 0: one a core (a GPU: two each).")
+        int, typer.Option("--workers", min=0, help="Processes; 0: one a core, or two a GPU.")
     ] = 0,
     minutes: Annotated[
         float, typer.Option("--minutes", min=0, help="Begin nothing after so many minutes.")
@@ -65,7 +65,9 @@ def run(
     from faq_pipeline.checks import blocking_problem
     from faq_pipeline.cli.progress import TerminalListener, bars
     from faq_pipeline.lineage.index import merge
+    from faq_pipeline.models.device import choose_device
     from faq_pipeline.study.run import run_study
+    from faq_pipeline.study.workers import default_count
 
     settings = Settings.from_environment()
     if device:
@@ -78,7 +80,7 @@ def run(
             design,
             settings.store,
             blocked=blocking_problem,
-            processes=workers or _workers(design),
+            processes=workers or default_count(choose_device(settings.device)),
             minutes=minutes,
             progress=TerminalListener(display, name) if sys.stderr.isatty() else _Lines(name),
         )
@@ -204,16 +206,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not 1 <= part <= parts:
         raise FaqError(f"--shard {text!r} is no part", mend="write i/n, as 2/8, with 1 <= i <= n")
     return part, parts
-
-
-def _workers(design: Design) -> int:
-    """A process a core; on GPUs two each, since small models leave one idle between kernels."""
-    if design.cells and design.cells[0].cell.device == "cuda":
-        import pynvml
-
-        pynvml.nvmlInit()
-        return 2 * int(pynvml.nvmlDeviceGetCount())
-    return os.cpu_count() or 1
 
 
 def _read(path: Path) -> dict[str, Any]:

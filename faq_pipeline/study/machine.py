@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from faq_pipeline.models.device import gpu_name
+from faq_pipeline.models.device import device_kind, gpu_name
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import tool_version
 
@@ -21,8 +21,8 @@ TOOLS = ("torch", "transformers", "llmcompressor", "compressed-tensors", "lm_eva
 def machine(device: str) -> dict[str, Any]:
     """Kind and name of the device, cores, commit and versions. No host name."""
     return {
-        "kind": device,
-        "device": _processor() if device == "cpu" else str(gpu_name()),
+        "kind": device_kind(device),
+        "device": _processor() if device == "cpu" else str(gpu_name(device)),
         "cores": psutil.cpu_count(logical=True),
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **{tool: tool_version(tool) for tool in TOOLS}},

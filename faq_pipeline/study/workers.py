@@ -18,6 +18,7 @@ from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import device_gpus
 from faq_pipeline.runner import obtain
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
@@ -65,6 +66,14 @@ class Here(Executor):
         return future
 
 
+def default_count(device: str) -> int:
+    """Processes that suit a device: one a core; two a GPU, of which one prepares while the other computes.
+
+    They need not be spread over the GPUs: whoever builds a stage is given a free one, see `leases`.
+    """
+    return 2 * len(device_gpus(device)) or os.cpu_count() or 1
+
+
 @contextmanager
 def workers(count: int) -> Iterator[Executor]:
     """An executor with `count` processes (1: this one). They end with it, and with this process."""
@@ -72,11 +81,8 @@ def workers(count: int) -> Iterator[Executor]:
         yield Here()
         return
     context = multiprocessing.get_context("spawn")
-    numbers = context.Queue()
-    for number in range(count):
-        numbers.put(number)
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(numbers,))
+    pool = ProcessPoolExecutor(count, context, initializer=_begin)
     try:
         yield pool
         pool.shutdown()
@@ -87,12 +93,11 @@ def workers(count: int) -> Iterator[Executor]:
         raise
 
 
-def _begin(numbers: Any) -> None:
+def _begin() -> None:
     """What each worker does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
     warnings.filterwarnings("ignore")
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    _take_device(numbers.get())
 
 
 def _end_with_the_parent() -> None:
@@ -101,16 +106,3 @@ def _end_with_the_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _take_device(number: int) -> None:
-    """Spread the workers over the GPUs, where there are several."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-    except (ImportError, pynvml.NVMLError):
-        return
-    if count > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % count)

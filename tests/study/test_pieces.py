@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
+import pytest
+
 from faq_pipeline.study.design import Design
+from faq_pipeline.study.machine import machine
 from faq_pipeline.study.pieces import Piece, Pieces
 from faq_pipeline.study.stages import STUDY_STAGES
+from faq_pipeline.study.workers import default_count
+from tests.leases.fakes import make_gpus
 
 
 def handed_out(pieces: Pieces, fails: frozenset[str] = frozenset()) -> list[Piece]:
@@ -56,3 +62,12 @@ def test_what_needs_a_failed_piece_never_comes_up(design: Design) -> None:
     ended = {cell.arm for piece in found if piece.stage == "divergence" for cell in pieces.cells(piece)}
     assert ended == {"rtn"}  # it needs no corpus
     assert "calibration_set" not in {piece.stage for piece in found}
+
+
+def test_processes_are_counted_and_told_by_the_gpus_that_were_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100", "H100", "H100"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [default_count(device) for device in ("cuda", "cuda:1", "cuda:0,2")] == [6, 2, 4]
+    assert default_count("cpu") == os.cpu_count()
+    told = machine("cuda:1")
+    assert (told["kind"], told["device"]) == ("cuda", "H100")
