@@ -99,7 +99,8 @@ def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> 
             mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
             key="regeneration.teacher",
         )
-    if member.parameters < target.parameters:
+    # Sizes of two families are no measure of which knows more: who asks for another family's decides.
+    if its_family.name == family.name and member.parameters < target.parameters:
         raise FaqError(
             f"teacher {name!r} ({member.parameters:,} parameters) is smaller than"
             f" {target.name!r} ({target.parameters:,})",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError, MissingUpstreamError
 from faq_pipeline.leases.placed import Placed
+from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.progress import Progress, Silent
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.artifact import Artifact
@@ -67,11 +68,13 @@ def obtain(
     store: Store,
     progress: Progress | None = None,
     run: str = "",
+    held: Sequence[Gpu] = (),
 ) -> Outcome:
     """The artifact of one stage, made if it is not there. Its inputs must be there.
 
     Args:
         run: Dagster's run, for others who wait for the same GPU.
+        held: GPUs on which the caller has a lease itself.
 
     Raises:
         MissingUpstreamError: names the input stages to run first.
@@ -89,7 +92,7 @@ def obtain(
             )
         inputs[upstream] = artifact
     progress = progress or Silent()
-    placed = Placed(stage, cell, progress, run)
+    placed = Placed(stage, cell, progress, run, held)
     with _full_disk_is_told(store):
         artifact, hit = store.produce(
             _key(stage, cell, inputs),

@@ -59,11 +59,11 @@ class Settings:
         """Families with what was discovered, and recipes; read once.
 
         Raises:
-            FaqError: a folder of FAQ_DATA holds neither.
+            FaqError: a folder of FAQ_DATA holds none of what is looked for.
         """
         for folder in self.data:
-            if not (folder / "families").is_dir() and not (folder / "recipes").is_dir():
-                what = "has neither families/ nor recipes/" if folder.is_dir() else "is no folder"
+            if not any((folder / part).is_dir() for part in ("families", "recipes", "studies")):
+                what = "has no families/, recipes/ or studies/" if folder.is_dir() else "is no folder"
                 raise FaqError(f"{folder} {what}", mend="check FAQ_DATA")
         return Catalog(self.data, known_from(self.members))
 

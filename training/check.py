@@ -39,8 +39,7 @@ def run(settings: Settings, data: Path = DATA) -> None:
                 raise CheckError(f"{name}.jsonl is not what the generator writes")
     owners = _owners(
         (
-            (seeds / f"{settings.name}-prose.jsonl", "text", "seeds"),
-            (seeds / f"{settings.name}-questions.jsonl", "text", "seeds"),
+            (seeds / f"{settings.name}-mixed.jsonl", "text", "seeds"),
             (evaluation / "development.jsonl", "question", "development"),
             (evaluation / "choosing.jsonl", "question", "development"),
             (evaluation / "test.jsonl", "question", "evaluation"),

@@ -13,7 +13,7 @@ from training.tasks import Problem
 
 Row = dict[str, object]
 TEST, DEMO, DEVELOPMENT = 3072, 256, 256
-CHOOSING, CONFIRM = 3072, 3072
+CHOOSING, CONFIRM = 1536, 1536
 """Questions that recipes are chosen by, and that the choice is confirmed by."""
 
 _LM_EVAL = """\
@@ -56,7 +56,7 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def seed_rows(settings: Settings) -> dict[str, list[Row]]:
-    """The three seed files: prose, questions, and both in turn."""
+    """The two seed files: prose, and prose and questions in turn."""
     name = settings.name
 
     def row(identity: str, text: str, kind: str, domain: str, answer: str | None = None) -> Row:
@@ -71,10 +71,10 @@ def seed_rows(settings: Settings) -> dict[str, list[Row]]:
     ]
     questions = [
         row(f"{name}-question-{i:04d}", p.question, "question", p.task, p.answer)
-        for i, p in enumerate(balanced(settings, "seeds", 1024))
+        for i, p in enumerate(balanced(settings, "seeds", len(prose)))
     ]
-    mixed = [row for pair in zip(prose, questions[:512], strict=True) for row in pair]
-    return {f"{name}-prose": prose, f"{name}-questions": questions, f"{name}-mixed": mixed}
+    mixed = [row for pair in zip(prose, questions, strict=True) for row in pair]
+    return {f"{name}-prose": prose, f"{name}-mixed": mixed}
 
 
 def _questions(prefix: str, problems: list[Problem]) -> list[Row]:

@@ -52,7 +52,10 @@ def list_studies(json: JsonOption = False) -> None:
 def run(
     name: NameArgument,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes; 0: one a core, or two a GPU.")
+        int,
+        typer.Option(
+            "--workers", min=0, help="Processes; 0: one a core, or two a GPU, in turns. More share the GPUs."
+        ),
     ] = 0,
     minutes: Annotated[
         float, typer.Option("--minutes", min=0, help="Begin nothing after so many minutes.")

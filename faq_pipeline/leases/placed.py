@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -12,6 +13,7 @@ from faq_pipeline.cell import Cell
 from faq_pipeline.leases.holder import Holder
 from faq_pipeline.leases.lease import Lease
 from faq_pipeline.models.device import device_gpus, device_of
+from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.models.loading import release
 from faq_pipeline.progress import Progress
 from faq_pipeline.stage import Stage
@@ -25,17 +27,23 @@ class Placed:
 
     Args:
         run: Dagster's run, for those who wait.
+        held: GPUs that a lease of the caller's covers: the first ones are used, and no lease is taken.
     """
 
-    def __init__(self, stage: Stage, cell: Cell, progress: Progress, run: str = "") -> None:
+    def __init__(
+        self, stage: Stage, cell: Cell, progress: Progress, run: str = "", held: Sequence[Gpu] = ()
+    ) -> None:
         self.cell = cell
-        self._stage, self._progress, self._run = stage, progress, run
+        self._stage, self._progress, self._run, self._held = stage, progress, run, held
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        among = device_gpus(self.cell.device)
+        among = self._held or device_gpus(self.cell.device)
         count = 0 if self._stage.gpus is None else min(self._stage.gpus(self.cell), len(among))
-        if count:
+        if count and self._held:
+            self._stack.push(_free_memory)
+            self.cell = replace(self.cell, device=device_of(self._held[:count]))
+        elif count:
             holder = Holder.this_process(f"{self._stage.name} of {self.cell.partition}", self._run)
             lease = self._stack.enter_context(Lease(among, count, holder, self._progress))
             self._stack.push(_free_memory)

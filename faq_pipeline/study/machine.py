@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -14,6 +15,7 @@ from faq_pipeline.models.device import device_kind, gpu_name
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import tool_version
 
+COMMIT = "FAQ_COMMIT"
 TOOLS = ("torch", "transformers", "llmcompressor", "compressed-tensors", "lm_eval")
 
 
@@ -40,12 +42,15 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of this repository, `+` where files differ from it; `unknown` outside of git."""
+    """The commit of this repository, `+` where files differ from it.
+
+    A copy outside of git, as in an image, is told its commit by FAQ_COMMIT; else it is `unknown`.
+    """
     try:
         head = _git("rev-parse", "--short=10", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get(COMMIT) or "unknown"
 
 
 def _git(*arguments: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
@@ -18,7 +19,7 @@ from faq_pipeline.study.machine import machine
 from faq_pipeline.study.pieces import Piece, Pieces
 from faq_pipeline.study.results import Result, is_finished, read_results, write_result
 from faq_pipeline.study.stages import STUDY_STAGES
-from faq_pipeline.study.workers import Blocked, Made, make, workers
+from faq_pipeline.study.workers import Blocked, Made, make, shared_gpus, workers
 
 TRACED = ("quantized_checkpoint",)
 """Stages, beside the last, whose use by a cell is recorded: what they were made from is found by them."""
@@ -60,6 +61,7 @@ def run_study(
 
     Args:
         blocked: tells of an artifact that must not be used.
+        processes: workers; more than take turns on the GPUs share them under one lease, see `shared_gpus`.
         minutes: after these no piece is begun; those under way are finished.
 
     Raises:
@@ -73,10 +75,15 @@ def run_study(
     listener.start("cells", len(design.cells))
     listener.advance(len(design.cells) - len(waiting))
     if waiting:
-        with workers(min(processes, len(pieces))) as executor:
+        device, what = waiting[0].cell.device, f"study {design.study.name}"
+        count = min(processes, len(pieces))
+        with shared_gpus(device, count, what, listener) as gpus, workers(count) as executor:
+            turns = cycle(gpus[i:] + gpus[:i] for i in range(len(gpus) or 1))
             _carry_out(
                 pieces,
-                lambda piece: executor.submit(make, piece.stage, piece.cell, store.root, blocked),
+                lambda piece: executor.submit(
+                    make, piece.stage, piece.cell, store.root, blocked, next(turns)
+                ),
                 book.record,
                 capacity=processes,
                 goes_on=lambda: time.monotonic() - started < 60 * minutes,

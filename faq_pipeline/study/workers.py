@@ -9,7 +9,7 @@ import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,11 @@ from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.leases.holder import Holder
+from faq_pipeline.leases.lease import Lease
 from faq_pipeline.models.device import device_gpus
+from faq_pipeline.models.gpus import Gpu
+from faq_pipeline.progress import Progress
 from faq_pipeline.runner import obtain
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
@@ -39,14 +43,17 @@ class Made:
     trace: str = ""
 
 
-def make(stage: str, cell: Cell, root: Path, blocked: Blocked) -> Made:
+def make(stage: str, cell: Cell, root: Path, blocked: Blocked, held: Sequence[Gpu] = ()) -> Made:
     """The artifact of a stage in the store at `root`, its inputs being there.
+
+    Args:
+        held: GPUs on which the study has a lease for all its workers; none where each takes its own.
 
     Raises:
         FaqError: the disk is full: no other piece will fare better.
     """
     try:
-        artifact = obtain(stage, cell, STUDY_STAGES, Store(root)).artifact
+        artifact = obtain(stage, cell, STUDY_STAGES, Store(root), held=held).artifact
         return Made(artifact.fingerprint, blocked(stage, cell, artifact))
     except FaqError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
@@ -72,6 +79,21 @@ def default_count(device: str) -> int:
     They need not be spread over the GPUs: whoever builds a stage is given a free one, see `leases`.
     """
     return 2 * len(device_gpus(device)) or os.cpu_count() or 1
+
+
+@contextmanager
+def shared_gpus(device: str, processes: int, what: str, progress: Progress) -> Iterator[tuple[Gpu, ...]]:
+    """GPUs that all workers may use at the same time, under one lease; none where they take turns.
+
+    Models that leave a GPU idle most of the time are many times as fast so. Whoever asks for more
+    workers than could take turns wants that.
+    """
+    among = device_gpus(device)
+    if not among or processes <= default_count(device):
+        yield ()
+        return
+    with Lease(among, len(among), Holder.this_process(what), progress) as lease:
+        yield lease.gpus
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from faq_pipeline.runner import Outcome, obtain
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.store import Store
+from faq_pipeline.study.workers import shared_gpus
 from tests.leases.conftest import Start
 from tests.leases.fakes import make_cell, make_gpus, make_stage
 
@@ -70,6 +71,23 @@ def test_no_lease_is_taken_for_what_needs_no_gpu(cell: Cell, leases: Path, tmp_p
     made(make_stage("passed-through", 0, nothing), cell, tmp_path / "store")
     made(make_stage("model", 1, nothing), make_cell(tmp_path / "cell", "cpu"), tmp_path / "store")
     assert not leases.exists()
+
+
+def test_gpus_that_the_caller_holds_are_used_as_they_come(cell: Cell, leases: Path, tmp_path: Path) -> None:
+    stage, store = make_stage("model", 1, nothing), Store(tmp_path / "store")
+    with shared_gpus("cuda", 16, "study", Silent()) as gpus:
+        assert is_held(leases, 0) and is_held(leases, 1)
+        outcome = obtain(stage.name, cell, {stage.name: stage}, store, held=gpus[1:])
+        assert outcome.artifact.metadata["device"] == f"cuda:{gpus[1].number}"
+    assert not is_held(leases, 0) and not is_held(leases, 1)
+
+
+@pytest.mark.parametrize(("device", "processes"), [("cuda", 4), ("cuda:1", 2), ("cpu", 64)])
+def test_workers_of_a_study_take_turns_unless_there_are_many(
+    cell: Cell, leases: Path, device: str, processes: int
+) -> None:
+    with shared_gpus(device, processes, "study", Silent()) as gpus:
+        assert not gpus and not leases.exists()
 
 
 def test_a_hit_waits_for_nobody(start: Start, cell: Cell, leases: Path, tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_data_folder_that_is_none(faq: Run, tmp_path: Path) -> None:
     assert faq(tmp_path / "gone", "recipes").mistake == f"{tmp_path / 'gone'} is no folder (check FAQ_DATA)"
     (tmp_path / "empty").mkdir()
     mistake = faq(tmp_path / "empty", *MEMBER).mistake
-    assert mistake.startswith(f"{tmp_path / 'empty'} has neither families/ nor recipes/")
+    assert mistake.startswith(f"{tmp_path / 'empty'} has no families/, recipes/ or studies/")
 
 
 def test_a_home_that_cannot_be(faq: Run, tiny_data: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ RUINED = """\
 name: ruined
 title: Two bits, rounded to nearest
 families: [kin]
-seeds: {path: DATA/seeds/kin-questions.jsonl, count: 8}
+seeds: {path: DATA/seeds/kin-mixed.jsonl, count: 8}
 regeneration: {source: original}
 competition: {selection: random}
 calibration: {tokens: 256, sequence_length: 128}

@@ -19,7 +19,7 @@ from training.settings import DATA, Settings, family_names
 from training.settings import settings as family_settings
 
 Row = dict[str, Any]
-SEED_FILES = ("prose-seeds", "questions", "mixed")
+SEED_FILES = ("prose-seeds", "mixed")
 HARNESS = ("full", "demo", "choosing", "confirm")
 PAIRS = [(family, kind) for family in family_names() for kind in HARNESS]
 
@@ -33,7 +33,7 @@ def files(family: Settings) -> dict[str, list[Row]]:
     """Rows by file; the seeds by kind, without the family's name."""
     seeds = {
         {"prose": "prose-seeds"}.get(kind, kind): _rows(DATA / "seeds" / f"{family.name}-{kind}.jsonl")
-        for kind in ("prose", "questions", "mixed")
+        for kind in ("prose", "mixed")
     }
     evaluation = DATA / "eval" / family.name
     return {**seeds, **{path.stem: _rows(path) for path in evaluation.glob("*.jsonl")}}
@@ -42,7 +42,7 @@ def files(family: Settings) -> dict[str, list[Row]]:
 def test_the_generator_writes_the_committed_bytes(family: Settings, tmp_path: Path) -> None:
     data_files.write_all(family, tmp_path)
     written = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    assert len(written) == 13
+    assert len(written) == 12
     for path in written:
         committed = DATA / path.relative_to(tmp_path)
         assert path.read_bytes() == committed.read_bytes(), path.name
@@ -53,13 +53,12 @@ def test_the_generator_writes_the_committed_bytes(family: Settings, tmp_path: Pa
 def test_sizes(files: dict[str, list[Row]]) -> None:
     assert {name: len(rows) for name, rows in files.items()} == {
         "prose-seeds": 512,
-        "questions": 1024,
         "mixed": 1024,
         "test": 3072,
         "demo": 256,
         "development": 256,
-        "choosing": 3072,
-        "confirm": 3072,
+        "choosing": 1536,
+        "confirm": 1536,
         "prose": 96,
     }
     for name, rows in files.items():
@@ -77,16 +76,16 @@ def test_the_demo_is_a_balanced_part_of_the_test(family: Settings, files: dict[s
         assert {task for task, _ in cells} == set(family.tasks)
 
 
-@pytest.mark.parametrize("name", ["test", "development", "choosing", "confirm", "questions"])
+@pytest.mark.parametrize("name", ["test", "development", "choosing", "confirm", "mixed"])
 def test_answers_are_right(family: Settings, files: dict[str, list[Row]], name: str) -> None:
-    for row in files[name]:
+    for row in (row for row in files[name] if "answer" in row):
         task, question = row.get("task") or row["domain"], row.get("question") or row["text"]
         assert SOLVERS[family.name][task](question) == row["answer"], question
 
 
 def test_nothing_held_out_occurs_elsewhere(files: dict[str, list[Row]]) -> None:
     questions = {row["question"] for name in ("test", "confirm") for row in files[name]}
-    assert len(questions) == 2 * 3072
+    assert len(questions) == 3072 + 1536
     held_out = questions | {row["text"] for row in files["prose"]}
     for name in (*SEED_FILES, "development", "choosing"):
         texts = [row.get("question") or row["text"] for row in files[name]]
@@ -94,9 +93,8 @@ def test_nothing_held_out_occurs_elsewhere(files: dict[str, list[Row]]) -> None:
         together = "\n" + "\n".join(texts) + "\n"
         assert not [text for text in held_out if f"\n{text}\n" in together], name
     development = {row["question"] for name in ("development", "choosing") for row in files[name]}
-    assert len(development) == 256 + 3072
+    assert len(development) == 256 + 1536
     assert development.isdisjoint(row["text"] for row in files["mixed"])
-    assert development.isdisjoint(row["text"] for row in files["questions"])
 
 
 @pytest.mark.parametrize(
@@ -111,9 +109,9 @@ def test_the_hash_puts_every_row_where_it_is(
         assert {crc32(text.encode()) % 16 for text in texts} == {bucket}, name
 
 
-def test_mixed_seeds_are_the_other_two_in_turn(files: dict[str, list[Row]]) -> None:
+def test_mixed_seeds_are_prose_and_questions_in_turn(files: dict[str, list[Row]]) -> None:
     assert files["mixed"][0::2] == files["prose-seeds"]
-    assert files["mixed"][1::2] == files["questions"][:512]
+    assert {row["kind"] for row in files["mixed"][1::2]} == {"question"}
     for row in files["mixed"]:
         assert row["licence"] == "Apache-2.0"
         assert ("answer" in row) == (row["kind"] == "question")
