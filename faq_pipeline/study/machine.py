@@ -44,13 +44,15 @@ def _processor() -> str:
 def _commit() -> str:
     """The commit of this repository, `+` where files differ from it.
 
-    A copy outside of git, as in an image, is told its commit by FAQ_COMMIT; else it is `unknown`.
+    A copy without its git, as in an image, is told its commit by FAQ_COMMIT; else it is `unknown`.
     """
+    if told := os.environ.get(COMMIT):
+        return told
     try:
         head = _git("rev-parse", "--short=10", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get(COMMIT) or "unknown"
+        return "unknown"
 
 
 def _git(*arguments: str) -> str:
