@@ -21,12 +21,11 @@ PANELS: tuple[tuple[str, str, Scale], ...] = (
 )
 """Outcomes of the forest plot, with their axis, and what a figure is on it."""
 COLUMNS = 4
+DPI = 90
 
 
 def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
     """Every pair's mean difference with its interval and MDE, and single cells as dots."""
-    from matplotlib.ticker import LogLocator
-
     pairs = [one.pair for one in analysis.pairs if one.outcome == PANELS[0][0]]
     titles = {name: arm.title for name, arm in analysis.design.study.arms.items()}
     names = [f"{titles[pair.arm]}\nagainst {titles[pair.than]}" for pair in pairs]
@@ -38,9 +37,7 @@ def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
                 _forest_row(axes, -height, one, scale)
             if outcome == "kl":
                 axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter("")
+                _few_ticks(axes.xaxis)
             axes.axvline(scale(0), color="0.4", linewidth=1)
             axes.set_xlabel(label)
             axes.set_ylim(0.7 - len(rows), 0.7)
@@ -100,10 +97,22 @@ def _scatter(axes: Any, one: Correlation, arms: Sequence[str], titles: dict[str,
                 markersize=3.5,
                 color=colours(index % 20),
                 label=titles[arm],
+                rasterized=True,  # thousands of marks as shapes would make the page heavy
             )
     axes.set(xscale="log", yscale="log", xlabel="fitness (mismatch)", ylabel="KL, nats per token")
+    _few_ticks(axes.xaxis)
+    _few_ticks(axes.yaxis)
     assert one.estimate is not None
     axes.set_title(f"{one.spot.member}, {one.spot.quantizer}: {one.estimate.value:.2f}", fontsize="small")
+
+
+def _few_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis that tell its scale, be it less than a decade."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 @contextmanager
@@ -114,9 +123,12 @@ def _figure(size: tuple[float, float], paths: Sequence[Path]) -> Iterator[Any]:
     from matplotlib.figure import Figure
 
     # The user's own settings and the clock would change the bytes.
-    with matplotlib.style.context("default"), matplotlib.rc_context({"svg.hashsalt": "faq"}):
-        figure = Figure(figsize=size, dpi=110, layout="constrained")
+    with (
+        matplotlib.style.context("default"),
+        matplotlib.rc_context({"svg.hashsalt": "faq", "svg.fonttype": "none"}),
+    ):
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         yield figure
         for path in paths:
             nothing = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-            figure.savefig(path, metadata=nothing)
+            figure.savefig(path, metadata=nothing, dpi=DPI)

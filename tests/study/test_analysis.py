@@ -175,6 +175,7 @@ def test_the_report_holds_every_cell_and_says_what_is_not_shown(design: Design, 
     assert "FAQ against self" in text and "not shown" in text
     assert "fell back \\| to nearest" in text and "1 failed, " in text
     assert "| a processor | 2 | abc | torch 1 |" in text
+    assert "beside the originals, cell by cell" in text
     assert "(forest.svg)" in text and (tmp_path / "forest.svg").is_file()
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 2 and "<img" not in page  # one file
