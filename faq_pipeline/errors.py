@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -32,3 +34,18 @@ class FaqError(Exception):
 
 class MissingUpstreamError(FaqError):
     """A stage was asked for whose input has not been made yet."""
+
+
+def nearest_or_known(name: str, known: Collection[str], what: str = "known") -> str:
+    """The mend for an unknown name: the nearest of the known ones, or all where none is near."""
+    return _nearest(name, known) or f"{what}: {', '.join(sorted(known)) or 'none'}"
+
+
+def nearest_and_known(name: str, known: Collection[str]) -> str:
+    """The mend for an unknown name of a few: the nearest if one is near, and all, in their order."""
+    return " ".join(filter(None, (_nearest(name, known), f"known: {', '.join(known)}")))
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from faq_pipeline.config.known import Known, Withdrawn
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study
 from faq_pipeline.config.yaml import place
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_or_known
 
 T = TypeVar("T")
 
@@ -209,6 +208,4 @@ class Catalog:
 def _pick(kind: str, name: str, among: Mapping[str, T]) -> T:
     if name in among:
         return among[name]
-    near = difflib.get_close_matches(name, among, n=1)
-    mend = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(among))}"
-    raise FaqError(f"unknown {kind} {name!r}", mend=mend)
+    raise FaqError(f"unknown {kind} {name!r}", mend=nearest_or_known(name, among))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study, names_used
 from faq_pipeline.config.yaml import place, plain, read, validate
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_or_known
 
 Sources = list[tuple[Path, CommentedMap]]
 """Parsed files, those that take precedence first."""
@@ -69,7 +68,8 @@ def read_study(path: Path) -> tuple[Study, Sources]:
     for where, kind, known, name in names_used(study):
         if name not in known:
             file, line = place(where, sources)
-            raise FaqError(f"unknown {kind} {name!r}", mend=_nearest(name, known), file=file, line=line)
+            mend = nearest_or_known(name, known)
+            raise FaqError(f"unknown {kind} {name!r}", mend=mend, file=file, line=line)
     return study, sources
 
 
@@ -100,11 +100,6 @@ def _named(path: Path, kind: str) -> tuple[dict[str, Any], Sources]:
             line=line,
         )
     return merged, sources
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources]:

@@ -6,7 +6,7 @@ in `study.design`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -175,7 +175,7 @@ class Study(Strict):
         return self
 
 
-def names_used(study: Study) -> Iterator[tuple[tuple[str | int, ...], str, Iterable[str], str]]:
+def names_used(study: Study) -> Iterator[tuple[tuple[str | int, ...], str, Collection[str], str]]:
     """Names that must be defined elsewhere in the study: (place, kind, where it is defined, name)."""
     arms, quantizers, families = study.arms, study.quantizers, study.families
     yield ("headline",), "arm", arms, study.headline
@@ -202,7 +202,7 @@ def names_used(study: Study) -> Iterator[tuple[tuple[str | int, ...], str, Itera
 
 
 def _each(
-    place: tuple[str | int, ...], kind: str, known: Iterable[str], names: list[str] | None
-) -> Iterator[tuple[tuple[str | int, ...], str, Iterable[str], str]]:
+    place: tuple[str | int, ...], kind: str, known: Collection[str], names: list[str] | None
+) -> Iterator[tuple[tuple[str | int, ...], str, Collection[str], str]]:
     for index, name in enumerate(names or ()):
         yield (*place, index), kind, known, name

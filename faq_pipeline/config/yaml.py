@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -15,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_or_known
 
 Model = TypeVar("Model", bound="Strict")
 
@@ -151,8 +150,7 @@ def explain(
     name = ".".join(str(step) for step in location)
     if first["type"] == "extra_forbidden":
         known = _keys_beside(location, model)
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        mend = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        mend = nearest_or_known(str(location[-1]), known, "known keys")
         return f"unknown key {name!r}", mend if known else "remove it"
     if first["type"] == "missing":
         return f"missing key {name!r}", "add it"

@@ -7,7 +7,6 @@ that neither a stale nor a stranger's cache is read.
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from faq_pipeline.config.yaml import look, plain, read
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_or_known
 from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
 from faq_pipeline.remembering import remembered
 from faq_pipeline.store.fingerprint import file_digest, short_hash
@@ -109,9 +108,7 @@ class TaskFolder:
     def _yamls(self, name: str, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
         """The YAMLs of a task, group or tag, with those that they include."""
         if name not in self._index:
-            near = difflib.get_close_matches(name, self._index, n=1)
-            known = ", ".join(sorted(self._index)) or "none"
-            mend = f"did you mean {near[0]!r}?" if near else f"known: {known}"
+            mend = nearest_or_known(name, self._index)
             raise FaqError(f"no task {name!r} here", mend=mend, file=self.root, key="evaluation.tasks")
         for path in self._index[name]:
             yield from _with_included(path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Serving
 from faq_pipeline.config.recipe import Endpoint
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_and_known
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.regeneration.engine import Engine
 
@@ -63,11 +62,9 @@ def make_engine(name: str, work: Work) -> Engine:
         FaqError: no engine has that name.
     """
     if name not in ENGINES:
-        near = difflib.get_close_matches(name, ENGINES, n=1)
-        mend = f"did you mean {near[0]!r}? " if near else ""
         raise FaqError(
             f"unknown engine {name!r}",
-            mend=f"{mend}known: {', '.join(sorted(ENGINES))}",
+            mend=nearest_and_known(name, sorted(ENGINES)),
             key="regeneration.engine",  # the evaluation's is one of two, which its section checks
         )
     return ENGINES[name](work)

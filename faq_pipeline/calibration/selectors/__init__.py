@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-
 from faq_pipeline.calibration.selectors.coverage import Coverage
 from faq_pipeline.calibration.selectors.diversity import Diversity
 from faq_pipeline.calibration.selectors.fidelity import Fidelity
 from faq_pipeline.calibration.selectors.protocol import Selector
 from faq_pipeline.config.recipe import DRAW
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_and_known
 
 __all__ = ["SELECTORS", "Selector", "find_selector"]
 
@@ -27,8 +25,6 @@ def find_selector(name: str) -> Selector | None:
     if name in SELECTORS:
         return SELECTORS[name]
     known = [DRAW, *sorted(SELECTORS)]
-    near = difflib.get_close_matches(name, known, n=1)
-    mend = f"did you mean {near[0]!r}? " if near else ""
     raise FaqError(
-        f"unknown selection {name!r}", mend=f"{mend}known: {', '.join(known)}", key="calibration.selection"
+        f"unknown selection {name!r}", mend=nearest_and_known(name, known), key="calibration.selection"
     )

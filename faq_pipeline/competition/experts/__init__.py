@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from faq_pipeline.competition.expert import Expert
@@ -15,7 +14,7 @@ from faq_pipeline.competition.experts.outlier_coverage import OutlierCoverage
 from faq_pipeline.competition.experts.sensitivity import Sensitivity
 from faq_pipeline.competition.experts.target_likelihood import TargetLikelihood
 from faq_pipeline.competition.experts.teacher_likelihood import TeacherLikelihood
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_and_known
 
 EXPERTS: dict[str, Expert] = {
     expert.name: expert
@@ -45,10 +44,8 @@ def experts_named(names: Iterable[str]) -> list[Expert]:
 def _named(name: str) -> Expert:
     if name in EXPERTS:
         return EXPERTS[name]
-    near = difflib.get_close_matches(name, EXPERTS, n=1)
-    mend = f"did you mean {near[0]!r}? " if near else ""
     raise FaqError(
         f"unknown expert {name!r}",
-        mend=f"{mend}known: {', '.join(sorted(EXPERTS))}",
+        mend=nearest_and_known(name, sorted(EXPERTS)),
         key=f"competition.experts.{name}",
     )
