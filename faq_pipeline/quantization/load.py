@@ -29,9 +29,26 @@ def load_quantized(folder: Path, member: Member, device: str) -> PreTrainedModel
 
     fix_threads(member, device)
     with quiet():
-        return load_folder(
+        model = load_folder(
             folder,
             device,
             quantization_config=CompressedTensorsConfig(dequantize=True),
             trust_remote_code=member.trust_remote_code,
         )
+    return _plain(model)
+
+
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """Take off what compressed-tensors does around every layer and what changes nothing here.
+
+    It could move weights in and out of the device, and round them; they lie there, rounded. Its Python
+    code around every layer takes a good part of the time where layers are small, or tokens come singly.
+    """
+    from compressed_tensors.offload import remove_dispatch
+
+    remove_dispatch(model, onload_tensors=True)
+    for module in model.modules():
+        scheme = getattr(module, "quantization_scheme", None)
+        if scheme is not None and scheme.input_activations is None and scheme.output_activations is None:
+            vars(module).pop("forward", None)
+    return model

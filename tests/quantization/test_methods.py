@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.utils.quantization_config import CompressedTensorsConfig
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.loading import load_model
+from faq_pipeline.models.loading import load_folder, load_model
 from faq_pipeline.models.weights import find_weights
 from faq_pipeline.progress import Silent
 from faq_pipeline.quantization.inspect import inspect_checkpoint
@@ -47,6 +48,10 @@ def test_a_saved_checkpoint_is_the_model_that_was_quantized(
     in_memory = logits(quantized.model)
     save(quantized.model, tiny_cell.target, tmp_path)
     loaded = logits(load_quantized(tmp_path, tiny_cell.target.member, "cpu"))
+    as_the_library_does = load_folder(
+        tmp_path, "cpu", quantization_config=CompressedTensorsConfig(dequantize=True)
+    )
+    assert torch.equal(loaded, logits(as_the_library_does))
     assert torch.isfinite(loaded).all()
     assert torch.allclose(loaded, in_memory, atol=1e-3)
     assert not torch.allclose(loaded, logits(load_model(tiny_cell.target, "cpu")), atol=1e-3)
