@@ -166,6 +166,9 @@ def test_a_teacher_of_another_family_is_refused_unless_allowed(world: World) -> 
     world.recipe("with-far", teacher="far-l", allow_cross_family=True)
     teacher = world.cell(recipe="with-far").teacher
     assert teacher is not None and teacher.name == "far-l"
+    world.recipe("with-small-far", teacher="far-s", allow_cross_family=True)
+    teacher = world.cell("tiny-l", "with-small-far").teacher
+    assert teacher is not None and teacher.name == "far-s"
 
 
 def test_a_teachers_weights_are_checked_too(world: World) -> None:

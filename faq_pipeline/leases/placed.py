@@ -40,15 +40,15 @@ class Placed:
     def __enter__(self) -> Self:
         among = self._held or device_gpus(self.cell.device)
         count = 0 if self._stage.gpus is None else min(self._stage.gpus(self.cell), len(among))
-        if count and self._held:
+        if count:
+            gpus = self._held[:count] or self._leased(among, count)
             self._stack.push(_free_memory)
-            self.cell = replace(self.cell, device=device_of(self._held[:count]))
-        elif count:
-            holder = Holder.this_process(f"{self._stage.name} of {self.cell.partition}", self._run)
-            lease = self._stack.enter_context(Lease(among, count, holder, self._progress))
-            self._stack.push(_free_memory)
-            self.cell = replace(self.cell, device=device_of(lease.gpus))
+            self.cell = replace(self.cell, device=device_of(gpus))
         return self
+
+    def _leased(self, among: Sequence[Gpu], count: int) -> Sequence[Gpu]:
+        holder = Holder.this_process(f"{self._stage.name} of {self.cell.partition}", self._run)
+        return self._stack.enter_context(Lease(among, count, holder, self._progress)).gpus
 
     def __exit__(
         self,

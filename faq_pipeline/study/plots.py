@@ -131,4 +131,4 @@ def _figure(size: tuple[float, float], paths: Sequence[Path]) -> Iterator[Any]:
         yield figure
         for path in paths:
             nothing = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-            figure.savefig(path, metadata=nothing, dpi=DPI)
+            figure.savefig(path, metadata=nothing)

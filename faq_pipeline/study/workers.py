@@ -85,8 +85,8 @@ def default_count(device: str) -> int:
 def shared_gpus(device: str, processes: int, what: str, progress: Progress) -> Iterator[tuple[Gpu, ...]]:
     """GPUs that all workers may use at the same time, under one lease; none where they take turns.
 
-    Models that leave a GPU idle most of the time are many times as fast so. Whoever asks for more
-    workers than could take turns wants that.
+    For models that leave a GPU idle most of the time. Whoever asks for more workers than could take
+    turns wants that.
     """
     among = device_gpus(device)
     if not among or processes <= default_count(device):
