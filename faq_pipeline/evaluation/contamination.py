@@ -27,6 +27,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from faq_pipeline.evaluation.documents import Document, evaluation_documents
@@ -63,9 +64,7 @@ class Leak:
 
 def find_leaks(samples: Sequence[Sample], documents: Sequence[Document]) -> list[Leak]:
     """Every document that a sample holds, by sample; each pair once, under its strongest kind."""
-    index = _Index()
-    for document in documents:
-        index.add(document)
+    index = _index(tuple(documents))
     return [leak for sample in samples for leak in _leaks_of(sample, index)]
 
 
@@ -102,6 +101,15 @@ class _Index:
         if len(found) == 1 and len(self.templates[_template(gram)]) == 1:
             return found[0]
         return None
+
+
+@lru_cache(maxsize=2)
+def _index(documents: tuple[Document, ...]) -> _Index:
+    """The documents' index; kept, as a study holds set after set against the same documents."""
+    index = _Index()
+    for document in documents:
+        index.add(document)
+    return index
 
 
 def _leaks_of(sample: Sample, index: _Index) -> Iterator[Leak]:
