@@ -7,6 +7,7 @@ one's kind. Which GPU it is enters no identity; of what kind it is does, so a de
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,13 @@ def threads_for(member: Member, device: str) -> int | None:
     if device != "cpu":
         return None
     return 1 if member.parameters < SMALL else psutil.cpu_count(logical=False) or 1
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may run on, where the system tells; else all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def fix_threads(member: Member, device: str) -> None:

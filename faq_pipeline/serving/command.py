@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import device_gpus, device_memory
+from faq_pipeline.models.device import device_gpus, device_memory, usable_cores
 from faq_pipeline.models.gpus import VISIBLE
 from faq_pipeline.serving.environment import Environment
 from faq_pipeline.serving.other_python import clean_environment
@@ -125,9 +124,7 @@ def _gpu_options(serving: Serving, device: str) -> Options:
     """
     options: Options = {
         "gpu-memory-utilization": serving.memory,
-        "api-server-count": max(
-            serving.data_parallel, min(MOST_FRONTS, (os.cpu_count() or 1) // CORES_A_FRONT)
-        ),
+        "api-server-count": max(serving.data_parallel, min(MOST_FRONTS, usable_cores() // CORES_A_FRONT)),
     }
     if device_memory(device) >= 40 * GIB:
         options["max-num-seqs"] = 1024

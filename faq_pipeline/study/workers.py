@@ -21,7 +21,7 @@ from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.leases.holder import Holder
 from faq_pipeline.leases.lease import Lease
-from faq_pipeline.models.device import device_gpus
+from faq_pipeline.models.device import device_gpus, usable_cores
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.progress import Progress
 from faq_pipeline.runner import obtain
@@ -79,7 +79,7 @@ def default_count(device: str) -> int:
 
     They need not be spread over the GPUs: whoever builds a stage is given a free one, see `leases`.
     """
-    return 2 * len(device_gpus(device)) or os.cpu_count() or 1
+    return 2 * len(device_gpus(device)) or usable_cores()
 
 
 @contextmanager
