@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.models.device import fix_threads
+from faq_pipeline.models.device import fix_threads, torch_device
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.quantization.quiet import quiet
 
@@ -28,12 +28,15 @@ def load_quantized(folder: Path, member: Member, device: str) -> PreTrainedModel
     from transformers.utils.quantization_config import CompressedTensorsConfig
 
     fix_threads(member, device)
+    # On a GPU integers are unpacked there: on CPU cores that takes minutes where a model is large.
+    place: dict[str, Any] = {} if device == "cpu" else {"device_map": {"": torch_device(device)}}
     with quiet():
         model = load_folder(
             folder,
             device,
             quantization_config=CompressedTensorsConfig(dequantize=True),
             trust_remote_code=member.trust_remote_code,
+            **place,
         )
     return _plain(model)
 

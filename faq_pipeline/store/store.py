@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ from filelock import FileLock
 from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry, Manifest
 from faq_pipeline.store.fingerprint import LENGTH, file_digest
 from faq_pipeline.store.whole import sync
+
+THREADS = 4
+"""Files that are hashed or flushed at a time."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ class Store:
     def _commit(self, key: Key, staging: Path, build: Callable[[Path], dict[str, Any]]) -> Artifact:
         started = time.perf_counter()
         metadata = build(staging)
-        files = [_entry(path, staging) for path in sorted(staging.rglob("*")) if path.is_file()]
+        files = _flushed(staging)
         manifest = Manifest(
             stage=key.stage,
             stage_version=key.stage_version,
@@ -153,7 +157,8 @@ class Store:
         )
         text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        for path in [*staging.rglob("*"), staging]:
+        sync(staging / MANIFEST)
+        for path in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
             sync(path)
         final = self.root / key.stage / key.fingerprint
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -192,6 +197,20 @@ class _Lock(FileLock):
         except Timeout:
             return False
         return True
+
+
+def _flushed(folder: Path) -> list[FileEntry]:
+    """Every file of a folder, by name; when this returns they are on disk.
+
+    A checkpoint's gigabytes are hashed while they are written out, and its shards side by side.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(THREADS) as pool:
+        flushes = [pool.submit(sync, path) for path in paths]
+        entries = list(pool.map(lambda path: _entry(path, folder), paths))
+        for flush in flushes:
+            flush.result()
+    return entries
 
 
 def _entry(path: Path, root: Path) -> FileEntry:

@@ -23,7 +23,7 @@ def edit(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("planted", [float("nan"), float("inf")])
+@pytest.mark.parametrize("planted", [float("nan"), float("inf"), float("-inf")])
 def test_a_planted_nan_is_found(planted: float, copied: Path, tiny_cell: Cell) -> None:
     tensors = load_file(copied / "model.safetensors")
     tensors[SCALE][3, 0] = planted
