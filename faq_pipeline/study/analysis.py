@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import Any
 
+from faq_pipeline.config.study import Study
 from faq_pipeline.study.costs import DATA_STAGES
 from faq_pipeline.study.crossed import Crossed, Figure
 from faq_pipeline.study.design import Design
@@ -53,7 +54,12 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A study's results. `everywhere` is the headline over all spots that answer questions."""
+    """A study's results.
+
+    Attributes:
+        everywhere: the headline over all spots that answer questions.
+        parts: the headline over the primary spots of each quantizer, and of each target.
+    """
 
     design: Design
     rows: list[CellRow]
@@ -61,6 +67,7 @@ class Analysis:
     chosen: list[Chosen]
     headline: Headline
     everywhere: Headline
+    parts: dict[str, Headline]
     arms: list[ArmOnSpot]
     pairs: list[Compared]
     fitness: list[Correlation]
@@ -96,6 +103,7 @@ class Analysis:
             ],
             "headline": _headline(self.headline),
             "everywhere": _headline(self.everywhere),
+            "headline_parts": {name: _headline(one) for name, one in self.parts.items()},
             "pairs": [_pair(one) for one in self.pairs],
             "fitness": [
                 {
@@ -131,6 +139,7 @@ def analyse(design: Design, results: Mapping[str, Result], scores: list[Scores])
         chosen=chosen,
         headline=headline(study, outcomes["loss"], chosen),
         everywhere=headline(study, outcomes["loss"], everywhere),
+        parts=_parts(study, outcomes["loss"], chosen),
         arms=_arms(design, rows, counted, outcomes),
         pairs=compare_pairs(study, outcomes),
         fitness=correlations(counted),
@@ -202,6 +211,12 @@ def _machines(results: Mapping[str, Result], scores: list[Scores]) -> list[dict[
 
 def _id(row: CellRow) -> str:
     return f"{row.member} {row.arm} {row.quantizer} {row.split} draw {row.draw}"
+
+
+def _parts(study: Study, losses: Crossed[Key], chosen: Sequence[Chosen]) -> dict[str, Headline]:
+    names = dict.fromkeys([*(one.spot.quantizer for one in chosen), *(one.spot.member for one in chosen)])
+    parts = {name: headline(study, losses, [one for one in chosen if name in one.spot]) for name in names}
+    return {name: one for name, one in parts.items() if one.figure is not None}
 
 
 def _figure(figure: Figure | None) -> dict[str, float | int] | None:

@@ -76,7 +76,17 @@ def _headline(analysis: Analysis) -> Block:
             f"Over all {len(analysis.everywhere.originals)} cells that answer questions, primary or not:"
             f" {share(analysis.everywhere.figure)}."
         )
-    return Block(heading="Headline", text=text)
+    rows = [
+        [name, str(len(one.originals)), share(one.figure)]
+        for name, one in analysis.parts.items()
+        if one.figure is not None
+    ]
+    return Block(
+        heading="Headline",
+        text=text,
+        columns=["of these, the cells of", "primary cells", "loss reduction"] if rows else [],
+        rows=rows,
+    )
 
 
 def _primary(analysis: Analysis) -> Block:

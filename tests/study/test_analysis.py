@@ -58,6 +58,8 @@ def test_the_headline_is_formed_against_the_better_original(eight: Design) -> No
     figure = found.headline.figure
     assert figure is not None and figure.draws == 8
     assert figure.low < 0.6 < figure.high and figure.value == pytest.approx(0.6, abs=0.15)
+    # One quantizer of one target is primary: its parts are the whole.
+    assert {name: one.figure for name, one in found.parts.items()} == {"gptq-w3": figure, "tiny-s": figure}
 
 
 def test_where_the_originals_lose_little_nothing_is_primary(eight: Design) -> None:
