@@ -71,16 +71,32 @@ def through_engine(arm: str, engine: Engine, requests: Sequence[Request], sampli
 
 
 def through_bare_client(
-    base_url: str, model: str, requests: Sequence[Request], sampling: Sampling, concurrency: int
+    base_url: str,
+    model: str,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    concurrency: int,
+    *,
+    logprobs: bool = True,
 ) -> Took:
-    """What one writes in ten lines: the openai client, `gather`, a semaphore. The same requests as ours."""
+    """What one writes in ten lines: the openai client, `gather`, a semaphore. The same requests as ours.
+
+    Args:
+        logprobs: ask for the sampled tokens' log-probabilities, as our engine does.
+    """
     started = time.perf_counter()
-    made = asyncio.run(_gather(base_url, model, requests, sampling, concurrency))
-    return _took("bare client", made, time.perf_counter() - started)
+    made = asyncio.run(_gather(base_url, model, requests, sampling, concurrency, logprobs))
+    arm = "bare client" if logprobs else "bare client, no log-probabilities"
+    return _took(arm, made, time.perf_counter() - started)
 
 
 async def _gather(
-    base_url: str, model: str, requests: Sequence[Request], sampling: Sampling, concurrency: int
+    base_url: str,
+    model: str,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    concurrency: int,
+    logprobs: bool,
 ) -> list[Completion]:
     from openai import AsyncOpenAI
 
@@ -95,12 +111,13 @@ async def _gather(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=sampling.max_new_tokens,
-                logprobs=0,
+                logprobs=0 if logprobs else None,
                 extra_body={"skip_special_tokens": False, "add_special_tokens": False},
             )
         choice = answer.choices[0]
-        assert answer.usage is not None and choice.logprobs is not None
-        logprob = sum(value or 0.0 for value in choice.logprobs.token_logprobs or ())
+        assert answer.usage is not None
+        given = choice.logprobs.token_logprobs if choice.logprobs else None
+        logprob = sum(value or 0.0 for value in given) if given else None
         cut = choice.finish_reason == "length"
         tokens = answer.usage.completion_tokens
         return Completion(request.id, choice.text, tokens, logprob, "length" if cut else "stop")

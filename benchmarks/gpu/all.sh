@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measurements on one large GPU (80 GB), stage by stage: benchmarks/gpu/all.sh [STAGE...]
 #   shapes        model folders of Qwen3-8B's shape with random weights, 36 and LAYERS layers (25 GB in WORK)
-#   regeneration  our engine over bare LLM.generate; seeded candidates alone and in a batch
+#   regeneration  our engine over bare LLM.generate; seeded candidates alone and in a batch. ALONE=0 CLIENT=1: instead of
+#                 these a bare client on our server, with log-probabilities and without
 #   invariant     seeded candidates with VLLM_BATCH_INVARIANT=1
 #   quantization  quantized_checkpoint over a bare llmcompressor script, LAYERS layers, ARMS in this order
 #   client        our client over a bare one on the same server, and vLLM over transformers, on kin-8m
@@ -34,7 +35,7 @@ shapes() {
 
 regeneration() {
   step regeneration 530 "$python" -m benchmarks.gpu.regeneration "$work/shape-36" --alone "${ALONE:-32}" \
-    ${ARGUMENTS:+--arguments "$ARGUMENTS"} --out "$out/regeneration.json"
+    ${CLIENT:+--client} ${ARGUMENTS:+--arguments "$ARGUMENTS"} --out "$out/regeneration.json"
   told regeneration '^(our|bare|seeded|start)'
 }
 

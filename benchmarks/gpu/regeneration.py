@@ -8,6 +8,9 @@ of 256 tokens, 4 candidates each, 256 new tokens. The bare process makes one mor
 log-probabilities that we ask for. Both are warmed up by requests of their own, and prompts differ
 from pass to pass: the prefix cache helps within a pass alone. Starting times are told apart.
 
+With `--client` a bare client asks our server too, with log-probabilities and without: what the server
+takes is told apart from what our client takes.
+
 With `--alone`, our server then answers a batch of 512 requests, and some of them one at a time (see
 `seeded`). `VLLM_BATCH_INVARIANT=1` in the environment reaches both processes.
 """
@@ -23,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.arms import through_engine
+from benchmarks.arms import through_bare_client, through_engine
 from benchmarks.gpu.prompts import make_requests, write_requests
 from benchmarks.gpu.seeded import compare_seeded
 from faq_pipeline.config.family import Member, Serving
@@ -86,6 +89,16 @@ def _ours(work: Work, rounds: Sequence[list[Request]], options: Any, result: dic
             print(took, flush=True)
             result["ours"].append(took.as_dict())
         result["figures"] = engine.figures()
+        if options.client:
+            server = engine._server  # type: ignore[attr-defined]
+            for name, asks in (("client", True), ("client, no log-probabilities", False)):
+                requests = _requests(options, name)
+                at_once = len(requests)
+                took = through_bare_client(
+                    server.base_url, server.name, requests, sampling, at_once, logprobs=asks
+                )
+                print(f"our server, {took}", flush=True)
+                result[name] = took.as_dict()
         if options.alone:
             batch = make_requests(options.folder, "seeded", options.batch, options.length, 1)
             short = Sampling(temperature=TEMPERATURE, max_new_tokens=options.alone_tokens)
@@ -160,6 +173,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=256, help="tokens of a prompt")
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--new-tokens", type=int, default=256)
+    parser.add_argument("--client", action="store_true", help="a bare client on our server, too")
     parser.add_argument("--alone", type=int, default=0, help="seeded requests to send one at a time")
     parser.add_argument("--alone-tokens", type=int, default=128)
     parser.add_argument("--batch", type=int, default=512, help="requests of the batch that they are part of")
