@@ -82,7 +82,7 @@ def find_nan(folder: Path) -> list[str]:
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
-    """By its least and greatest element: ninety times as quick as to look at each, and NaN is either."""
+    """By its least and greatest element, which is many times as quick; one NaN makes both of them NaN."""
     import torch
 
     if not tensor.numel():

@@ -205,9 +205,9 @@ def _flushed(folder: Path) -> list[FileEntry]:
     A checkpoint's gigabytes are hashed while they are written out, and its shards side by side.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor(THREADS) as pool:
-        flushes = [pool.submit(sync, path) for path in paths]
-        entries = list(pool.map(lambda path: _entry(path, folder), paths))
+    with ThreadPoolExecutor(THREADS) as disk, ThreadPoolExecutor(THREADS) as hashing:
+        flushes = [disk.submit(sync, path) for path in paths]
+        entries = list(hashing.map(lambda path: _entry(path, folder), paths))
         for flush in flushes:
             flush.result()
     return entries

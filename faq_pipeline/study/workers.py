@@ -112,6 +112,7 @@ def _and_freeze(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     try:
         return fn(*args, **kwargs)
     finally:
+        gc.unfreeze()  # so that what earlier pieces left alive, and is garbage now, goes too
         gc.collect()
         gc.freeze()
 
