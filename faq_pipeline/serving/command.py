@@ -23,6 +23,8 @@ OURS = {
 }  # fmt: skip
 """Options that `serving.arguments` may not set: another field does, or the server's owner."""
 
+SEQUENCES = 1024
+"""Sequences that a GPU with enough memory works on at one time."""
 MOST_FRONTS = 8
 """Processes that speak HTTP before one engine, at most."""
 CORES_A_FRONT = 4
@@ -47,6 +49,7 @@ def server_command(
         FaqError: `serving.arguments` sets what is not its to set, or the device has too few GPUs.
     """
     _check_gpus(serving, device)
+    own = _own_arguments(serving)
     options: Options = {
         "served-model-name": served_name,
         "host": HOST,
@@ -62,8 +65,8 @@ def server_command(
         "data-parallel-size": serving.data_parallel,
         **({"max-model-len": serving.context} if serving.context else {}),
         **({"trust-remote-code": True} if trust_remote_code else {}),
-        **(_cpu_options(folder, serving) if device == "cpu" else _gpu_options(serving, device)),
-        **_own_arguments(serving),
+        **(_cpu_options(folder, serving) if device == "cpu" else _gpu_options(serving, device, own)),
+        **own,
     }
     if device == "cpu":  # its distribution is not called vllm, and vLLM's command looks that name up
         start = ["-m", "vllm.entrypoints.openai.api_server", f"--model={folder}"]
@@ -117,18 +120,21 @@ def _cpu_options(folder: Path, serving: Serving) -> Options:
     }
 
 
-def _gpu_options(serving: Serving, device: str) -> Options:
-    """Many sequences at once, where the memory holds their logits besides the weights; and several
-    processes before the engine, since one that turns every token's log-probability into text takes
-    longer over a step of a thousand sequences than the GPU does.
+def _gpu_options(serving: Serving, device: str, own: Options) -> Options:
+    """Many sequences at once, where the memory holds their logits besides the weights, with CUDA graphs
+    for that many: beyond the largest graph (vLLM's own choice: 512) every layer of a step is launched
+    from Python, which takes longer than the GPU computes (docs/PERFORMANCE.md). And several processes
+    before the engine, which turn every token's log-probability into text.
     """
     options: Options = {
         "gpu-memory-utilization": serving.memory,
         "api-server-count": max(serving.data_parallel, min(MOST_FRONTS, usable_cores() // CORES_A_FRONT)),
     }
     if device_memory(device) >= 40 * GIB:
-        options["max-num-seqs"] = 1024
+        options["max-num-seqs"] = SEQUENCES
         options["max-num-batched-tokens"] = 16384  # vLLM's own choice in process, twice its server's
+        if not own.get("enforce-eager"):
+            options["max-cudagraph-capture-size"] = own.get("max-num-seqs", SEQUENCES)
     return options
 
 

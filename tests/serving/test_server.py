@@ -17,7 +17,7 @@ import pytest
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.errors import FaqError
-from faq_pipeline.serving.command import server_variables
+from faq_pipeline.serving.command import server_command, server_variables
 from faq_pipeline.serving.environment import find_environment
 from faq_pipeline.serving.metrics import ServerMetrics
 from faq_pipeline.serving.server import Server
@@ -130,6 +130,37 @@ def test_a_server_sees_the_gpus_of_its_device_and_no_others(
 
     assert [seen(device) for device in ("cuda", "cuda:0", "cuda:0,1", "cuda:2")] == ["3,1,2", "3", "3,1", "2"]
     assert server_variables(told, Serving(), "cpu", None)["CUDA_VISIBLE_DEVICES"] == f"{gpus[3].uuid},1,2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "graphs"),
+    [({}, "1024"), ({"max_num_seqs": 256}, "256"), ({"max_cudagraph_capture_size": 8}, "8")],
+)
+def test_every_batch_of_a_large_gpu_has_a_graph(
+    told: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, int], graphs: str
+) -> None:
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100"))
+    serving = Serving(arguments=arguments)
+    command = server_command(find_environment(), told, "tiny", serving, "cuda", 8000)
+    assert f"--max-cudagraph-capture-size={graphs}" in command
+    assert f"--max-num-seqs={arguments.get('max_num_seqs', 1024)}" in command
+
+
+def test_no_graphs_where_vllm_is_told_to_make_none(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100"))
+    serving = Serving(arguments={"enforce_eager": True})
+    command = server_command(find_environment(), told, "tiny", serving, "cuda", 8000)
+    assert not any("cudagraph" in argument for argument in command)
+
+
+@pytest.mark.parametrize(("cores", "fronts"), [(2, 0), (16, 4), (64, 8)])
+def test_processes_that_speak_http_follow_the_cores(
+    told: Path, monkeypatch: pytest.MonkeyPatch, cores: int, fronts: int
+) -> None:
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100"))
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
+    command = server_command(find_environment(), told, "tiny", Serving(), "cuda", 8000)
+    assert f"--api-server-count={max(fronts, 1)}" in command
 
 
 def test_a_member_spread_over_more_gpus_than_there_are(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
