@@ -8,6 +8,9 @@ of 256 tokens, 4 candidates each, 256 new tokens. The bare process makes one mor
 log-probabilities that we ask for. Both are warmed up by requests of their own, and prompts differ
 from pass to pass: the prefix cache helps within a pass alone. Starting times are told apart.
 
+On a GPU a second bare process is told to make CUDA graphs for as many sequences as our server is,
+and makes the first round again: what that choice is worth by itself.
+
 With `--client` a bare client asks our server too, with log-probabilities and without: what the server
 takes is told apart from what our client takes.
 
@@ -35,7 +38,7 @@ from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.regeneration.engine import Request
 from faq_pipeline.regeneration.engines import Work, make_engine
-from faq_pipeline.serving.command import server_variables
+from faq_pipeline.serving.command import SEQUENCES, server_variables
 from faq_pipeline.serving.environment import find_environment
 
 CONTEXT = 4096
@@ -44,7 +47,8 @@ SAME: dict[str, dict[str, Any]] = {
     "cuda": {"max_num_seqs": 1024},
     "cpu": {"max_num_seqs": 1024, "enable_chunked_prefill": False, "max_num_batched_tokens": 16384},
 }
-"""Options that both get. What else differs between a server and `LLM` is vLLM's own choice."""
+"""Options that both get. What else differs is our server's choice, or vLLM's own for a server and `LLM`."""
+GRAPHS = {"max_cudagraph_capture_size": SEQUENCES}
 
 
 def main() -> None:
@@ -108,12 +112,22 @@ def _ours(work: Work, rounds: Sequence[list[Request]], options: Any, result: dic
 
 
 def _bare(work: Work, rounds: Sequence[list[Request]], options: Any, result: dict[str, Any]) -> None:
+    named = [(f"round {number}", requests) for number, requests in enumerate(rounds, 1)]
+    warm, plain = ("warm", _warm(options)), ("no log-probabilities", _requests(options, "plain"))
+    engine = _engine_options(work)
+    result["bare"] = _generate(work, options, engine, [warm, *named, plain])
+    if work.device != "cpu":
+        result["bare_graphs"] = _generate(work, options, engine | GRAPHS, [warm, *named[:1]])
+
+
+def _generate(
+    work: Work, options: Any, engine: dict[str, Any], wanted: Sequence[tuple[str, list[Request]]]
+) -> dict[str, Any]:
+    """What `bare_generate.py` finds in a process of its own."""
     with TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        wanted = {"warm": _warm(options), **{f"round {n}": r for n, r in enumerate(rounds, 1)}}
-        wanted["no log-probabilities"] = _requests(options, "plain")
         passes = []
-        for name, requests in wanted.items():
+        for name, requests in wanted:
             path = scratch / f"{name}.jsonl"
             write_requests(path, requests)
             sampling = {} if name == "no log-probabilities" else {"logprobs": 0}
@@ -124,7 +138,7 @@ def _bare(work: Work, rounds: Sequence[list[Request]], options: Any, result: dic
             "max_tokens": options.new_tokens,
             "skip_special_tokens": False,
         }
-        what = {"engine": _engine_options(work), "sampling": common, "passes": passes}
+        what = {"engine": engine, "sampling": common, "passes": passes}
         specification.write_text(json.dumps(what), encoding="utf-8")
         subprocess.run(
             [
@@ -136,7 +150,7 @@ def _bare(work: Work, rounds: Sequence[list[Request]], options: Any, result: dic
             env=server_variables(options.folder, work.serving, work.device, 1),
             check=True,
         )
-        result["bare"] = json.loads(results.read_text(encoding="utf-8"))
+        return dict(json.loads(results.read_text(encoding="utf-8")))
 
 
 def _engine_options(work: Work) -> dict[str, Any]:
@@ -157,7 +171,11 @@ def _compare(result: dict[str, Any]) -> None:
     ours = [took["tokens_per_second"] for took in result["ours"]]
     result["ours_over_bare"] = [speed / passes[f"round {n}"] for n, speed in enumerate(ours, 1)]
     result["ours_over_bare_without_logprobs"] = [speed / passes["no log-probabilities"] for speed in ours]
-    for name in ("ours_over_bare", "ours_over_bare_without_logprobs"):
+    names = ["ours_over_bare", "ours_over_bare_without_logprobs"]
+    if tuned := result.get("bare_graphs"):
+        result["ours_over_bare_graphs"] = [ours[0] / tuned["passes"][-1]["tokens_per_second"]]
+        names.append("ours_over_bare_graphs")
+    for name in names:
         print(f"{name}:", *(f"{ratio:.3f}" for ratio in result[name]))
     print(
         f"start: our server {result['server_start_seconds']:.1f} s,"
