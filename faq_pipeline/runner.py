@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError, MissingUpstreamError
@@ -93,15 +95,13 @@ def obtain(
         inputs[upstream] = artifact
     progress = progress or Silent()
     placed = Placed(stage, cell, progress, run, held)
+
+    def build(folder: Path) -> dict[str, Any]:
+        job = Build(placed.cell, inputs, folder, store.ledgers, progress, lambda: store.settle(folder))
+        return {**stage.build(job), "work": work_of(name, cell).as_dict()}
+
     with _full_disk_is_told(store):
-        artifact, hit = store.produce(
-            _key(stage, cell, inputs),
-            lambda folder: {
-                **stage.build(Build(placed.cell, inputs, folder, store.ledgers, progress)),
-                "work": work_of(name, cell).as_dict(),
-            },
-            within=placed,
-        )
+        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed)
     return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 
 

@@ -27,6 +27,8 @@ class Build:
         directory: an empty folder; what lies there afterwards is the artifact. Files must depend
             on the declared identity alone (no clock, no host name), so that digests repeat.
         ledgers: a folder that outlives a killed build, for what would be dear to make again.
+        settled: to be called where large files in the directory will not change any more and there is
+            something left to do: they are hashed and flushed meanwhile.
     """
 
     cell: Cell
@@ -34,6 +36,7 @@ class Build:
     directory: Path
     ledgers: Path
     progress: Progress = field(default_factory=Silent)
+    settled: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,9 @@ def _ours(folder: Path, place: Path, results: Path) -> None:
     with patch.object(oneshot, "quantize", timed):
         artifact, _ = store.produce(
             Key(STAGE.name, STAGE.version, "benchmark", {}, {}, {}),
-            lambda made: STAGE.build(Build(cell, inputs, made, place / "ledgers", progress)),
+            lambda made: STAGE.build(
+                Build(cell, inputs, made, place / "ledgers", progress, lambda: store.settle(made))
+            ),
         )
     seconds = time.perf_counter() - started
     figures = {

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 DEFAULT_MEMBER = "kin-4m"
-DEFAULT_RECIPE = "faq-gptq-w3a16"
+DEFAULT_RECIPE = "faq-one-gptq-w3a16"
 
 MemberOption = Annotated[str, typer.Option("--member", "-m", help="Target: a member's name, or name@rev8.")]
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Recipe's name.")]

@@ -40,6 +40,7 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
 
     Raises:
         FaqError: the weights do not fit the configuration, or some are missing.
+        torch.OutOfMemoryError: they do not fit the device, which says nothing of them.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -50,6 +51,8 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, output_loading_info=True, **kwargs
         )
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, OSError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FaqError(f"weights cannot be loaded: {first}", file=folder) from error

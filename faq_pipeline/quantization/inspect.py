@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,11 +56,13 @@ def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> In
         target: the member that was quantized.
     """
     tensors, original = read_tensors(folder), read_tensors(target.folder)
-    error = _load_error(folder, target.member, device)
+    with ThreadPoolExecutor(1) as beside:
+        nan_tensors = beside.submit(find_nan, folder)
+        error = _load_error(folder, target.member, device)
     return Inspection(
         bytes=weight_bytes(folder),
         original_bytes=weight_bytes(target.folder),
-        nan_tensors=tuple(find_nan(folder)),
+        nan_tensors=tuple(nan_tensors.result()),
         missing_tensors=tuple(_missing(folder, tensors, original)),
         unquantized_linear_layers=tuple(
             name for name in linear_layers(original) if not is_quantized(name, tensors)
@@ -118,15 +121,23 @@ def _load_error(folder: Path, member: Member, device: str) -> str:
     """Why the checkpoint cannot be used; empty if it can.
 
     The forward pass is needed: of a quantized checkpoint transformers takes the shapes as they come.
+    A GPU that is full, as where others compute on it too, says nothing of the checkpoint: main memory
+    is tried then.
     """
+    import torch
+
     from faq_pipeline.models.loading import release
 
     try:
         return "" if _first_logits_are_finite(folder, member, device) else "logits are not finite"
+    except torch.OutOfMemoryError:
+        if device == "cpu":
+            raise
     except (FaqError, RuntimeError) as error:
         return str(error).splitlines()[0]
     finally:
         release()
+    return _load_error(folder, member, "cpu")
 
 
 def _first_logits_are_finite(folder: Path, member: Member, device: str) -> bool:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.loading import load_model, load_tokenizer, release
+from faq_pipeline.models.device import fix_threads
+from faq_pipeline.models.loading import load_folder, load_tokenizer, release
 from faq_pipeline.models.weights import COMPANIONS, Weights
 from faq_pipeline.progress import Progress
 from faq_pipeline.quantization.methods import Method, find_method
@@ -91,6 +92,7 @@ def run(
         )
     import torch
     from llmcompressor import oneshot
+    from llmcompressor.core import reset_session
 
     torch.manual_seed(SEED)
     modifiers = method.modifiers(spec)
@@ -99,11 +101,16 @@ def run(
         counts = row_weights(spec, weights, rows, samples or [[len(row)] for row in rows], device, progress)
     fallback = _watched(modifiers)
     with quiet(), computing_on(device):
-        model = load_model(weights, "cpu")
+        fix_threads(weights.member, device)  # not those of the CPU, which is only where the weights lie
+        model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
         with reporting_to(progress, _blocks(model, method, modifiers)):
             data = _data(rows, counts) if method.calibrated else {}
             tokenizer: Any = load_tokenizer(weights)
-            oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
+            try:
+                oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
+            except BaseException:
+                reset_session()  # it holds the model
+                raise
     names = tuple(name for found in fallback for name in found)
     if names:
         progress.note(

@@ -57,6 +57,7 @@ def build(job: Build) -> dict[str, Any]:
     check_spec(spec, cell.target)
     folder = job.directory / CHECKPOINT
     fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
+    job.settled()
     size, original_size = weight_bytes(folder), weight_bytes(original)
     row = Checkpoint(
         cell.target.partition, spec.method, spec.scheme, str(spec.group_size), size, original_size

@@ -8,9 +8,8 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,8 @@ from filelock import FileLock
 
 from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry, Manifest
 from faq_pipeline.store.fingerprint import LENGTH, file_digest
+from faq_pipeline.store.flush import Flush
 from faq_pipeline.store.whole import sync
-
-THREADS = 4
-"""Files that are hashed or flushed at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,7 @@ class Store:
     """
 
     root: Path
+    _flushes: dict[Path, Flush] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def ledgers(self) -> Path:
@@ -107,6 +105,13 @@ class Store:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
+    def settle(self, folder: Path) -> None:
+        """Begin to hash and flush what lies in a folder that `produce` has given to a build.
+
+        For a build that has large files which will not change, and something left to do.
+        """
+        self._flushes[folder].begin()
+
     def verify(self, artifact: Artifact) -> list[str]:
         """What is wrong with an artifact's files: one line each, empty if its bytes are as committed."""
         if not artifact.readable:
@@ -140,8 +145,13 @@ class Store:
 
     def _commit(self, key: Key, staging: Path, build: Callable[[Path], dict[str, Any]]) -> Artifact:
         started = time.perf_counter()
-        metadata = build(staging)
-        files = _flushed(staging)
+        with Flush(staging) as flush:
+            self._flushes[staging] = flush
+            try:
+                metadata = build(staging)
+            finally:
+                del self._flushes[staging]
+            files = flush.end()
         manifest = Manifest(
             stage=key.stage,
             stage_version=key.stage_version,
@@ -197,26 +207,6 @@ class _Lock(FileLock):
         except Timeout:
             return False
         return True
-
-
-def _flushed(folder: Path) -> list[FileEntry]:
-    """Every file of a folder, by name; when this returns they are on disk.
-
-    A checkpoint's gigabytes are hashed while they are written out, and its shards side by side.
-    """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor(THREADS) as disk, ThreadPoolExecutor(THREADS) as hashing:
-        flushes = [disk.submit(sync, path) for path in paths]
-        entries = list(hashing.map(lambda path: _entry(path, folder), paths))
-        for flush in flushes:
-            flush.result()
-    return entries
-
-
-def _entry(path: Path, root: Path) -> FileEntry:
-    return FileEntry(
-        path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path)
-    )
 
 
 def _digest(files: list[FileEntry]) -> str:

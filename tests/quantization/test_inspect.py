@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.config.family import Member
 from faq_pipeline.quantization.inspect import bits_per_weight, inspect_checkpoint
+from faq_pipeline.quantization.load import load_quantized
 from tests.quantization.conftest import Make
 
 SCALE = "model.layers.1.mlp.up_proj.weight_scale"
@@ -58,6 +60,22 @@ def test_a_weight_of_another_shape_does_not_pass_as_loaded(copied: Path, tiny_ce
     edit(copied, tensors)
     found = inspect_checkpoint(copied, tiny_cell.target)
     assert not found.loads and found.load_error
+
+
+def test_a_full_gpu_says_nothing_of_the_checkpoint(
+    rtn_checkpoint: Path, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def load(folder: Path, member: Member, device: str) -> object:
+        tried.append(device)
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load_quantized(folder, member, device)
+
+    monkeypatch.setattr("faq_pipeline.quantization.load.load_quantized", load)
+    found = inspect_checkpoint(rtn_checkpoint, tiny_cell.target, "cuda:0")
+    assert found.loads and tried == ["cuda:0", "cpu"]
 
 
 def test_layers_left_unquantized_are_listed(make_checkpoint: Make, tiny_cell: Cell) -> None:

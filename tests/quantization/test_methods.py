@@ -102,6 +102,21 @@ def test_nothing_is_printed_and_nothing_left_behind(
     assert printed.out == "" and printed.err == ""
 
 
+def test_on_a_gpu_the_processor_has_the_threads_that_it_has(
+    tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights lie in main memory then; threads for computing there would be too many for few cores."""
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.setattr(
+        "faq_pipeline.quantization.placement.torch_device", lambda device: torch.device("cpu")
+    )
+    run(make_spec("rtn"), tiny_cell.target, [], "cuda:0", Silent())
+    assert told == []
+    run(make_spec("rtn"), tiny_cell.target, [], "cpu", Silent())
+    assert told == [1]
+
+
 def test_progress_counts_to_its_total(tiny_cell: Cell, tmp_path: Path) -> None:
     class Counting(Silent):
         total = done = 0

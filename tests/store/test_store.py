@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.store.artifact import MANIFEST, Artifact
-from faq_pipeline.store.fingerprint import fingerprint
+from faq_pipeline.store.fingerprint import file_digest, fingerprint
 from faq_pipeline.store.store import Key, Store
 
 BUILDER = """
@@ -258,6 +258,74 @@ def test_sweep_deletes_what_the_dead_left_and_spares_the_living(store: Store, tm
 def test_a_folder_without_a_manifest_is_no_artifact(store: Store) -> None:
     (store.root / "toy" / key().fingerprint).mkdir(parents=True)
     assert store.get("toy", key().fingerprint) is None and list(store.artifacts()) == []
+
+
+def test_a_settled_file_is_hashed_once_and_early(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def digest(path: Path) -> str:
+        hashed.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr("faq_pipeline.store.flush.file_digest", digest)
+
+    def build(folder: Path) -> dict[str, Any]:
+        (folder / "large").write_bytes(b"x" * 1000)
+        store.settle(folder)
+        while not hashed:
+            time.sleep(0.01)
+        (folder / "late").write_bytes(b"y")
+        return {}
+
+    artifact, _ = store.produce(key(), build)
+    assert sorted(hashed) == ["large", "late"]
+    assert [file.path for file in artifact.manifest.files] == ["large", "late"]
+    assert store.verify(artifact) == []
+
+
+def test_a_file_that_changes_after_all_is_hashed_as_it_is_in_the_end(store: Store) -> None:
+    def build(folder: Path) -> dict[str, Any]:
+        (folder / "large").write_bytes(b"x" * 1000)
+        store.settle(folder)
+        (folder / "large").write_bytes(b"z" * 999)
+        return {}
+
+    artifact, _ = store.produce(key(), build)
+    assert store.verify(artifact) == []
+    assert artifact.manifest.files[0].bytes == 999
+
+
+def test_every_file_is_on_disk_before_the_artifact_appears(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+
+    def slow(path: Path) -> None:
+        time.sleep(0.05)
+        assert store.get("toy", key().fingerprint) is None
+        flushed.append(path.name)
+
+    monkeypatch.setattr("faq_pipeline.store.flush.sync", slow)
+    names = [f"file-{number}" for number in range(9)]
+
+    def build(folder: Path) -> dict[str, Any]:
+        for name in names:
+            (folder / name).write_text(name)
+        return {}
+
+    store.produce(key(), build)
+    assert sorted(flushed) == names
+
+
+def test_what_cannot_be_flushed_is_not_committed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("faq_pipeline.store.flush.sync", fail)
+    with pytest.raises(OSError, match="No space"):
+        store.produce(key(), lambda folder: (folder / "a").write_text("a") and {})
+    assert store.get("toy", key().fingerprint) is None
+    assert not list((store.root / ".staging").iterdir())
 
 
 @pytest.mark.parametrize("left", [None, "", "{", "[]", '{"stage": "toy"}', "\udcff"], ids=repr)

@@ -1,0 +1,86 @@
+"""Files on their way to disk, hashed as they go."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from faq_pipeline.store.artifact import FileEntry
+from faq_pipeline.store.fingerprint import file_digest
+from faq_pipeline.store.whole import sync
+
+THREADS = 4
+"""Files that are hashed, and flushed, at a time."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A file as it was when its hashing and its flushing began."""
+
+    state: tuple[int, int, int]
+    digest: Future[str]
+    flushed: Future[None]
+
+
+class Flush:
+    """The files of a folder that is being filled. Leaving the block waits for what has begun.
+
+    A checkpoint's gigabytes are hashed while they are written out, its shards side by side; and both
+    may begin before the folder is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._begun: dict[Path, _Begun] = {}
+        self._hashing, self._disk = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for pool in (self._hashing, self._disk):
+            pool.shutdown(cancel_futures=True)
+
+    def begin(self) -> None:
+        """Begin with every file that is there, and anew with those that have changed since."""
+        for path in self._files():
+            begun, state = self._begun.get(path), _state(path)
+            if begun is None or begun.state != state:
+                flushed = self._disk.submit(sync, path)
+                self._begun[path] = _Begun(state, self._hashing.submit(file_digest, path), flushed)
+
+    def end(self) -> list[FileEntry]:
+        """Every file, by name; when this returns they are on disk.
+
+        Raises:
+            OSError: one could not be read or flushed.
+        """
+        self.begin()
+        files = self._files()
+        for path in files:
+            self._begun[path].flushed.result()
+        return [
+            FileEntry(
+                path=path.relative_to(self._folder).as_posix(),
+                bytes=self._begun[path].state[0],
+                sha256=self._begun[path].digest.result(),
+            )
+            for path in files
+        ]
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self._folder.rglob("*") if path.is_file())
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Size, time and identity: another one means other bytes."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
