@@ -93,9 +93,14 @@ class Killer(Silent):
         self.done += done
         if self.done >= self.moment and not self.killed:
             below = psutil.Process().children(recursive=True)
-            vllm = [p for p in below if "vllm" in " ".join(p.cmdline()).lower()]
+            vllm = [p for p in below if is_vllm(" ".join(p.cmdline()))]
             self.killed = len(vllm)
             self.choose(vllm).kill()
+
+
+def is_vllm(command: str) -> bool:
+    """Not the process that clears up after Python's own: nobody misses it."""
+    return "vllm" in command.lower() and "resource_tracker" not in command
 
 
 def work(cell: Cell, ledgers: Path, serving: Serving, listener: Silent) -> Sampled:
@@ -125,11 +130,14 @@ def test_a_killed_server_loses_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`kill -9` of the server, its engine or a worker: started again, every sample comes once."""
+    """`kill -9` of the server, its engine or a worker: every sample comes once, and the server is
+    started again wherever a request was lost with it (a kill may come when the last answer is out).
+    """
     monkeypatch.setenv("FAQ_HOME", str(tmp_path))
     killer = Killer(moment, lambda processes: processes[number % len(processes)])
     made = work(cell, tmp_path / "ledgers", Serving(data_parallel=copies, context=256), killer)
-    assert killer.killed and made.figures["restarts"] == 1
+    assert killer.killed and made.figures["restarts"] <= 1
+    assert made.figures["restarts"] == 1 or made.figures["retries"] == 0
     assert len(made.completions) == REQUESTS
     assert all(completion.finish != "error" for completion in made.completions.values())
     (segment,) = (tmp_path / "ledgers").glob("*/*.jsonl")
