@@ -1,0 +1,52 @@
+"""Processes that make pieces: what a piece leaves behind does not pile up."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from faq_pipeline.study.workers import workers
+
+
+class Knot:
+    """Refers to itself, so that the garbage collector alone can take it away."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+KEPT: list[Knot] = []
+SEEN: list[weakref.ref[Knot]] = []
+
+
+def keep() -> int:
+    KEPT.append(Knot())
+    SEEN.append(weakref.ref(KEPT[0]))
+    return os.getpid()
+
+
+def drop() -> int:
+    KEPT.clear()
+    return os.getpid()
+
+
+def count_alive() -> tuple[int, int]:
+    return os.getpid(), sum(ref() is not None for ref in SEEN)
+
+
+def in_process(pool: Executor, process: int, piece: Callable[[], int]) -> None:
+    """Both processes of a pool take pieces as they come."""
+    while pool.submit(piece).result() != process:
+        pass
+
+
+def test_what_one_piece_kept_and_a_later_one_let_go_is_collected() -> None:
+    with workers(2) as pool:
+        process = pool.submit(keep).result()
+        in_process(pool, process, drop)
+        alive: dict[int, int] = {}
+        while process not in alive:
+            alive.update([pool.submit(count_alive).result()])
+    assert alive[process] == 0
