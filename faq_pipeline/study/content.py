@@ -84,7 +84,7 @@ def _headline(analysis: Analysis) -> Block:
     return Block(
         heading="Headline",
         text=text,
-        columns=["of these, the cells of", "primary cells", "loss reduction"] if rows else [],
+        columns=["of the primary cells, those of", "primary cells", "loss reduction"] if rows else [],
         rows=rows,
     )
 

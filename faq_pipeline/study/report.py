@@ -20,7 +20,7 @@ from faq_pipeline.study.plots import draw_fitness, draw_forest
 from faq_pipeline.study.results import read_results
 from faq_pipeline.study.table import write_cells
 
-STAGE, VERSION = "study_report", 3
+STAGE, VERSION = "study_report", 4
 FOREST_PNG = "forest.png"
 """The forest plot once more, for the Dagster UI."""
 RESULTS = "results.json"
