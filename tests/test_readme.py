@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from faq_pipeline.cell import Cell
+from faq_pipeline.cli.options import DEFAULT_RECIPE
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.lineage.index import merge
 from faq_pipeline.lineage.uses import cell_setting, record_use
@@ -55,7 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def demo_cell(folder: Path) -> Cell:
     catalog = Catalog((REPOSITORY / "data",))
-    return resolve_cell(catalog, "kin-4m", catalog.recipe("faq-gptq-w3a16"), "cpu", folder / "digests")
+    return resolve_cell(catalog, "kin-4m", catalog.recipe(DEFAULT_RECIPE), "cpu", folder / "digests")
 
 
 @pytest.mark.parametrize("arguments", LOOK_AROUND, ids=" ".join)
@@ -84,7 +85,7 @@ def test_the_section_holds_what_is_tested() -> None:
 
 def test_the_seed_that_is_traced_is_one_that_the_demo_draws() -> None:
     (seed,) = [arguments[2] for arguments in LOOK_AROUND if arguments[:2] == ["lineage", "trace"]]
-    recipe = Catalog((REPOSITORY / "data",)).recipe("faq-gptq-w3a16")
+    recipe = Catalog((REPOSITORY / "data",)).recipe(DEFAULT_RECIPE)
     assert recipe.seeds.path is not None
     known = load_seeds(recipe.seeds.path, recipe.seeds.count)
     assert seed in {one.id for one in draw_seeds(known, recipe.seeds.count, recipe.draw)}

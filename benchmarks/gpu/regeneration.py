@@ -8,8 +8,8 @@ of 256 tokens, 4 candidates each, 256 new tokens. The bare process makes one mor
 log-probabilities that we ask for. Both are warmed up by requests of their own, and prompts differ
 from pass to pass: the prefix cache helps within a pass alone. Starting times are told apart.
 
-On a GPU a second bare process is told to make CUDA graphs for as many sequences as our server is,
-and makes the first round again: what that choice is worth by itself.
+Where our server is told how large its CUDA graphs are, a second bare process is told the same and
+makes the first round again: what that choice is worth by itself.
 
 With `--client` a bare client asks our server too, with log-probabilities and without: what the server
 takes is told apart from what our client takes.
@@ -38,7 +38,7 @@ from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.regeneration.engine import Request
 from faq_pipeline.regeneration.engines import Work, make_engine
-from faq_pipeline.serving.command import SEQUENCES, server_variables
+from faq_pipeline.serving.command import server_command, server_variables
 from faq_pipeline.serving.environment import find_environment
 
 CONTEXT = 4096
@@ -48,7 +48,6 @@ SAME: dict[str, dict[str, Any]] = {
     "cpu": {"max_num_seqs": 1024, "enable_chunked_prefill": False, "max_num_batched_tokens": 16384},
 }
 """Options that both get. What else differs is our server's choice, or vLLM's own for a server and `LLM`."""
-GRAPHS = {"max_cudagraph_capture_size": SEQUENCES}
 
 
 def main() -> None:
@@ -66,6 +65,7 @@ def main() -> None:
         if rounds:
             _bare(work, rounds, options, result)
             _compare(result)
+            _bare_with_graphs(work, rounds[0], options, result)
     finally:  # what was measured before something failed is worth keeping
         if options.out:
             options.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
@@ -114,10 +114,25 @@ def _ours(work: Work, rounds: Sequence[list[Request]], options: Any, result: dic
 def _bare(work: Work, rounds: Sequence[list[Request]], options: Any, result: dict[str, Any]) -> None:
     named = [(f"round {number}", requests) for number, requests in enumerate(rounds, 1)]
     warm, plain = ("warm", _warm(options)), ("no log-probabilities", _requests(options, "plain"))
-    engine = _engine_options(work)
-    result["bare"] = _generate(work, options, engine, [warm, *named, plain])
-    if work.device != "cpu":
-        result["bare_graphs"] = _generate(work, options, engine | GRAPHS, [warm, *named[:1]])
+    result["bare"] = _generate(work, options, _engine_options(work), [warm, *named, plain])
+
+
+def _bare_with_graphs(work: Work, requests: list[Request], options: Any, result: dict[str, Any]) -> None:
+    """The first round once more, with graphs for as many sequences as our server makes them for."""
+    name = "--max-cudagraph-capture-size="
+    command = server_command(
+        find_environment(work.device), options.folder, "shape", work.serving, work.device, 0
+    )
+    graphs = [int(flag.removeprefix(name)) for flag in command if flag.startswith(name)]
+    if not graphs:
+        return
+    engine = _engine_options(work) | {"max_cudagraph_capture_size": graphs[0]}
+    result["bare_graphs"] = _generate(
+        work, options, engine, [("warm", _warm(options)), ("round 1", requests)]
+    )
+    speed = result["bare_graphs"]["passes"][-1]["tokens_per_second"]
+    result["ours_over_bare_graphs"] = result["ours"][0]["tokens_per_second"] / speed
+    print(f"ours_over_bare_graphs: {result['ours_over_bare_graphs']:.3f}")
 
 
 def _generate(
@@ -171,11 +186,7 @@ def _compare(result: dict[str, Any]) -> None:
     ours = [took["tokens_per_second"] for took in result["ours"]]
     result["ours_over_bare"] = [speed / passes[f"round {n}"] for n, speed in enumerate(ours, 1)]
     result["ours_over_bare_without_logprobs"] = [speed / passes["no log-probabilities"] for speed in ours]
-    names = ["ours_over_bare", "ours_over_bare_without_logprobs"]
-    if tuned := result.get("bare_graphs"):
-        result["ours_over_bare_graphs"] = [ours[0] / tuned["passes"][-1]["tokens_per_second"]]
-        names.append("ours_over_bare_graphs")
-    for name in names:
+    for name in ("ours_over_bare", "ours_over_bare_without_logprobs"):
         print(f"{name}:", *(f"{ratio:.3f}" for ratio in result[name]))
     print(
         f"start: our server {result['server_start_seconds']:.1f} s,"

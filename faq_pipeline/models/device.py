@@ -141,11 +141,14 @@ def usable_cores() -> int:
 
 
 def fix_threads(member: Member, device: str) -> None:
-    """Let this process compute with `threads_for` CPU threads, whatever `OMP_NUM_THREADS` says."""
+    """Let this process compute with `threads_for` CPU threads, whatever `OMP_NUM_THREADS` says.
+
+    On a GPU with as many as it has cores: what the CPU does there shapes no bytes, and more threads
+    than cores, which another member may have left, wait for each other.
+    """
     import torch
 
-    if (threads := threads_for(member, device)) is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads_for(member, device) or usable_cores())
 
 
 def device_memory(device: str) -> int:

@@ -40,7 +40,7 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
 
     Raises:
         FaqError: the weights do not fit the configuration, or some are missing.
-        torch.OutOfMemoryError: they do not fit the device, which says nothing of them.
+        RuntimeError: they do not fit the device (`is_out_of_memory`), which says nothing of them.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -51,9 +51,9 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, output_loading_info=True, **kwargs
         )
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, OSError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FaqError(f"weights cannot be loaded: {first}", file=folder) from error
     model, info = loaded
@@ -66,6 +66,11 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
             file=folder,
         )
     return model.to(torch_device(device)).eval()  # type: ignore[arg-type]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or main memory is full. torch has an exception of its own for some of the cases."""
+    return any(sign in str(error) for sign in ("out of memory", "ALLOC_FAILED", "can't allocate memory"))
 
 
 def release(*_: object) -> None:

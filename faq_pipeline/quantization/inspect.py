@@ -50,7 +50,7 @@ class Inspection:
 
 
 def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> Inspection:
-    """Look through a checkpoint, one tensor in memory at a time, then load and try it on the device.
+    """Load a checkpoint and try it on the device; meanwhile look through it, a tensor at a time.
 
     Args:
         target: the member that was quantized.
@@ -123,18 +123,19 @@ def _load_error(folder: Path, member: Member, device: str) -> str:
     The forward pass is needed: of a quantized checkpoint transformers takes the shapes as they come.
     A GPU that is full, as where others compute on it too, says nothing of the checkpoint: main memory
     is tried then.
-    """
-    import torch
 
-    from faq_pipeline.models.loading import release
+    Raises:
+        RuntimeError: main memory is full.
+    """
+    from faq_pipeline.models.loading import is_out_of_memory, release
 
     try:
         return "" if _first_logits_are_finite(folder, member, device) else "logits are not finite"
-    except torch.OutOfMemoryError:
+    except (FaqError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            return str(error).splitlines()[0]
         if device == "cpu":
             raise
-    except (FaqError, RuntimeError) as error:
-        return str(error).splitlines()[0]
     finally:
         release()
     return _load_error(folder, member, "cpu")

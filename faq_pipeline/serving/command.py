@@ -25,6 +25,10 @@ OURS = {
 
 SEQUENCES = 1024
 """Sequences that a GPU with enough memory works on at one time."""
+VLLMS_LARGEST_GRAPH = 512
+"""Sequences of the largest CUDA graph that vLLM makes by itself."""
+GRAPHS_TOLD = {"enforce-eager", "compilation-config", "cudagraph-capture-sizes"}
+"""Options with which somebody decides about graphs himself."""
 MOST_FRONTS = 8
 """Processes that speak HTTP before one engine, at most."""
 CORES_A_FRONT = 4
@@ -122,9 +126,9 @@ def _cpu_options(folder: Path, serving: Serving) -> Options:
 
 def _gpu_options(serving: Serving, device: str, own: Options) -> Options:
     """Many sequences at once, where the memory holds their logits besides the weights, with CUDA graphs
-    for that many: beyond the largest graph (vLLM's own choice: 512) every layer of a step is launched
-    from Python, which takes longer than the GPU computes (docs/PERFORMANCE.md). And several processes
-    before the engine, which turn every token's log-probability into text.
+    for that many: beyond the largest graph (of vLLM's own choice: 512) every layer of a step is launched
+    from Python, and the engine's process becomes what all wait for (docs/PERFORMANCE.md). And several
+    processes before the engine, which turn every token's log-probability into text.
     """
     options: Options = {
         "gpu-memory-utilization": serving.memory,
@@ -133,8 +137,9 @@ def _gpu_options(serving: Serving, device: str, own: Options) -> Options:
     if device_memory(device) >= 40 * GIB:
         options["max-num-seqs"] = SEQUENCES
         options["max-num-batched-tokens"] = 16384  # vLLM's own choice in process, twice its server's
-        if not own.get("enforce-eager"):
-            options["max-cudagraph-capture-size"] = own.get("max-num-seqs", SEQUENCES)
+        sequences = int(own.get("max-num-seqs", SEQUENCES))
+        if sequences > VLLMS_LARGEST_GRAPH and not GRAPHS_TOLD & own.keys():
+            options["max-cudagraph-capture-size"] = sequences
     return options
 
 

@@ -20,7 +20,7 @@ THREADS = 4
 class _Begun:
     """A file as it was when its hashing and its flushing began."""
 
-    state: tuple[int, int, int]
+    state: tuple[int, ...]
     digest: Future[str]
     flushed: Future[None]
 
@@ -80,7 +80,9 @@ class Flush:
         return sorted(path for path in self._folder.rglob("*") if path.is_file())
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """Size, time and identity: another one means other bytes."""
+def _state(path: Path) -> tuple[int, ...]:
+    """Size, times and identity: where they are the same, so are the bytes (as far as the clock of the
+    file system ticks between two writes).
+    """
     stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino

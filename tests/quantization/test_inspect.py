@@ -62,20 +62,39 @@ def test_a_weight_of_another_shape_does_not_pass_as_loaded(copied: Path, tiny_ce
     assert not found.loads and found.load_error
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+)
 def test_a_full_gpu_says_nothing_of_the_checkpoint(
-    rtn_checkpoint: Path, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+    error: RuntimeError, rtn_checkpoint: Path, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
 
     def load(folder: Path, member: Member, device: str) -> object:
         tried.append(device)
         if device != "cpu":
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return load_quantized(folder, member, device)
 
     monkeypatch.setattr("faq_pipeline.quantization.load.load_quantized", load)
     found = inspect_checkpoint(rtn_checkpoint, tiny_cell.target, "cuda:0")
     assert found.loads and tried == ["cuda:0", "cpu"]
+
+
+def test_full_main_memory_is_no_verdict_either(
+    rtn_checkpoint: Path, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> object:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("faq_pipeline.quantization.load.load_folder", load)
+    with pytest.raises(RuntimeError, match="allocate"):
+        inspect_checkpoint(rtn_checkpoint, tiny_cell.target)
 
 
 def test_layers_left_unquantized_are_listed(make_checkpoint: Make, tiny_cell: Cell) -> None:

@@ -102,19 +102,19 @@ def test_nothing_is_printed_and_nothing_left_behind(
     assert printed.out == "" and printed.err == ""
 
 
-def test_on_a_gpu_the_processor_has_the_threads_that_it_has(
+def test_on_a_gpu_there_are_as_many_threads_as_cores(
     tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights lie in main memory then; threads for computing there would be too many for few cores."""
+    """Weights lie in main memory then, and yet nothing is computed there."""
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr(
         "faq_pipeline.quantization.placement.torch_device", lambda device: torch.device("cpu")
     )
-    run(make_spec("rtn"), tiny_cell.target, [], "cuda:0", Silent())
-    assert told == []
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
     run(make_spec("rtn"), tiny_cell.target, [], "cpu", Silent())
-    assert told == [1]
+    run(make_spec("rtn"), tiny_cell.target, [], "cuda:0", Silent())
+    assert told == [1, 6]
 
 
 def test_progress_counts_to_its_total(tiny_cell: Cell, tmp_path: Path) -> None:

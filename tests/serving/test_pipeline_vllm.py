@@ -131,13 +131,16 @@ def test_a_killed_server_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`kill -9` of the server, its engine or a worker: every sample comes once, and the server is
-    started again wherever a request was lost with it (a kill may come when the last answer is out).
+    started again wherever a request was lost with it. A late kill, or one of many processes on few
+    cores, may come when the last answer is on its way.
     """
     monkeypatch.setenv("FAQ_HOME", str(tmp_path))
     killer = Killer(moment, lambda processes: processes[number % len(processes)])
     made = work(cell, tmp_path / "ledgers", Serving(data_parallel=copies, context=256), killer)
     assert killer.killed and made.figures["restarts"] <= 1
     assert made.figures["restarts"] == 1 or made.figures["retries"] == 0
+    if copies == 1 and moment <= REQUESTS // 4:
+        assert made.figures["restarts"] == 1
     assert len(made.completions) == REQUESTS
     assert all(completion.finish != "error" for completion in made.completions.values())
     (segment,) = (tmp_path / "ledgers").glob("*/*.jsonl")

@@ -134,10 +134,10 @@ def test_a_server_sees_the_gpus_of_its_device_and_no_others(
 
 @pytest.mark.parametrize(
     ("arguments", "graphs"),
-    [({}, "1024"), ({"max_num_seqs": 256}, "256"), ({"max_cudagraph_capture_size": 8}, "8")],
+    [({}, 1024), ({"max_num_seqs": 768}, 768), ({"max_cudagraph_capture_size": 8}, 8)],
 )
-def test_every_batch_of_a_large_gpu_has_a_graph(
-    told: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, int], graphs: str
+def test_large_batches_of_sequences_have_graphs(
+    told: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, int], graphs: int
 ) -> None:
     monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100"))
     serving = Serving(arguments=arguments)
@@ -146,11 +146,20 @@ def test_every_batch_of_a_large_gpu_has_a_graph(
     assert f"--max-num-seqs={arguments.get('max_num_seqs', 1024)}" in command
 
 
-def test_no_graphs_where_vllm_is_told_to_make_none(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"enforce_eager": True},
+        {"max_num_seqs": 256},  # vLLM's own graphs are larger
+        {"compilation_config": '{"max_cudagraph_capture_size": 8}'},  # it takes one or the other
+    ],
+)
+def test_where_graphs_are_vllms_or_the_familys_affair(
+    told: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, bool | int | str]
+) -> None:
     monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100"))
-    serving = Serving(arguments={"enforce_eager": True})
-    command = server_command(find_environment(), told, "tiny", serving, "cuda", 8000)
-    assert not any("cudagraph" in argument for argument in command)
+    command = server_command(find_environment(), told, "tiny", Serving(arguments=arguments), "cuda", 8000)
+    assert not any(argument.startswith("--max-cudagraph") for argument in command)
 
 
 @pytest.mark.parametrize(("cores", "fronts"), [(2, 0), (16, 4), (64, 8)])

@@ -272,8 +272,10 @@ def test_a_settled_file_is_hashed_once_and_early(store: Store, monkeypatch: pyte
     def build(folder: Path) -> dict[str, Any]:
         (folder / "large").write_bytes(b"x" * 1000)
         store.settle(folder)
-        while not hashed:
+        deadline = time.monotonic() + 30
+        while not hashed and time.monotonic() < deadline:
             time.sleep(0.01)
+        assert hashed == ["large"]
         (folder / "late").write_bytes(b"y")
         return {}
 
@@ -286,13 +288,16 @@ def test_a_settled_file_is_hashed_once_and_early(store: Store, monkeypatch: pyte
 def test_a_file_that_changes_after_all_is_hashed_as_it_is_in_the_end(store: Store) -> None:
     def build(folder: Path) -> dict[str, Any]:
         (folder / "large").write_bytes(b"x" * 1000)
+        (folder / "other").write_bytes(b"x" * 1000)
         store.settle(folder)
-        (folder / "large").write_bytes(b"z" * 999)
+        time.sleep(0.05)  # the file system's clock has ticked
+        (folder / "large").write_bytes(b"z" * 1000)
+        (folder / "other").write_bytes(b"z" * 999)
         return {}
 
     artifact, _ = store.produce(key(), build)
     assert store.verify(artifact) == []
-    assert artifact.manifest.files[0].bytes == 999
+    assert [file.bytes for file in artifact.manifest.files] == [1000, 999]
 
 
 def test_every_file_is_on_disk_before_the_artifact_appears(
