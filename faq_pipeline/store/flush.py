@@ -5,8 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from faq_pipeline.store.artifact import FileEntry
 from faq_pipeline.store.fingerprint import file_digest
@@ -26,7 +24,7 @@ class _Begun:
 
 
 class Flush:
-    """The files of a folder that is being filled. Leaving the block waits for what has begun.
+    """The files of a folder that is being filled. To be closed, which waits for what has begun.
 
     A checkpoint's gigabytes are hashed while they are written out, its shards side by side; and both
     may begin before the folder is full.
@@ -37,15 +35,8 @@ class Flush:
         self._begun: dict[Path, _Begun] = {}
         self._hashing, self._disk = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give up what has not begun."""
         for pool in (self._hashing, self._disk):
             pool.shutdown(cancel_futures=True)
 

@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,7 +145,7 @@ class Store:
 
     def _commit(self, key: Key, staging: Path, build: Callable[[Path], dict[str, Any]]) -> Artifact:
         started = time.perf_counter()
-        with Flush(staging) as flush:
+        with closing(Flush(staging)) as flush:
             self._flushes[staging] = flush
             try:
                 metadata = build(staging)

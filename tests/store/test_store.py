@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -262,9 +263,11 @@ def test_a_folder_without_a_manifest_is_no_artifact(store: Store) -> None:
 
 def test_a_settled_file_is_hashed_once_and_early(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
+    begun = Event()
 
     def digest(path: Path) -> str:
         hashed.append(path.name)
+        begun.set()
         return file_digest(path)
 
     monkeypatch.setattr("faq_pipeline.store.flush.file_digest", digest)
@@ -272,10 +275,7 @@ def test_a_settled_file_is_hashed_once_and_early(store: Store, monkeypatch: pyte
     def build(folder: Path) -> dict[str, Any]:
         (folder / "large").write_bytes(b"x" * 1000)
         store.settle(folder)
-        deadline = time.monotonic() + 30
-        while not hashed and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert hashed == ["large"]
+        assert begun.wait(30) and hashed == ["large"]
         (folder / "late").write_bytes(b"y")
         return {}
 
