@@ -16,7 +16,7 @@ from faq_pipeline.models.loading import load_folder, load_tokenizer, release
 from faq_pipeline.models.weights import COMPANIONS, Weights
 from faq_pipeline.progress import Progress
 from faq_pipeline.quantization.methods import Method, find_method
-from faq_pipeline.quantization.placement import computing_on, reporting_to
+from faq_pipeline.quantization.placement import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.quiet import quiet
 from faq_pipeline.quantization.weighting import is_weighted, row_weights
 
@@ -104,7 +104,7 @@ def run(
         fix_threads(weights.member, device)  # not those of the CPU, which is only where the weights lie
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
         with reporting_to(progress, _blocks(model, method, modifiers)):
-            data = _data(rows, counts) if method.calibrated else {}
+            data = _data(rows, counts, activations_device(model, rows, device)) if method.calibrated else {}
             tokenizer: Any = load_tokenizer(weights)
             try:
                 oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
@@ -138,8 +138,14 @@ def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
             shutil.copyfile(source, folder / name)
 
 
-def _data(rows: Sequence[Sequence[int]], weights: Sequence[torch.Tensor] | None) -> dict[str, Any]:
-    """Rows as llmcompressor takes them; `weights` as `row_weights` gives them."""
+def _data(
+    rows: Sequence[Sequence[int]], weights: Sequence[torch.Tensor] | None, between: str
+) -> dict[str, Any]:
+    """Rows as llmcompressor takes them; `weights` as `row_weights` gives them.
+
+    Args:
+        between: where activations wait between two layers.
+    """
     from datasets import Dataset
 
     columns: dict[str, Any] = {"input_ids": [list(row) for row in rows]}
@@ -153,6 +159,7 @@ def _data(rows: Sequence[Sequence[int]], weights: Sequence[torch.Tensor] | None)
         "num_calibration_samples": len(rows),
         "shuffle_calibration_samples": False,
         "max_seq_length": max(len(row) for row in rows),
+        "sequential_offload_device": between,
     }
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from faq_pipeline.models.device import torch_device
 from faq_pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SHARE = 0.25
+"""How much of a GPU's free memory activations may take: the layer and its Hessians need the rest."""
 
 
 @contextmanager
@@ -31,6 +37,24 @@ def computing_on(device: str) -> Iterator[None]:
         if chosen.type == "cpu":
             stack.enter_context(patch.object(IntermediatesCache, "pin_memory", lambda *_, **__: None))
         yield
+
+
+def activations_device(model: PreTrainedModel, rows: Sequence[Sequence[int]], device: str) -> str:
+    """Where the rows' activations wait between two layers; no byte of the checkpoint depends on it.
+
+    llmcompressor keeps them in main memory unless told otherwise. Bringing them there and back takes a
+    good part of a layer's time: they stay on the GPU where they, and an attention mask for every row,
+    fit into a `SHARE` of what is free there.
+    """
+    import torch
+
+    chosen = torch_device(device)
+    if chosen.type == "cpu":
+        return "cpu"
+    width = model.config.get_text_config().hidden_size
+    values = sum(len(row) * (width + len(row)) for row in rows)
+    free, _ = torch.cuda.mem_get_info(chosen)
+    return str(chosen) if values * torch.bfloat16.itemsize <= SHARE * free else "cpu"
 
 
 @contextmanager
