@@ -85,6 +85,8 @@ class Asker:
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
                     group.create_task(self._work(jobs, outlet))
+                    # Else the first request would leave only when the last has been put together.
+                    await asyncio.sleep(0)
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         finally:

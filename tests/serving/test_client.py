@@ -71,6 +71,23 @@ def test_every_request_gets_its_own_answer(server: FakeServer):
     assert speaker.figures() == {"retries": 0, "rejected": 0, "errors": 0, "largest_concurrency": 16}
 
 
+def test_the_first_request_leaves_before_the_last_is_made(server: FakeServer):
+    made = 0
+    made_then: list[int] = []
+
+    def being_made() -> Iterator[Request]:
+        nonlocal made
+        for made, request in enumerate(requests(512), 1):  # noqa: B007 (read by the server's thread)
+            yield request
+
+    def noting(asked: Asked) -> None:
+        made_then.append(made)
+
+    server.fault = noting
+    assert len(list(client(server, most=512).complete(being_made(), SAMPLING))) == 512
+    assert made_then[0] < 512
+
+
 def test_what_is_asked_leaves_nothing_to_the_servers_defaults(server: FakeServer):
     list(client(server).complete(requests(1), SAMPLING))
     assert server.asked[0].path == "/v1/completions"
