@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -26,6 +27,9 @@ WORKING_SPACE = 1.25
 
 SMALL = 100_000_000
 """Parameters below which one CPU thread is used: more gain little, and crawl on a busy machine."""
+
+CONTAINERS_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""A container's share of the CPU, in microseconds of so many (cgroup v2): `800000 100000` are 8 cores."""
 
 _WANTED = re.compile(r"auto|cpu|cuda(?::(?P<numbers>\d+(?:,\d+)*))?")
 
@@ -134,10 +138,13 @@ def threads_for(member: Member, device: str) -> int | None:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may run on, where the system tells; else all of them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """CPU cores that this process may use: those that it may run on, or its container's share of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CONTAINERS_LIMIT.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def fix_threads(member: Member, device: str) -> None:

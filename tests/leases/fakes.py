@@ -1,4 +1,4 @@
-"""GPUs that no machine has, a cell that needs no files, and stages that only say when they are built."""
+"""GPUs and cores that no machine has, a cell that needs no files, stages that tell when they are built."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Family, Member
@@ -26,6 +28,12 @@ def make_gpus(*names: str) -> tuple[Gpu, ...]:
         Gpu(number, f"GPU-{97 - number}aaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", name, MEMORY)
         for number, name in enumerate(names)
     )
+
+
+def have_cores(patch: pytest.MonkeyPatch, count: int, limit: Path = Path("/nowhere")) -> None:
+    """So many CPU cores, whatever this machine has; `limit` is the file that tells a container's share."""
+    patch.setattr("os.sched_getaffinity", lambda process: set(range(count)), raising=False)
+    patch.setattr("faq_pipeline.models.device.CONTAINERS_LIMIT", limit)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,10 +24,11 @@ from faq_pipeline.models.device import (
     device_memory,
     device_of,
     torch_device,
+    usable_cores,
     working_bytes,
 )
 from faq_pipeline.models.precision import figures_identity, precision_for
-from tests.leases.fakes import MEMORY, make_gpus
+from tests.leases.fakes import MEMORY, have_cores, make_gpus
 
 HUGE = 10**15
 Machine = Callable[..., None]
@@ -203,3 +205,23 @@ def test_asking_loads_no_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [
+        ("max 100000", 64),
+        ("800000 100000", 8),
+        ("50000 100000", 1),
+        ("9900000 100000", 64),
+        ("", 64),
+        (None, 64),
+    ],
+)
+def test_a_container_has_its_share_of_the_cores(
+    limit: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    have_cores(monkeypatch, 64, tmp_path / "cpu.max")
+    assert usable_cores() == cores

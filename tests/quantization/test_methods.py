@@ -17,6 +17,7 @@ from faq_pipeline.quantization.inspect import inspect_checkpoint
 from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize, run, save
+from tests.leases.fakes import have_cores
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.tiny import make_tokenizer
 
@@ -111,7 +112,7 @@ def test_on_a_gpu_there_are_as_many_threads_as_cores(
     monkeypatch.setattr(
         "faq_pipeline.quantization.placement.torch_device", lambda device: torch.device("cpu")
     )
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
+    have_cores(monkeypatch, 6)
     run(make_spec("rtn"), tiny_cell.target, [], "cpu", Silent())
     run(make_spec("rtn"), tiny_cell.target, [], "cuda:0", Silent())
     assert told == [1, 6]

@@ -22,7 +22,7 @@ from faq_pipeline.serving.environment import find_environment
 from faq_pipeline.serving.metrics import ServerMetrics
 from faq_pipeline.serving.server import Server
 from faq_pipeline.serving.server_error import ServerFailedError
-from tests.leases.fakes import make_gpus
+from tests.leases.fakes import have_cores, make_gpus
 from tests.serving.stub_vllm import make_stub
 
 SOON = 30.0
@@ -167,7 +167,7 @@ def test_processes_that_speak_http_follow_the_cores(
     told: Path, monkeypatch: pytest.MonkeyPatch, cores: int, fronts: int
 ) -> None:
     monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100"))
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
+    have_cores(monkeypatch, cores)
     command = server_command(find_environment(), told, "tiny", Serving(), "cuda", 8000)
     assert f"--api-server-count={fronts}" in command
 

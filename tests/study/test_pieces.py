@@ -11,7 +11,7 @@ from faq_pipeline.study.machine import machine
 from faq_pipeline.study.pieces import Piece, Pieces
 from faq_pipeline.study.stages import STUDY_STAGES
 from faq_pipeline.study.workers import default_count
-from tests.leases.fakes import make_gpus
+from tests.leases.fakes import have_cores, make_gpus
 
 
 def handed_out(pieces: Pieces, fails: frozenset[str] = frozenset()) -> list[Piece]:
@@ -67,7 +67,7 @@ def test_processes_are_counted_and_told_by_the_gpus_that_were_chosen(monkeypatch
     monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: make_gpus("H100", "H100", "H100"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [default_count(device) for device in ("cuda", "cuda:1", "cuda:0,2")] == [6, 2, 4]
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    have_cores(monkeypatch, 3)
     assert default_count("cpu") == 3
     told = machine("cuda:1")
     assert (told["kind"], told["device"]) == ("cuda", "H100")
