@@ -42,7 +42,7 @@ def main() -> None:
     """Run the arms, or (started by itself) the one that needs this package."""
     options = _options()
     if options.ours is not None:
-        _ours(options.folder, *options.ours)
+        _ours(options.folder, *options.ours, stay=options.stay)
         return
     layers = int(json.loads((options.folder / "config.json").read_text())["num_hidden_layers"])
     vocabulary = int(json.loads((options.folder / "config.json").read_text())["vocab_size"])
@@ -68,8 +68,9 @@ def _run(arm: str, folder: Path, rows: list[list[int]], scratch: Path | None) ->
         place = Path(temporary)
         (place / "rows.json").write_text(json.dumps(rows))
         results = place / "results.json"
-        if arm == "ours":
+        if arm.startswith("ours"):
             command = ["-m", "benchmarks.gpu.quantization", folder, "--ours", place, results]
+            command += {"ours": [], "ours-main-memory": ["--no-stay"]}[arm]
         else:
             batched = {"bare": "auto", "bare-unbatched": "none"}[arm]
             script = Path(__file__).with_name("bare_quantize.py")
@@ -78,14 +79,14 @@ def _run(arm: str, folder: Path, rows: list[list[int]], scratch: Path | None) ->
         return dict(json.loads(results.read_text(encoding="utf-8")))
 
 
-def _ours(folder: Path, place: Path, results: Path) -> None:
+def _ours(folder: Path, place: Path, results: Path, *, stay: bool) -> None:
     # What the bare script imports before its clock starts.
     import datasets  # noqa: F401
     import torch
     from llmcompressor.modifiers.gptq import GPTQModifier  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
-    from faq_pipeline.quantization import oneshot
+    from faq_pipeline.quantization import oneshot, placement
     from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT as STAGE
 
     rows = json.loads((place / "rows.json").read_text())
@@ -111,7 +112,8 @@ def _ours(folder: Path, place: Path, results: Path) -> None:
 
     progress = _Blocks()
     started = time.perf_counter()
-    with timed("quantize"), timed("run"), timed("load_folder"), timed("save"):
+    share = patch.object(placement, "SHARE", placement.SHARE if stay else 0.0)
+    with share, timed("quantize"), timed("run"), timed("load_folder"), timed("save"):
         artifact, _ = store.produce(
             Key(STAGE.name, STAGE.version, "benchmark", {}, {}, {}),
             lambda made: STAGE.build(
@@ -132,6 +134,7 @@ def _ours(folder: Path, place: Path, results: Path) -> None:
         "host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "rtn_fallback": len(artifact.metadata["rtn_fallback"]),
         "ratio": artifact.metadata["ratio"],
+        "digest": artifact.manifest.digest,
     }
     results.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
@@ -174,7 +177,8 @@ def _ratios(runs: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
     ratios = {}
     for arm in sorted(arms - {"ours"}):
         for key, what in (("seconds", "quantize"), ("stage_seconds", "the whole stage")):
-            ratios[f"{what} over {arm}, time"] = median("ours", key) / median(arm, "seconds")
+            same = key if arm.startswith("ours") else "seconds"  # a bare script is nothing but its quantizing
+            ratios[f"{what} over {arm}, time"] = median("ours", key) / median(arm, same)
         for key, what in (("gpu_bytes", "GPU"), ("host_bytes", "host")):
             if median(arm, key):
                 ratios[f"ours over {arm}, peak {what} memory"] = median("ours", key) / median(arm, key)
@@ -186,7 +190,7 @@ def _line(arm: str, found: dict[str, Any], layers: int) -> str:
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in found["parts"].items())
     line += f" ({parts}; {found['parts']['oneshot'] / layers:.2f} s a layer)"
     if "stage_seconds" in found:
-        line += f", the whole stage {found['stage_seconds']:.1f} s"
+        line += f", the whole stage {found['stage_seconds']:.1f} s, digest {found['digest']}"
     return (
         f"{line}; peak GPU {found['gpu_bytes'] / 2**30:.2f} GiB, host {found['host_bytes'] / 2**30:.1f} GiB"
     )
@@ -201,6 +205,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, help="folder on a disk with room for two checkpoints")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--ours", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--no-stay", dest="stay", action="store_false", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -60,15 +60,19 @@ def main() -> None:
     work = Work(weights, device, 1, serving)
     result: dict[str, Any] = {"options": vars(options)}
     rounds = [_requests(options, str(number)) for number in range(1, options.rounds + 1)]
-    try:
-        _ours(work, rounds, options, result)
-        if rounds:
-            _bare(work, rounds, options, result)
-            _compare(result)
-            _bare_with_graphs(work, rounds[0], options, result)
-    finally:  # what was measured before something failed is worth keeping
-        if options.out:
-            options.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
+    _ours(work, rounds, options, result)
+    _write(options, result)  # part by part: the next one may fail, or outlast the time that there is
+    if rounds:
+        _bare(work, rounds, options, result)
+        _compare(result)
+        _write(options, result)
+        _bare_with_graphs(work, rounds[0], options, result)
+        _write(options, result)
+
+
+def _write(options: Any, result: dict[str, Any]) -> None:
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def _requests(options: Any, name: str) -> list[Request]:

@@ -138,7 +138,11 @@ def threads_for(member: Member, device: str) -> int | None:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may use: those that it may run on, or its container's share of them."""
+    """CPU cores that this process may use: those that it may run on, or its container's share of them.
+
+    Of limits, that of a container is seen (cgroup v2, in a namespace of its own, as Docker and Kubernetes
+    have it).
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = CONTAINERS_LIMIT.read_text().split()

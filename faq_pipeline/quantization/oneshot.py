@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import fix_threads
-from faq_pipeline.models.loading import load_folder, load_tokenizer, release
+from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_tokenizer, release
 from faq_pipeline.models.weights import COMPANIONS, Weights
 from faq_pipeline.progress import Progress
 from faq_pipeline.quantization.methods import Method, find_method
@@ -74,7 +74,8 @@ def run(
 ) -> Quantized:
     """Quantize a member in memory.
 
-    The model is loaded into main memory whatever the device: see `computing_on`.
+    The model is loaded into main memory whatever the device: see `computing_on`. Where activations
+    stay on the GPU (`activations_device`) and it turns out to be full, all is done anew without that.
 
     Args:
         rows: calibration sequences in the target's token ids, used one at a time and uncut, the
@@ -90,21 +91,43 @@ def run(
             f"method {spec.method!r} needs a calibration set, and this one is empty",
             mend="raise calibration.tokens or seeds.count",
         )
+    counts = None
+    if method.calibrated and is_weighted(spec):
+        counts = row_weights(spec, weights, rows, samples or [[len(row)] for row in rows], device, progress)
+    between = activations_device(weights, rows, device) if method.calibrated else "cpu"
+    try:
+        return _run(spec, weights, rows, counts, device, between, progress)
+    except RuntimeError as error:
+        if between == "cpu" or not is_out_of_memory(error):
+            raise
+    release()  # what the error held is gone only now
+    progress.note("the GPU is full: quantizing anew, with activations in main memory")
+    return _run(spec, weights, rows, counts, device, "cpu", progress)
+
+
+def _run(
+    spec: Quantization,
+    weights: Weights,
+    rows: Sequence[Sequence[int]],
+    counts: Sequence[torch.Tensor] | None,
+    device: str,
+    between: str,
+    progress: Progress,
+) -> Quantized:
+    """Quantize with row weights as `row_weights` gives them, and activations that wait on `between`."""
     import torch
     from llmcompressor import oneshot
     from llmcompressor.core import reset_session
 
     torch.manual_seed(SEED)
+    method = find_method(spec.method)
     modifiers = method.modifiers(spec)
-    counts = None
-    if method.calibrated and is_weighted(spec):
-        counts = row_weights(spec, weights, rows, samples or [[len(row)] for row in rows], device, progress)
     fallback = _watched(modifiers)
     with quiet(), computing_on(device):
         fix_threads(weights.member, device)  # not those of the CPU, which is only where the weights lie
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
         with reporting_to(progress, _blocks(model, method, modifiers)):
-            data = _data(rows, counts, activations_device(model, rows, device)) if method.calibrated else {}
+            data = _data(rows, counts, between) if method.calibrated else {}
             tokenizer: Any = load_tokenizer(weights)
             try:
                 oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)

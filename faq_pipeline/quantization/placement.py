@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 from faq_pipeline.models.device import torch_device
+from faq_pipeline.models.weights import Weights
 from faq_pipeline.progress import Progress
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 SHARE = 0.25
 """How much of a GPU's free memory activations may take: the layer and its Hessians need the rest."""
@@ -22,9 +20,9 @@ def computing_on(device: str) -> Iterator[None]:
     """llmcompressor's pipelines compute on `device`.
 
     They choose by themselves: the first GPU where there is one, to which they bring one layer at a
-    time (weights and activations in between stay in main memory, so that a model need not fit the
-    GPU). Their choice is replaced while this is entered; and on the CPU so is AWQ's pinning of
-    cached activations, which fails without an accelerator and is of use only with one.
+    time (the weights stay in main memory, so that a model need not fit the GPU; for activations see
+    `activations_device`). Their choice is replaced while this is entered; and on the CPU so is AWQ's
+    pinning of cached activations, which fails without an accelerator and is of use only with one.
     """
     from llmcompressor.pipelines.cache import IntermediatesCache
     from llmcompressor.pipelines.data_free import pipeline as data_free
@@ -39,20 +37,23 @@ def computing_on(device: str) -> Iterator[None]:
         yield
 
 
-def activations_device(model: PreTrainedModel, rows: Sequence[Sequence[int]], device: str) -> str:
-    """Where the rows' activations wait between two layers; no byte of the checkpoint depends on it.
+def activations_device(weights: Weights, rows: Sequence[Sequence[int]], device: str) -> str:
+    """Where the rows' activations wait between two layers; what is computed from them is the same.
 
     llmcompressor keeps them in main memory unless told otherwise. Bringing them there and back takes a
     good part of a layer's time: they stay on the GPU where they, and an attention mask for every row,
-    fit into a `SHARE` of what is free there.
+    fit into a `SHARE` of what is free there. That is what most models pass from layer to layer. Some
+    pass more, and AWQ keeps inputs of its own on the GPU.
     """
     import torch
+    from transformers import AutoConfig
 
     chosen = torch_device(device)
     if chosen.type == "cpu":
         return "cpu"
-    width = model.config.get_text_config().hidden_size
-    values = sum(len(row) * (width + len(row)) for row in rows)
+    trust = weights.member.trust_remote_code
+    config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=trust).get_text_config()
+    values = sum(len(row) * (config.hidden_size + len(row)) for row in rows)
     free, _ = torch.cuda.mem_get_info(chosen)
     return str(chosen) if values * torch.bfloat16.itemsize <= SHARE * free else "cpu"
 

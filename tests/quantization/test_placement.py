@@ -1,35 +1,76 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+import json
 
+import llmcompressor
 import pytest
 import torch
 
-from faq_pipeline.quantization import placement
+from faq_pipeline.cell import Cell
+from faq_pipeline.progress import Silent
+from faq_pipeline.quantization import oneshot, placement
+from faq_pipeline.quantization.oneshot import run
 from faq_pipeline.quantization.placement import SHARE, activations_device
+from tests.quantization.conftest import make_rows, make_spec
 
 ROWS = [[1] * 100, [1] * 20]
-WIDTH = 64
-NEEDED = 2 * (120 * WIDTH + 100**2 + 20**2)
-"""Bytes in bf16: a vector a token, and a mask a row."""
 
 
-TEXT = SimpleNamespace(hidden_size=WIDTH)
-MODEL: Any = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: TEXT))
-"""A model as far as it is looked at."""
-
-
-@pytest.mark.parametrize(
-    ("free", "where"), [(NEEDED / SHARE, "cuda:0"), (NEEDED / SHARE - 1, "cpu"), (0, "cpu")]
-)
+@pytest.mark.parametrize(("spare", "where"), [(0, "cuda:0"), (-1, "cpu")])
 def test_activations_stay_on_a_gpu_that_has_room_for_them(
-    free: float, where: str, monkeypatch: pytest.MonkeyPatch
+    spare: int, where: str, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
 ):
+    """In bf16: a vector a token, and a mask a row."""
+    width = json.loads((tiny_cell.target.folder / "config.json").read_text())["hidden_size"]
+    needed = 2 * (120 * width + 100**2 + 20**2)
     monkeypatch.setattr(placement, "torch_device", lambda device: torch.device("cuda", 0))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
-    assert activations_device(MODEL, ROWS, "cuda") == where
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (needed / SHARE + spare, 2**40))
+    assert activations_device(tiny_cell.target, ROWS, "cuda") == where
 
 
-def test_without_a_gpu_they_stay_in_main_memory():
-    assert activations_device(MODEL, ROWS, "cpu") == "cpu"
+def test_without_a_gpu_they_stay_in_main_memory(tiny_cell: Cell):
+    assert activations_device(tiny_cell.target, ROWS, "cpu") == "cpu"
+
+
+class Noting(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_where_the_gpu_is_full_all_is_done_anew_without(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
+    spec, rows = make_spec("gptq", "W4A16", 64), make_rows()
+    undisturbed = run(spec, tiny_cell.target, rows, "cpu", Silent()).model.state_dict()
+    places: list[str] = []
+    original = llmcompressor.oneshot
+
+    def full(**options: object) -> object:
+        """What a GPU is, as far as this machine goes, that fills up in the middle of the work."""
+        places.append(str(options["sequential_offload_device"]))
+        result = original(**options)
+        if places[-1] != "cpu":
+            raise torch.OutOfMemoryError("Sequential pipeline ran out of memory.")
+        return result
+
+    monkeypatch.setattr(llmcompressor, "oneshot", full)
+    monkeypatch.setattr(oneshot, "activations_device", lambda *asked: "cpu:0")
+    told = Noting()
+    again = run(spec, tiny_cell.target, rows, "cpu", told).model.state_dict()
+    assert places == ["cpu:0", "cpu"]
+    assert "the GPU is full" in told.notes[0]
+    assert all(torch.equal(again[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_full_main_memory_is_an_error(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
+    calls: list[object] = []
+
+    def full(**options: object) -> None:
+        calls.append(options)
+        raise torch.OutOfMemoryError("Sequential pipeline ran out of memory.")
+
+    monkeypatch.setattr(llmcompressor, "oneshot", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(make_spec("gptq", "W4A16", 64), tiny_cell.target, make_rows(), "cpu", Silent())
+    assert len(calls) == 1
