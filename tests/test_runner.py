@@ -15,10 +15,10 @@ from faq_pipeline.config.family import Family, Member
 from faq_pipeline.config.files import load_recipe
 from faq_pipeline.errors import MissingUpstreamError
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.progress import Progress
 from faq_pipeline.runner import Outcome, obtain, plan
 from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.store import Store
+from tests.noting import Noting
 from tests.tiny import RECIPE
 
 
@@ -205,18 +205,8 @@ def test_the_manifest_names_inputs_and_where_they_came_from(toys: Toys, cell: Ce
 
 
 def test_the_listener_reaches_the_build(toys: Toys, cell: Cell) -> None:
-    heard: list[str] = []
-
-    class Listener:
-        def start(self, what: str, total: int) -> None: ...
-
-        def advance(self, done: int = 1) -> None: ...
-
-        def note(self, message: str) -> None:
-            heard.append(message)
-
-    listener: Progress = Listener()
+    listener = Noting()
     outcome: Outcome = obtain("seeds", cell, toys.stages, toys.store, listener)
-    assert heard == ["seeds"] and outcome.seconds >= 0
+    assert listener.notes == ["seeds"] and outcome.seconds >= 0
     obtain("seeds", cell, toys.stages, toys.store, listener)
-    assert heard == ["seeds"]
+    assert listener.notes == ["seeds"]

@@ -127,8 +127,8 @@ def _cpu_options(folder: Path, serving: Serving) -> Options:
 def _gpu_options(serving: Serving, device: str, own: Options) -> Options:
     """Many sequences at once, where the memory holds their logits besides the weights, with CUDA graphs
     for that many: beyond the largest graph (of vLLM's own choice: 512) every layer of a step is launched
-    from Python, and the engine's process becomes what all wait for (docs/PERFORMANCE.md). And several
-    processes before the engine, which turn every token's log-probability into text.
+    from Python, which takes a third of the time of the engine's process (docs/PERFORMANCE.md). And
+    several processes before the engine, which turn every token's log-probability into text.
     """
     options: Options = {
         "gpu-memory-utilization": serving.memory,

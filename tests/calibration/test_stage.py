@@ -26,6 +26,7 @@ from faq_pipeline.records import (
 )
 from faq_pipeline.stage import Build
 from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
+from tests.noting import Noting
 
 THOUGHT = "<think>\n{} - 5 = {}\n</think>\n\nAnswer: {}"
 
@@ -162,18 +163,11 @@ def test_plain_text_fills_the_budget_to_the_token(source, tiny_cell: Cell, tmp_p
 
 
 def test_a_shortfall_is_recorded_and_told(tiny_cell: Cell, tmp_path: Path):
-    told: list[str] = []
-
-    class Listener:
-        def start(self, what: str, total: int) -> None: ...
-        def advance(self, done: int = 1) -> None: ...
-        def note(self, message: str) -> None:
-            told.append(message)
-
+    told = Noting()
     cell = with_calibration(tiny_cell, tokens=100_000)
-    metadata = build(cell, inputs(tmp_path / "in"), tmp_path / "out", Listener())
+    metadata = build(cell, inputs(tmp_path / "in"), tmp_path / "out", told)
     assert metadata["shortfall"] > 90_000
-    assert told == metadata["notes"] and "100,000" in told[0]
+    assert told.notes == metadata["notes"] and "100,000" in told.notes[0]
 
 
 def test_a_sample_longer_than_a_row_is_left_out_and_counted(tiny_cell: Cell, tmp_path: Path):

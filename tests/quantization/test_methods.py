@@ -18,6 +18,7 @@ from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize, run, save
 from tests.leases.fakes import have_cores
+from tests.noting import Noting
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.tiny import make_tokenizer
 
@@ -135,17 +136,12 @@ def test_progress_counts_to_its_total(tiny_cell: Cell, tmp_path: Path) -> None:
 
 
 def test_a_hessian_that_cannot_be_inverted_is_reported(tiny_cell: Cell, tmp_path: Path) -> None:
-    notes: list[str] = []
-
-    class Noting(Silent):
-        def note(self, message: str) -> None:
-            notes.append(message)
-
+    told = Noting()
     singular = [[5]]  # one token: a Hessian of rank one, and next to no dampening
     spec = make_spec("gptq", "W4A16", dampening=1e-12)
-    fallback = quantize(spec, tiny_cell.target, singular, tmp_path, "cpu", Noting())
+    fallback = quantize(spec, tiny_cell.target, singular, tmp_path, "cpu", told)
     assert "model.layers.0.self_attn.q_proj" in fallback
-    assert len(notes) == 1 and "rounded to nearest" in notes[0]
+    assert len(told.notes) == 1 and "rounded to nearest" in told.notes[0]
 
 
 def test_a_healthy_run_reports_no_fallback(tiny_cell: Cell, tmp_path: Path) -> None:

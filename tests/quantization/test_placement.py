@@ -11,6 +11,7 @@ from faq_pipeline.progress import Silent
 from faq_pipeline.quantization import oneshot, placement
 from faq_pipeline.quantization.oneshot import run
 from faq_pipeline.quantization.placement import SHARE, activations_device
+from tests.noting import Noting
 from tests.quantization.conftest import make_rows, make_spec
 
 ROWS = [[1] * 100, [1] * 20]
@@ -30,14 +31,6 @@ def test_activations_stay_on_a_gpu_that_has_room_for_them(
 
 def test_without_a_gpu_they_stay_in_main_memory(tiny_cell: Cell):
     assert activations_device(tiny_cell.target, ROWS, "cpu") == "cpu"
-
-
-class Noting(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 def test_where_the_gpu_is_full_all_is_done_anew_without(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
