@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class FaqError(Exception):
-    """Bad input: one line that names where it is, what is wrong and how to mend it.
+    """Bad input: one line that names where it is, what is wrong and how to fix it.
 
     The CLI prints it without a traceback and exits with 2.
     """
@@ -17,7 +17,7 @@ class FaqError(Exception):
         self,
         problem: str,
         *,
-        mend: str = "",
+        hint: str = "",
         file: Path | str | None = None,
         line: int | None = None,
         key: str = "",
@@ -27,9 +27,9 @@ class FaqError(Exception):
             key: the recipe's key whose value is at fault, as `quantization.scheme`; who knows the
                 recipe's files adds file and line, see `Catalog.blaming`.
         """
-        self.problem, self.mend, self.file, self.line, self.key = problem, mend, file, line, key
+        self.problem, self.hint, self.file, self.line, self.key = problem, hint, file, line, key
         self.where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
-        super().__init__(self.where + problem + (f" ({mend})" if mend else ""))
+        super().__init__(self.where + problem + (f" ({hint})" if hint else ""))
 
 
 class MissingUpstreamError(FaqError):
@@ -37,12 +37,12 @@ class MissingUpstreamError(FaqError):
 
 
 def nearest_or_known(name: str, known: Collection[str], what: str = "known") -> str:
-    """The mend for an unknown name: the nearest of the known ones, or all where none is near."""
+    """The hint for an unknown name: the nearest of the known ones, or all where none is near."""
     return _nearest(name, known) or f"{what}: {', '.join(sorted(known)) or 'none'}"
 
 
 def nearest_and_known(name: str, known: Collection[str]) -> str:
-    """The mend for an unknown name of a few: the nearest if one is near, and all, in their order."""
+    """The hint for an unknown name of a few: the nearest if one is near, and all, in their order."""
     return " ".join(filter(None, (_nearest(name, known), f"known: {', '.join(known)}")))
 
 

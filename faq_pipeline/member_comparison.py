@@ -53,7 +53,7 @@ def compare_member(settings: Settings, member: str) -> Outcome:
     started = time.perf_counter()
     found = evaluated(settings, member)
     if not found:
-        raise FaqError(f"no recipe of {member!r} is evaluated yet", mend=f"faq run --member {member}")
+        raise FaqError(f"no recipe of {member!r} is evaluated yet", hint=f"faq run --member {member}")
     key = comparison_key(settings, found)
     reports = {name: one.report for name, one in found.items()}
     artifact, hit = settings.store.produce(key, lambda folder: _build(reports, key.identity, folder))
@@ -109,7 +109,7 @@ def read_comparison(store: Store, fingerprint: str) -> dict[str, Any]:
     """A comparison as JSON-able data."""
     artifact = store.get(NAME, fingerprint)
     if artifact is None:
-        raise FaqError(f"no comparison {fingerprint}", mend="faq compare")
+        raise FaqError(f"no comparison {fingerprint}", hint="faq compare")
     content: dict[str, Any] = json.loads(artifact.file(RESULT).read_text(encoding="utf-8"))
     return content
 

@@ -58,7 +58,7 @@ def review_cell(settings: Settings, cell: Cell) -> Review:
     if missing is not None:
         raise MissingUpstreamError(
             f"{cell.partition} has no {missing} yet",
-            mend=f"faq run --member {cell.target.name} --recipe {cell.recipe.name}",
+            hint=f"faq run --member {cell.target.name} --recipe {cell.recipe.name}",
         )
     finished = Finished(cell, artifacts)
     return Review(finished, judge(finished))

@@ -246,11 +246,11 @@ def schema_of(record: type) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    if isinstance(hint, types.UnionType):
-        (kind,) = [arg for arg in hint.__args__ if arg is not type(None)]
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    if isinstance(annotation, types.UnionType):
+        (kind,) = [arg for arg in annotation.__args__ if arg is not type(None)]
         return kind, True
-    return hint, False
+    return annotation, False
 
 
 def _arrow(kind: Any) -> pa.DataType:

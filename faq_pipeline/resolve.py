@@ -31,14 +31,14 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
         raise FaqError(
             f"recipe {recipe.name!r} is for {', '.join(recipe.families)},"
             f" and {name!r} is of family {family.name!r}",
-            mend=f"add {family.name} to the recipe's 'families' or choose another recipe",
+            hint=f"add {family.name} to the recipe's 'families' or choose another recipe",
         )
     found = catalog.revision(found, revision)
     target = find_weights(found, digests)
     if revision and target.digest[:8] != revision:
         raise FaqError(
             f"{member!r} is not here any more: {name} is now at {target.digest[:8]}",
-            mend=f"use {target.partition}, or put the old weights back",
+            hint=f"use {target.partition}, or put the old weights back",
         )
     chosen = choose_device(device)
     check_fits(found, chosen, _smaller(family, found))
@@ -82,7 +82,7 @@ def auto_teacher(family: Family, target: Member) -> Member:
         why = "it is the largest" if not larger else "none larger is within memory_budget_gib"
         raise FaqError(
             f"no teacher for {target.name!r} in family {family.name!r}: {why}",
-            mend="use a recipe with source: self, or name a teacher",
+            hint="use a recipe with source: self, or name a teacher",
         )
     return max(within, key=lambda m: m.parameters)
 
@@ -92,11 +92,11 @@ def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> 
     try:
         its_family, member = catalog.member(name)
     except FaqError as error:
-        raise FaqError(f"teacher: {error.problem}", mend=error.mend, key="regeneration.teacher") from None
+        raise FaqError(f"teacher: {error.problem}", hint=error.hint, key="regeneration.teacher") from None
     if its_family.name != family.name and not recipe.regeneration.allow_cross_family:
         raise FaqError(
             f"teacher {name!r} is of family {its_family.name!r}, and {target.name!r} of {family.name!r}",
-            mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+            hint="choose a teacher of the family, or set regeneration.allow_cross_family: true",
             key="regeneration.teacher",
         )
     # Sizes of two families are no measure of which knows more: who asks for another family's decides.
@@ -104,7 +104,7 @@ def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> 
         raise FaqError(
             f"teacher {name!r} ({member.parameters:,} parameters) is smaller than"
             f" {target.name!r} ({target.parameters:,})",
-            mend="a teacher is at least as large as its target; use teacher: auto",
+            hint="a teacher is at least as large as its target; use teacher: auto",
             key="regeneration.teacher",
         )
     return its_family, member

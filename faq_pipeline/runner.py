@@ -90,7 +90,7 @@ def obtain(
         if artifact is None:
             raise MissingUpstreamError(
                 f"{name} of {cell.partition} needs {upstream}, which is not made yet",
-                mend=f"materialize {upstream} first",
+                hint=f"materialize {upstream} first",
             )
         inputs[upstream] = artifact
     progress = progress or Silent()
@@ -114,7 +114,7 @@ def _full_disk_is_told(store: Store) -> Iterator[None]:
             raise
         raise FaqError(
             "no space left on the disk",
-            mend="free some (see faq cache gc) and run again: what is finished is kept",
+            hint="free some (see faq cache gc) and run again: what is finished is kept",
             file=store.root,
         ) from error
 

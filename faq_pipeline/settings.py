@@ -51,7 +51,7 @@ class Settings:
         try:
             check_device(device)
         except FaqError as error:
-            raise FaqError(f"FAQ_DEVICE: {error.problem}", mend=error.mend) from None
+            raise FaqError(f"FAQ_DEVICE: {error.problem}", hint=error.hint) from None
         return cls(home, (REPOSITORY / "data", *more), device)
 
     @cached_property
@@ -64,7 +64,7 @@ class Settings:
         for folder in self.data:
             if not any((folder / part).is_dir() for part in ("families", "recipes", "studies")):
                 what = "has no families/, recipes/ or studies/" if folder.is_dir() else "is no folder"
-                raise FaqError(f"{folder} {what}", mend="check FAQ_DATA")
+                raise FaqError(f"{folder} {what}", hint="check FAQ_DATA")
         return Catalog(self.data, known_from(self.members))
 
     @property
@@ -115,6 +115,6 @@ def _check_home(home: Path) -> None:
     """Refuse a home that cannot be written to, before anything tries; nothing is made yet."""
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     if not there.is_dir():
-        raise FaqError(f"FAQ_HOME {home} cannot be a folder: {there} is a file", mend="set another FAQ_HOME")
+        raise FaqError(f"FAQ_HOME {home} cannot be a folder: {there} is a file", hint="set another FAQ_HOME")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise FaqError(f"FAQ_HOME {home} cannot be written to", mend=f"set another, or mend {there}")
+        raise FaqError(f"FAQ_HOME {home} cannot be written to", hint=f"set another, or fix its permissions: {there}")

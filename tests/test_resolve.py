@@ -79,7 +79,7 @@ def test_a_partition_key_names_the_revision(world: World) -> None:
     cell = world.cell()
     assert world.cell(cell.target.partition) == cell
     error = world.mistake("tiny-s@00000000")
-    assert "is not here any more" in error.problem and cell.target.partition in error.mend
+    assert "is not here any more" in error.problem and cell.target.partition in error.hint
 
 
 def test_unknown_names(world: World) -> None:
@@ -104,7 +104,7 @@ def test_sources_and_their_teachers(world: World) -> None:
 
 def test_the_largest_member_has_no_teacher(world: World) -> None:
     error = world.mistake("tiny-l")
-    assert "no teacher for 'tiny-l'" in error.problem and "source: self" in error.mend
+    assert "no teacher for 'tiny-l'" in error.problem and "source: self" in error.hint
 
 
 def test_a_budget_too_small_for_any_teacher(world: World) -> None:
@@ -128,12 +128,12 @@ def test_a_teacher_too_big_for_the_device_names_alternatives(world: World) -> No
     world.edit("families/tiny.yaml", "memory_budget_gib: 1", "memory_budget_gib: 1.0e+9")
     world.add_member("tiny-xl", world.models / "tiny-l", HUGE)
     error = world.mistake()
-    assert error.problem.startswith("'tiny-xl' needs about") and error.mend == "these fit: tiny-l"
+    assert error.problem.startswith("'tiny-xl' needs about") and error.hint == "these fit: tiny-l"
 
 
 def test_a_target_too_big_for_the_device_names_alternatives(world: World) -> None:
     world.add_member("tiny-xl", world.models / "tiny-l", HUGE)
-    assert world.mistake("tiny-xl").mend == "these fit: tiny-s, tiny-l"
+    assert world.mistake("tiny-xl").hint == "these fit: tiny-s, tiny-l"
 
 
 def test_a_teacher_with_another_base_tokenizer_is_refused_unless_allowed(world: World) -> None:
@@ -141,7 +141,7 @@ def test_a_teacher_with_another_base_tokenizer_is_refused_unless_allowed(world: 
     world.recipe("with-odd", teacher="odd")
     error = world.mistake("tiny-s", "with-odd")
     assert error.problem == "teacher 'odd' has another base tokenizer than 'tiny-s'"
-    assert "allow_cross_family" in error.mend
+    assert "allow_cross_family" in error.hint
     world.recipe("with-odd", teacher="odd", allow_cross_family=True)
     teacher = world.cell(recipe="with-odd").teacher
     assert teacher is not None and teacher.name == "odd"

@@ -38,7 +38,7 @@ def main() -> None:
     cell = resolve_cell(settings.catalog, options.member, recipe, settings.device, settings.digests)
     corpus = plan(cell, STAGES, settings.store)["regenerated_corpus"].artifact
     if corpus is None:
-        raise FaqError("no regenerated_corpus of this cell", mend=f"faq run --recipe {recipe.name}")
+        raise FaqError("no regenerated_corpus of this cell", hint=f"faq run --recipe {recipe.name}")
     candidates = read_rows(corpus.file("candidates.parquet"), Candidate)
     items, recorded = _items(cell, candidates)
     engine: Any = teacher_engine(cell)

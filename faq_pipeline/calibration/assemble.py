@@ -106,7 +106,7 @@ def assemble(
         reasons = ", ".join(f"{name}: {count}" for name, count in left_out.items())
         raise FaqError(
             f"no sample can enter the calibration set ({reasons})",
-            mend="raise calibration.sequence_length or sampling.max_new_tokens, or change the seeds",
+            hint="raise calibration.sequence_length or sampling.max_new_tokens, or change the seeds",
         )
     samples, rows = _packed(chosen, {**originals, **drafts}, length, tokenizer)
     return Assembled(samples, rows, left_out, kept.tokens)

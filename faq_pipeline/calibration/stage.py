@@ -67,7 +67,7 @@ def _used(cell: Cell) -> dict[str, Any]:
         if source not in REGENERATED:
             raise FaqError(
                 f"originals go beside regenerated samples, and source is {source!r}",
-                mend=f"remove calibration.originals, or use source: {' or '.join(REGENERATED)}",
+                hint=f"remove calibration.originals, or use source: {' or '.join(REGENERATED)}",
                 key="calibration.originals",
             )
         used["originals"] = spec.originals
@@ -136,7 +136,7 @@ def _assembled(task: Build) -> Assembled:
         raise FaqError(
             f"recipe {cell.recipe.name!r}: calibration.sequence_length is {length}, and"
             f" {cell.target.name!r} attends to {context} tokens",
-            mend=f"set it to {context} or less",
+            hint=f"set it to {context} or less",
             key="calibration.sequence_length",
         )
     seeds = read_rows(task.inputs["seed_data"].file("seeds.parquet"), Seed)

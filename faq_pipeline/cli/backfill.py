@@ -31,7 +31,7 @@ def backfill(
     With --wait, exit 0 says that every cell succeeded and 1 that some did not.
     """
     if sum(map(bool, (members or recipes, follow, cancel))) != 1:
-        raise FaqError("name what to do", mend="--members a,b --recipes c,d, or --follow ID, or --cancel ID")
+        raise FaqError("name what to do", hint="--members a,b --recipes c,d, or --follow ID, or --cancel ID")
     settings = Settings.from_environment()
     if cancel:
         _cancel(settings, cancel, json)

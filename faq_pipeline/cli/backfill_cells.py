@@ -43,7 +43,7 @@ def choose(settings: Settings, members: str, recipes: str) -> Chosen:
             left_out.append((f"{state.member}|{state.recipe}", problem or ""))
     if left_out and ((named_members and named_recipes) or not cells):
         key, problem = left_out[0]
-        raise FaqError(f"{key}: {problem}", mend="leave that cell out")
+        raise FaqError(f"{key}: {problem}", hint="leave that cell out")
     return Chosen(list(cells.values()), left_out)
 
 
@@ -51,9 +51,9 @@ def _names(text: str) -> list[str] | None:
     """The names, each once; None for all."""
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not names:
-        raise FaqError("an empty list of names", mend="--members a,b --recipes c,d, or all")
+        raise FaqError("an empty list of names", hint="--members a,b --recipes c,d, or all")
     if ALL in names and len(names) > 1:
-        raise FaqError(f"{ALL!r} stands alone", mend=f"{ALL}, or names")
+        raise FaqError(f"{ALL!r} stands alone", hint=f"{ALL}, or names")
     return None if names == [ALL] else names
 
 
@@ -63,10 +63,10 @@ def _check_each_has_a_cell(
     seen = {state.member.partition("@")[0] for state in states}
     for name in members or []:
         if name.partition("@")[0] not in seen:
-            raise FaqError(f"no recipe of these is for the family of {name!r}", mend="see: faq recipes")
+            raise FaqError(f"no recipe of these is for the family of {name!r}", hint="see: faq recipes")
     for name in recipes or []:
         if name not in {state.recipe for state in states}:
-            raise FaqError(f"recipe {name!r} is for no family of these members", mend="see: faq recipes")
+            raise FaqError(f"recipe {name!r} is for no family of these members", hint="see: faq recipes")
 
 
 def _problem(settings: Settings, cell: Cell | None) -> str | None:

@@ -97,7 +97,7 @@ def read_backfill(
     """
     backfill = instance.get_backfill(backfill_id)
     if backfill is None:
-        raise FaqError(f"no backfill {backfill_id!r}", mend="its id is in the UI, under Runs > Backfills")
+        raise FaqError(f"no backfill {backfill_id!r}", hint="its id is in the UI, under Runs > Backfills")
     ended, canceled = backfill.status.value in ENDED, backfill.status.value == "CANCELED"
     runs = _runs(instance, backfill_id)
     known = {cell.run: cell for cell in before.cells if cell.standing.ended} if before else {}

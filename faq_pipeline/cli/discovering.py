@@ -36,7 +36,7 @@ def discover(settings: Settings, family: str | None, *, json: bool) -> None:
 
 
 def _naming(family: str, error: FaqError) -> FaqError:
-    return FaqError(f"family {family!r}: {error.where}{error.problem}", mend=error.mend)
+    return FaqError(f"family {family!r}: {error.where}{error.problem}", hint=error.hint)
 
 
 def _row(seen: Seen) -> dict[str, Any]:

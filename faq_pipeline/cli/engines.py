@@ -31,9 +31,9 @@ def install(
     from faq_pipeline.serving.install import install as make
 
     if engine != "vllm":
-        raise FaqError(f"{engine!r} is no engine that is installed", mend="vllm")
+        raise FaqError(f"{engine!r} is no engine that is installed", hint="vllm")
     if build not in ("auto", "cuda", "cpu"):
-        raise FaqError(f"unknown build {build!r}", mend="auto, cuda or cpu")
+        raise FaqError(f"unknown build {build!r}", hint="auto, cuda or cpu")
     if build == "auto":
         build = choose_device("auto")
     shown = err()

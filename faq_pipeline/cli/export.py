@@ -27,7 +27,7 @@ def export(
     ]
     if len(found) != 1:
         what = "no checkpoint has" if not found else f"{len(found)} checkpoints have"
-        raise FaqError(f"{what} a fingerprint that starts with {fingerprint!r}", mend="see: faq cache ls")
+        raise FaqError(f"{what} a fingerprint that starts with {fingerprint!r}", hint="see: faq cache ls")
     copy_checkpoint(found[0], folder)
     scheme = str(found[0].manifest.identity["quantization"]["scheme"])
     if has_kernel(scheme, "cuda"):

@@ -20,7 +20,7 @@ def failure(events: Iterable[dg.DagsterEvent]) -> Exception:
             facts = "; ".join(f"{name}: {value.value}" for name, value in check.metadata.items())
             return FaqError(
                 f"check {check.check_name} of {check.asset_key.to_user_string()} failed: {facts}",
-                mend="nothing downstream was made",
+                hint="nothing downstream was made",
             )
     for event in events:
         if event.is_step_failure:

@@ -28,7 +28,7 @@ def members(
     """List the members of all families, with their revision and whether their weights are usable."""
     settings = Settings.from_environment()
     if discover and register:
-        raise FaqError("--discover and --register go one by one", mend="discover first, then register")
+        raise FaqError("--discover and --register go one by one", hint="discover first, then register")
     if discover:
         look_for_members(settings, family, json=json)
         return

@@ -51,7 +51,7 @@ def publish(
     if done["published"] == "withdrawn":
         raise FaqError(
             f"checkpoint {done['digest']} was withdrawn: {done['reason']}",
-            mend="faq publish --again if it is to be published after all",
+            hint="faq publish --again if it is to be published after all",
         )
     if not json:
         for one in done["places"]:

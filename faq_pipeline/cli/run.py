@@ -95,7 +95,7 @@ def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[
     planned = plan(cell, STAGES, settings.store)
     checkpoint, report = planned["quantized_checkpoint"].artifact, planned["eval_report"].artifact
     if checkpoint is None or report is None:
-        raise FaqError(f"{cell.partition} has no report", mend=f"faq run --recipe {cell.recipe.name}")
+        raise FaqError(f"{cell.partition} has no report", hint=f"faq run --recipe {cell.recipe.name}")
     names = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")
     row = next(row for row in comparison["recipes"] if row["recipe"] == cell.recipe.name)
     return {

@@ -36,7 +36,7 @@ def status(
     families = _families(settings, family)
     if plan:
         if member is not None:
-            raise FaqError("a tick is planned for a whole family", mend="--family instead of --member")
+            raise FaqError("a tick is planned for a whole family", hint="--family instead of --member")
         show_plans(settings, [one for one in families if one.requantize is not None], json=json)
         return
     members = [member] if member else [m.name for one in families for m in one.members]
@@ -46,7 +46,7 @@ def status(
 def _families(settings: Settings, name: str | None) -> list[Family]:
     known = settings.catalog.families
     if name is not None and name not in known:
-        raise FaqError(f"unknown family {name!r}", mend=f"known: {', '.join(sorted(known))}")
+        raise FaqError(f"unknown family {name!r}", hint=f"known: {', '.join(sorted(known))}")
     return [family for family in known.values() if name in (None, family.name)]
 
 

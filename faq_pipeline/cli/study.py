@@ -207,7 +207,7 @@ def _shard(text: str) -> tuple[int, int]:
     except ValueError:
         part = parts = 0
     if not 1 <= part <= parts:
-        raise FaqError(f"--shard {text!r} is no part", mend="write i/n, as 2/8, with 1 <= i <= n")
+        raise FaqError(f"--shard {text!r} is no part", hint="write i/n, as 2/8, with 1 <= i <= n")
     return part, parts
 
 

@@ -60,7 +60,7 @@ def check_room(cell: Cell) -> None:
                 check_fits(cell.target.member, cell.device, copies=2)
             except FaqError as error:
                 key = f"competition.experts.{expert.name}"
-                raise FaqError(error.problem, mend=f"leave out expert {expert.name!r}", key=key) from None
+                raise FaqError(error.problem, hint=f"leave out expert {expert.name!r}", key=key) from None
 
 
 def _target(cell: Cell) -> dict[str, Any]:

@@ -49,12 +49,12 @@ class Catalog:
         for path in self._files("families"):
             family = load_family(path)
             if family.name in found:
-                raise FaqError(f"family {family.name!r} is defined twice", mend="rename one", file=path)
+                raise FaqError(f"family {family.name!r} is defined twice", hint="rename one", file=path)
             for member in family.members:
                 if member.name in owner:
                     raise FaqError(
                         f"member {member.name!r} is already in family {owner[member.name]!r}",
-                        mend="rename one",
+                        hint="rename one",
                         file=path,
                     )
                 owner[member.name] = family.name
@@ -114,7 +114,7 @@ class Catalog:
             except FaqError as error:
                 if error.file is not None:  # it says itself where it is broken
                     raise
-                raise FaqError(error.problem, mend=error.mend, key="baselines") from None
+                raise FaqError(error.problem, hint=error.hint, key="baselines") from None
 
     @contextmanager
     def blaming(self, recipe: Recipe) -> Iterator[None]:
@@ -125,7 +125,7 @@ class Catalog:
             if not error.key or recipe.name not in self._recipe_files:
                 raise
             file, line = place(error.key.split("."), self._found(recipe.name)[1])
-            raise FaqError(error.where + error.problem, mend=error.mend, file=file, line=line) from error
+            raise FaqError(error.where + error.problem, hint=error.hint, file=file, line=line) from error
 
     def _found(self, name: str) -> tuple[Recipe, Sources]:
         found = self._known.get(name)
@@ -159,7 +159,7 @@ class Catalog:
     def member(self, name: str) -> tuple[Family, Member]:
         """The member of that name with its family, or a FaqError that suggests near ones."""
         if name in self.withdrawn:
-            raise FaqError(f"member {name!r} is {self.withdrawn[name].reason}", mend="see faq members")
+            raise FaqError(f"member {name!r} is {self.withdrawn[name].reason}", hint="see faq members")
         return _pick("member", name, self._members)
 
     @property
@@ -200,7 +200,7 @@ class Catalog:
         found: dict[str, Path] = {}
         for path in self._files(folder):
             if path.stem in found:
-                raise FaqError(f"{kind} {path.stem!r} is defined twice", mend="rename one", file=path)
+                raise FaqError(f"{kind} {path.stem!r} is defined twice", hint="rename one", file=path)
             found[path.stem] = path
         return found
 
@@ -208,4 +208,4 @@ class Catalog:
 def _pick(kind: str, name: str, among: Mapping[str, T]) -> T:
     if name in among:
         return among[name]
-    raise FaqError(f"unknown {kind} {name!r}", mend=nearest_or_known(name, among))
+    raise FaqError(f"unknown {kind} {name!r}", hint=nearest_or_known(name, among))

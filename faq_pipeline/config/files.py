@@ -24,7 +24,7 @@ def load_family(path: Path) -> Family:
     """Read one family's YAML; relative paths are relative to the file.
 
     Raises:
-        FaqError: naming file, line and mend.
+        FaqError: naming file, line and hint.
     """
     tree = read(path)
     return validate(_resolved(plain(tree), path.parent), Family, [(path, tree)])
@@ -36,7 +36,7 @@ def load_recipe(path: Path) -> Recipe:
     A null takes the parent's key away; `experts` replaces the parent's experts as a whole.
 
     Raises:
-        FaqError: naming file, line and mend.
+        FaqError: naming file, line and hint.
     """
     return read_recipe(path)[0]
 
@@ -50,7 +50,7 @@ def read_recipe(path: Path) -> tuple[Recipe, Sources]:
         inherited = "" if file == path else f", since {path.stem} extends {file.stem}"
         raise FaqError(
             f"recipe {recipe.name!r} is its own baseline{inherited}",
-            mend=f"write baselines: null in {path.name}",
+            hint=f"write baselines: null in {path.name}",
             file=file,
             line=line,
         )
@@ -61,15 +61,15 @@ def read_study(path: Path) -> tuple[Study, Sources]:
     """Read one study's YAML, which may extend another as a recipe does; with its parsed files.
 
     Raises:
-        FaqError: naming file, line and mend.
+        FaqError: naming file, line and hint.
     """
     merged, sources = _named(path, "study")
     study = validate(merged, Study, sources)
     for where, kind, known, name in names_used(study):
         if name not in known:
             file, line = place(where, sources)
-            mend = nearest_or_known(name, known)
-            raise FaqError(f"unknown {kind} {name!r}", mend=mend, file=file, line=line)
+            hint = nearest_or_known(name, known)
+            raise FaqError(f"unknown {kind} {name!r}", hint=hint, file=file, line=line)
     return study, sources
 
 
@@ -95,7 +95,7 @@ def _named(path: Path, kind: str) -> tuple[dict[str, Any], Sources]:
         line = sources[0][1].lc.key("name")[0] + 1 if "name" in sources[0][1] else 1
         raise FaqError(
             f"the {kind}'s name is {merged.get('name')!r}",
-            mend=f"a {kind} is named after its file: name: {path.stem}",
+            hint=f"a {kind} is named after its file: name: {path.stem}",
             file=path,
             line=line,
         )
@@ -114,7 +114,7 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources
         raise FaqError(f"'extends: {parent}' goes in a circle", file=path, line=line)
     if not parent_path.is_file():
         raise FaqError(
-            f"'extends: {parent}' names no file", mend=f"no {parent_path.name} here", file=path, line=line
+            f"'extends: {parent}' names no file", hint=f"no {parent_path.name} here", file=path, line=line
         )
     base, sources = _merged(parent_path, (*seen, path))
     return _overlay(base, own), [(path, tree), *sources]

@@ -73,7 +73,7 @@ def validate(tree: Any, model: type[Model], sources: list[tuple[Path, CommentedM
             reported at the line of the first that holds the offending key.
 
     Raises:
-        FaqError: the first mistake, with its file, line and mend.
+        FaqError: the first mistake, with its file, line and hint.
     """
     try:
         return model.model_validate(tree)
@@ -82,8 +82,8 @@ def validate(tree: Any, model: type[Model], sources: list[tuple[Path, CommentedM
         location = _given(first, tree)
         same = [other for other in others if _given(other, tree) == location]
         file, line = place(location, sources)
-        problem, mend = explain(first, location, model, same)
-        raise FaqError(problem, mend=mend, file=file, line=line) from None
+        problem, hint = explain(first, location, model, same)
+        raise FaqError(problem, hint=hint, file=file, line=line) from None
 
 
 def plain(node: Any) -> Any:
@@ -146,12 +146,12 @@ def explain(
     model: type[BaseModel],
     same: Sequence[ErrorDetails] = (),
 ) -> tuple[str, str]:
-    """Problem and mend of one mistake; `same`: what other members of a union say of the same place."""
+    """Problem and hint of one mistake; `same`: what other members of a union say of the same place."""
     name = ".".join(str(step) for step in location)
     if first["type"] == "extra_forbidden":
         known = _keys_beside(location, model)
-        mend = nearest_or_known(str(location[-1]), known, "known keys")
-        return f"unknown key {name!r}", mend if known else "remove it"
+        hint = nearest_or_known(str(location[-1]), known, "known keys")
+        return f"unknown key {name!r}", hint if known else "remove it"
     if first["type"] == "missing":
         return f"missing key {name!r}", "add it"
     messages = dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in (first, *same))

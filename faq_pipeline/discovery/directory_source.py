@@ -43,7 +43,7 @@ class DirectorySource:
         ours = {source for source in here if Path(source).parent == self.directory}
         if ours and not folders:
             raise FaqError(
-                "empty, although members in it are known", mend="is it mounted?", file=self.directory
+                "empty, although members in it are known", hint="is it mounted?", file=self.directory
             )
         matching = [path for path in folders.values() if rule.matches(path.name)]
         return Listing(

@@ -72,7 +72,7 @@ class HubClient:
         if constants.is_offline_mode():
             raise FaqError(
                 "the hub is not asked: HF_HUB_OFFLINE is set",
-                mend="unset it, or give the family's discovery a directory",
+                hint="unset it, or give the family's discovery a directory",
             )
         with bounded():
             yield cls(HfApi())
@@ -159,7 +159,7 @@ class HubClient:
             raise RefusedError(f"{self._name} does not answer: {type(error).__name__}: {reason}") from error
         except SpentError as error:
             raise RefusedError(
-                f"{self._name} was given up: {error}", mend="the next look may get on"
+                f"{self._name} was given up: {error}", hint="the next look may get on"
             ) from error
         except json.JSONDecodeError as error:
             raise self._senseless("it is not JSON") from error
@@ -173,7 +173,7 @@ class HubClient:
         wait = f", to be asked again after {after} s" if after else ""
         error_type = RefusedError if status in (401, 429) else FaqError
         return error_type(
-            f"{self._name} answers {status} {phrase}{wait}", mend="check HF_ENDPOINT and HF_TOKEN"
+            f"{self._name} answers {status} {phrase}{wait}", hint="check HF_ENDPOINT and HF_TOKEN"
         )
 
     def _senseless(self, what: str) -> FaqError:

@@ -47,7 +47,7 @@ def look(settings: Settings, name: str) -> Seen:
     family = catalog.written[name]
     if family.discovery is None:
         having = ", ".join(one.name for one in catalog.written.values() if one.discovery is not None)
-        raise FaqError(f"family {name!r} has no discovery rule", mend=f"families that have: {having}")
+        raise FaqError(f"family {name!r} has no discovery rule", hint=f"families that have: {having}")
     listing = _source(settings, family).look(family, known.of(name))
     found: Scan | None = None
 

@@ -90,7 +90,7 @@ def load(path: Path) -> Registry:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise FaqError(
             f"broken registry of discovered members: {first.splitlines()[0]}",
-            mend="put a copy back, or remove it: discovery then starts anew",
+            hint="put a copy back, or remove it: discovery then starts anew",
             file=path,
         ) from None
     return registry

@@ -84,7 +84,7 @@ def _served(cell: Cell, checkpoint: Path | None) -> Iterator[VllmEngine]:
             what = repr(weights.name) if checkpoint is None else f"{weights.name!r} as it was quantized"
             raise FaqError(
                 f"vLLM cannot serve {what}: {error.problem}",
-                mend=f"set evaluation.engine: transformers, or see {error.file}",
+                hint=f"set evaluation.engine: transformers, or see {error.file}",
             ) from error
         yield engine
 

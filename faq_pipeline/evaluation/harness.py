@@ -123,7 +123,7 @@ def task_manager(spec: Evaluation, scratch: Path) -> TaskManager:
     manager = TaskManager()
     for name in spec.tasks:
         if name not in manager.task_index:
-            raise FaqError(f"lm-eval has no task {name!r}", mend="see `lm-eval ls tasks`, or set 'include'")
+            raise FaqError(f"lm-eval has no task {name!r}", hint="see `lm-eval ls tasks`, or set 'include'")
     return manager
 
 
@@ -159,7 +159,7 @@ def _score(task: str, sample: dict[str, Any]) -> float:
     if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
         raise FaqError(
             f"task {task!r}: its first metric ({metric}) is not a score of 0..1 a question",
-            mend="choose a task scored by accuracy or exact match",
+            hint="choose a task scored by accuracy or exact match",
         )
     return float(value)
 

@@ -69,13 +69,13 @@ def join(*runs: Sequence[Answer]) -> Array:
             only, missing = len(other.keys() - keyed[0].keys()), len(keyed[0].keys() - other.keys())
             raise FaqError(
                 f"these evaluations are over different questions ({missing} missing, {only} more)",
-                mend="evaluate both under the same tasks and limit",
+                hint="evaluate both under the same tasks and limit",
             )
         for key, answer in keyed[0].items():
             if other[key].prompt_hash != answer.prompt_hash:
                 raise FaqError(
                     f"question {answer.doc_id} of {answer.task} was asked with different prompts",
-                    mend="evaluate both with the same tokenizer, template and task",
+                    hint="evaluate both with the same tokenizer, template and task",
                 )
     if not keyed[0]:
         raise FaqError("this evaluation holds no questions")

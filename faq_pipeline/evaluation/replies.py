@@ -122,7 +122,7 @@ class Recording:
                 raise FaqError(
                     f"question {request.doc_id} of {request.task_name} takes {len(prompt)} tokens;"
                     f" with {limit} new ones it exceeds the context of {self.context}",
-                    mend="lower evaluation.max_new_tokens",
+                    hint="lower evaluation.max_new_tokens",
                 )
 
 

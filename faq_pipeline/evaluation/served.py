@@ -151,7 +151,7 @@ def _sampling(wanted: Wanted) -> Sampling:
     if unknown := sorted(options.keys() - known):
         raise FaqError(
             f"a task sets {unknown[0]!r}, which engine 'vllm' does not pass on",
-            mend="set evaluation.engine: transformers",
+            hint="set evaluation.engine: transformers",
         )
     if not options.get("do_sample"):
         return Sampling(temperature=0, max_new_tokens=wanted.limit)

@@ -39,7 +39,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
     if not spec.prose.is_file():
         raise FaqError(
             "no such file",
-            mend="evaluation.prose is a JSONL of {id, text}",
+            hint="evaluation.prose is a JSONL of {id, text}",
             file=spec.prose,
             key="evaluation.prose",
         )

@@ -62,7 +62,7 @@ def _located(name: str, path: Path, section: Any) -> str:
     found = (path.parent / name).resolve()
     if not found.is_file() and not _is_pattern(name):
         line = section.lc.line + 1 if isinstance(section, CommentedMap) else None
-        raise FaqError(f"data file {name!r} is not there", mend=f"expected {found}", file=path, line=line)
+        raise FaqError(f"data file {name!r} is not there", hint=f"expected {found}", file=path, line=line)
     return str(found)
 
 

@@ -108,8 +108,8 @@ class TaskFolder:
     def _yamls(self, name: str, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
         """The YAMLs of a task, group or tag, with those that they include."""
         if name not in self._index:
-            mend = nearest_or_known(name, self._index)
-            raise FaqError(f"no task {name!r} here", mend=mend, file=self.root, key="evaluation.tasks")
+            hint = nearest_or_known(name, self._index)
+            raise FaqError(f"no task {name!r} here", hint=hint, file=self.root, key="evaluation.tasks")
         for path in self._index[name]:
             yield from _with_included(path)
             for member in _members(look(path)):

@@ -29,10 +29,10 @@ def lease_folder() -> Path:
         pass
     except OSError as error:
         raise FaqError(
-            f"no folder for GPU leases can be made: {error.strerror}", mend=f"set {VARIABLE}", file=folder
+            f"no folder for GPU leases can be made: {error.strerror}", hint=f"set {VARIABLE}", file=folder
         ) from error
     if not folder.is_dir():
-        raise FaqError("the folder for GPU leases is a file", mend=f"set {VARIABLE}", file=folder)
+        raise FaqError("the folder for GPU leases is a file", hint=f"set {VARIABLE}", file=folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise not_writable(folder)
     return folder
@@ -46,6 +46,6 @@ def not_writable(path: Path) -> FaqError:
     mode = "1777" if path.is_dir() else "666"
     return FaqError(
         f"GPU leases cannot be taken: this belongs to {owner}, and you may not write to it",
-        mend=f"let {owner} chmod {mode} it, or set {VARIABLE} to a folder for all users of these GPUs",
+        hint=f"let {owner} chmod {mode} it, or set {VARIABLE} to a folder for all users of these GPUs",
         file=path,
     )

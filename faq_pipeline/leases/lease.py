@@ -132,7 +132,7 @@ class _Seat:
         except OSError as error:
             raise FaqError(
                 f"GPU leases cannot be taken: {error.strerror}",
-                mend=f"set {VARIABLE} to a folder on a local disk",
+                hint=f"set {VARIABLE} to a folder on a local disk",
                 file=self._path,
             ) from error
         return True

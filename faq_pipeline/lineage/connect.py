@@ -61,14 +61,14 @@ def reading(source: Path | str | DuckDBPyConnection) -> Iterator[DuckDBPyConnect
         return
     path = Path(source)
     if not path.is_file():
-        raise FaqError("no lineage index here", mend="faq run, or faq lineage rebuild", file=path)
+        raise FaqError("no lineage index here", hint="faq run, or faq lineage rebuild", file=path)
     try:
         with connection(path, read_only=True, patience=2 * PATIENCE) as con:
             yield con
     except BusyError as busy:
-        raise FaqError(f"the lineage index is in use: {busy}", mend="try again", file=path) from None
+        raise FaqError(f"the lineage index is in use: {busy}", hint="try again", file=path) from None
     except UnreadableError:
-        raise FaqError("the lineage index cannot be read", mend="faq lineage rebuild", file=path) from None
+        raise FaqError("the lineage index cannot be read", hint="faq lineage rebuild", file=path) from None
 
 
 def _open(path: Path, read_only: bool) -> DuckDBPyConnection:

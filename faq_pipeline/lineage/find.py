@@ -29,14 +29,14 @@ def find(con: DuckDBPyConnection, prefix: str) -> tuple[TraceKind, str]:
         FaqError: nothing, or more than one thing, is called that.
     """
     if not prefix:
-        raise FaqError("an empty id names nothing", mend="give a fingerprint or an id")
+        raise FaqError("an empty id names nothing", hint="give a fingerprint or an id")
     found = _matching(con, prefix)
     whole = [one for one in found if one[1] == prefix]
     match whole or found:
         case []:
             raise FaqError(
                 f"nothing in the lineage index is called {prefix!r}",
-                mend="faq cache ls lists fingerprints; faq lineage rebuild if the index is old",
+                hint="faq cache ls lists fingerprints; faq lineage rebuild if the index is old",
             )
         case [only]:
             return only
@@ -45,7 +45,7 @@ def find(con: DuckDBPyConnection, prefix: str) -> tuple[TraceKind, str]:
             more = len(several) - _SHOWN
             raise FaqError(
                 f"{prefix!r} is ambiguous: {shown}" + (f" and {more} more" if more > 0 else ""),
-                mend="give more digits",
+                hint="give more digits",
             )
 
 

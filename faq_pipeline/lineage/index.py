@@ -70,7 +70,7 @@ def rebuild(store: Store, path: Path) -> MergeResult:
         with _sole_writer(path, REBUILD_PATIENCE):
             return _rebuild(store, path)
     except Timeout:
-        raise FaqError("another merge of the lineage index is at work", mend="try again", file=path) from None
+        raise FaqError("another merge of the lineage index is at work", hint="try again", file=path) from None
 
 
 class _OutdatedError(Exception):

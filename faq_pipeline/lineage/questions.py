@@ -123,4 +123,4 @@ def _summary(con: DuckDBPyConnection, fingerprint: str) -> ArtifactSummary:
 
 def _check_version(con: DuckDBPyConnection) -> None:
     if schema.version(con) != schema.SCHEMA_VERSION:
-        raise FaqError("the lineage index is of another version of faq_pipeline", mend="faq lineage rebuild")
+        raise FaqError("the lineage index is of another version of faq_pipeline", hint="faq lineage rebuild")

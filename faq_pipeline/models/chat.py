@@ -30,7 +30,7 @@ def render(
     if tokenizer.chat_template is None:
         raise FaqError(
             "this member's tokenizer has no chat template",
-            mend="use calibration.template: raw, or add chat_template.jinja",
+            hint="use calibration.template: raw, or add chat_template.jinja",
             file=tokenizer.name_or_path,
         )
     from jinja2 import TemplateError

@@ -37,7 +37,7 @@ _WANTED = re.compile(r"auto|cpu|cuda(?::(?P<numbers>\d+(?:,\d+)*))?")
 def check_device(wanted: str) -> None:
     """Refuse what is no device at all, here or elsewhere."""
     if not _WANTED.fullmatch(wanted):
-        raise FaqError(f"unknown device {wanted!r}", mend="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
+        raise FaqError(f"unknown device {wanted!r}", hint="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
 
 
 def choose_device(wanted: str) -> str:
@@ -53,7 +53,7 @@ def choose_device(wanted: str) -> str:
     if not visible_gpus():
         if wanted == "auto":
             return "cpu"
-        raise FaqError("no CUDA device answers here", mend="use --device cpu or auto")
+        raise FaqError("no CUDA device answers here", hint="use --device cpu or auto")
     device = "cuda" if wanted == "auto" else wanted
     gpus = device_gpus(device)
     return device if device == "cuda" else device_of(gpus)
@@ -77,12 +77,12 @@ def device_gpus(device: str) -> tuple[Gpu, ...]:
         return tuple(gpu for gpu in visible if gpu.name == visible[0].name)
     if absent := [number for number in numbers if number >= len(visible)]:
         here = ", ".join(f"cuda:{number} ({gpu.name})" for number, gpu in enumerate(visible))
-        raise FaqError(f"there is no cuda:{absent[0]} here", mend=f"there is {here or 'no GPU'}")
+        raise FaqError(f"there is no cuda:{absent[0]} here", hint=f"there is {here or 'no GPU'}")
     chosen = tuple(visible[number] for number in numbers)
     if len(kinds := sorted({gpu.name for gpu in chosen})) > 1:
         raise FaqError(
             f"{device} has GPUs of several kinds: {', '.join(kinds)}",
-            mend="choose some of one kind: what is computed depends on it",
+            hint="choose some of one kind: what is computed depends on it",
         )
     return chosen
 
@@ -112,7 +112,7 @@ def torch_device(device: str) -> torch.device:
             return torch.device("cuda", index)
     raise FaqError(
         f"torch does not see {device} ({gpus[0].name}, {gpus[0].uuid})",
-        mend="install torch for CUDA; with CUDA_VISIBLE_DEVICES set CUDA_DEVICE_ORDER=PCI_BUS_ID",
+        hint="install torch for CUDA; with CUDA_VISIBLE_DEVICES set CUDA_DEVICE_ORDER=PCI_BUS_ID",
     )
 
 
@@ -204,7 +204,7 @@ def check_fits(
     what = f"{member.name!r} and {copies - 1} more of it" if copies > 1 else repr(member.name)
     raise FaqError(
         f"{what} needs about {need / 2**30:.1f} GiB and the {device} device has {have / 2**30:.1f} GiB",
-        mend=f"these fit: {', '.join(fitting)}" if fitting else "no other member fits either",
+        hint=f"these fit: {', '.join(fitting)}" if fitting else "no other member fits either",
     )
 
 

@@ -84,6 +84,6 @@ def _unreachable(what: str, error: Exception, key: str = "") -> FaqError:
         reason = reason.replace(token, "***")
     return FaqError(
         f"{what} cannot be had from the hub: {reason}",
-        mend="check the network, the licence and HF_TOKEN, or give a local path",
+        hint="check the network, the licence and HF_TOKEN, or give a local path",
         key=key,
     )

@@ -62,7 +62,7 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
         raise FaqError(
             f"weights are incomplete: {missing[0]} is missing"
             f"{f', and {len(missing) - 1} more' if missing[1:] else ''}",
-            mend="copy or download them again",
+            hint="copy or download them again",
             file=folder,
         )
     return model.to(torch_device(device)).eval()  # type: ignore[arg-type]

@@ -112,30 +112,30 @@ def check_folder(member: Member, folder: Path) -> None:
     config_path = folder / "config.json"
     if not folder.is_dir() or not config_path.is_file():
         raise FaqError(
-            f"member {member.name!r} has no weights here", mend="expected a model folder", file=folder
+            f"member {member.name!r} has no weights here", hint="expected a model folder", file=folder
         )
     for path in (config_path, folder / "tokenizer_config.json"):
         if path.is_file() and "auto_map" in _json(path) and not member.trust_remote_code:
             raise FaqError(
                 f"member {member.name!r} asks for remote code",
-                mend="only a hub member with a pinned revision may set trust_remote_code: true",
+                hint="only a hub member with a pinned revision may set trust_remote_code: true",
                 file=path,
             )
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         other = next((p for g in ("*.bin", "*.pt", "*.pth") for p in folder.glob(g)), None)
         what = f"weights are not safetensors ({other.name})" if other else "weights are missing"
-        raise FaqError(f"member {member.name!r}: {what}", mend="convert them to *.safetensors", file=folder)
+        raise FaqError(f"member {member.name!r}: {what}", hint="convert them to *.safetensors", file=folder)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         for name in sorted(set(_json(index).get("weight_map", {}).values())):
             if not (folder / name).is_file():
                 raise FaqError(
-                    f"member {member.name!r}: shard {name} is missing", mend="copy it here", file=index
+                    f"member {member.name!r}: shard {name} is missing", hint="copy it here", file=index
                 )
     if missing := _missing_parts(shards):
         raise FaqError(
-            f"member {member.name!r}: shard {missing} is missing", mend="copy it here", file=folder
+            f"member {member.name!r}: shard {missing} is missing", hint="copy it here", file=folder
         )
     for shard in shards:
         _tensors(shard)
@@ -185,7 +185,7 @@ def other_vocabulary(teacher: Weights, target: Weights) -> FaqError:
     """The error of a teacher with another base tokenizer than the target's."""
     return FaqError(
         f"teacher {teacher.name!r} has another base tokenizer than {target.name!r}",
-        mend="choose a teacher of the family, or set regeneration.allow_cross_family: true",
+        hint="choose a teacher of the family, or set regeneration.allow_cross_family: true",
         key="regeneration.teacher",
     )
 
@@ -214,7 +214,7 @@ def _tensors(path: Path) -> dict[str, Any]:
     except (struct.error, ValueError, LookupError, TypeError, AttributeError):
         raise FaqError(
             "corrupt safetensors file (its size does not fit its header)",
-            mend="copy or download it again",
+            hint="copy or download it again",
             file=path,
         ) from None
 

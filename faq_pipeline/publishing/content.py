@@ -53,7 +53,7 @@ class Content:
             if not copy.is_file() or file_digest(copy) != entry.sha256:
                 raise FaqError(
                     "this file is not what it was when it was made",
-                    mend="faq cache gc --broken, and run again",
+                    hint="faq cache gc --broken, and run again",
                     file=source,
                 )
         (folder / CARD).write_text(self.card, encoding="utf-8")

@@ -89,6 +89,6 @@ class Folder:
     def _unwritable(self, error: OSError) -> FaqError:
         return FaqError(
             f"the directory of published checkpoints cannot be written to: {error.strerror or error}",
-            mend="see publish.directory of the family",
+            hint="see publish.directory of the family",
             file=self.path.parent,
         )

@@ -16,18 +16,18 @@ class Criterion:
 
     Attributes:
         found, needed: what is, and what would have to be.
-        mend: what to do about it; empty where it passed or nothing can be done.
+        hint: what to do about it; empty where it passed or nothing can be done.
     """
 
     name: str
     passed: bool
     found: str
     needed: str
-    mend: str = ""
+    hint: str = ""
 
     def __str__(self) -> str:
-        mend = f" ({self.mend})" if self.mend and not self.passed else ""
-        return f"{self.name}: {self.found}; needed: {self.needed}{mend}"
+        hint = f" ({self.hint})" if self.hint and not self.passed else ""
+        return f"{self.name}: {self.found}; needed: {self.needed}{hint}"
 
 
 @dataclass(frozen=True)

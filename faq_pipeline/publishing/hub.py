@@ -69,7 +69,7 @@ class Repository:
             if known and not again:
                 raise FaqError(
                     f"checkpoint {digest} was withdrawn from {self.place} by commit {known[0][0]}",
-                    mend="faq publish --again if it is to be there after all",
+                    hint="faq publish --again if it is to be there after all",
                 )
             added = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
             gone = set(api.list_repo_files(self.name, revision=head)) - set(added) - {ATTRIBUTES}
@@ -134,7 +134,7 @@ class Repository:
         except Exception as error:
             raise FaqError(
                 f"{self.place} cannot be written to: {self._reason(error)}",
-                mend=f"check the network, the repository's name and {TOKEN}, and run again",
+                hint=f"check the network, the repository's name and {TOKEN}, and run again",
             ) from None  # a careless server repeats the token that it refuses, and causes are logged
 
     def _reason(self, error: Exception) -> str:

@@ -154,6 +154,6 @@ class _Visit:
 def _push(repository: Repository, folder: Folder, content: Content, again: bool) -> tuple[str | None, bool]:
     if not folder.path.is_dir():
         raise FaqError(
-            "what should be pushed was deleted by hand", mend="faq publish --again", file=folder.path
+            "what should be pushed was deleted by hand", hint="faq publish --again", file=folder.path
         )
     return repository.publish(folder.path, content.digest, content.cell, again=again)

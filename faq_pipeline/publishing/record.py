@@ -115,7 +115,7 @@ class Records:
         if found is None:
             raise FaqError(
                 "this record of publications cannot be read",
-                mend="restore it, or delete it if the checkpoint was never withdrawn",
+                hint="restore it, or delete it if the checkpoint was never withdrawn",
                 file=path,
             )
         return found
@@ -138,7 +138,7 @@ class Records:
         if len(known) != 1 or not prefix:
             what = f"{len(known)} published checkpoints have" if known else "no published checkpoint has"
             raise FaqError(
-                f"{what} a fingerprint or digest that starts with {prefix!r}", mend="see: faq published"
+                f"{what} a fingerprint or digest that starts with {prefix!r}", hint="see: faq published"
             )
         return known[0]
 

@@ -35,7 +35,7 @@ def withdraw(records: Records, prefix: str, reason: str) -> Withdrawal:
     """
     said = " ".join(reason.split())
     if not said:
-        raise FaqError("a withdrawal needs a reason", mend='--reason "what is wrong with it"')
+        raise FaqError("a withdrawal needs a reason", hint='--reason "what is wrong with it"')
     digest = records.find(prefix).digest
     with records.locked(digest):
         record = records.find(digest)
@@ -68,7 +68,7 @@ def _remove(records: Records, record: Record, place: Place) -> tuple[str | None,
         what = f"set {TOKEN}" if token is None else "set HF_ENDPOINT to that hub"
         raise FaqError(
             f"checkpoint {record.digest} is withdrawn, and still at {place}",
-            mend=f"{what} and withdraw again",
+            hint=f"{what} and withdraw again",
         )
     assert record.withdrawal is not None
     notice = write_notice(record.digest, record.withdrawal.cell, record.withdrawal.reason or "")

@@ -35,13 +35,13 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     if folder is None:
         return
     if "quantization_config" in weights.config:
-        raise FaqError(f"{weights.name!r} is quantized already", mend="quantize the original", file=folder)
+        raise FaqError(f"{weights.name!r} is quantized already", hint="quantize the original", file=folder)
     layers = linear_layers(read_tensors(folder))
     quantized = {name: size for name, size in layers.items() if not is_ignored(name, spec.ignore)}
     if not quantized:
         raise FaqError(
             f"quantization.ignore leaves no layer of {weights.name!r} to quantize",
-            mend="shorten the list",
+            hint="shorten the list",
             key="quantization.ignore",
         )
     if spec.group_size != "channel":
@@ -56,7 +56,7 @@ def _check_variants(spec: Quantization) -> None:
         able = [method.name for method in METHODS.values() if name in method.variants]
         raise FaqError(
             f"method {spec.method!r} has no {name}",
-            mend=f"remove it, or use {' or '.join(able)}",
+            hint=f"remove it, or use {' or '.join(able)}",
             key=f"quantization.{name}",
         )
 
@@ -71,7 +71,7 @@ def _check_groups(size: int, columns: dict[str, int]) -> None:
     others = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     raise FaqError(
         f"group_size {size} does not divide the {columns[wrong[0]]} columns of {wrong[0]}{others}",
-        mend=f"group sizes that work: {', '.join([*working, 'channel'])}",
+        hint=f"group sizes that work: {', '.join([*working, 'channel'])}",
         key="quantization.group_size",
     )
 

@@ -24,13 +24,13 @@ def export(artifact: Artifact, target_dir: Path) -> Path:
     if not source.is_dir():
         raise FaqError(
             f"{artifact.fingerprint} is of stage {artifact.manifest.stage} and holds no checkpoint",
-            mend="give the fingerprint of a quantized_checkpoint",
+            hint="give the fingerprint of a quantized_checkpoint",
         )
     target = target_dir.absolute()
     if target.is_dir() and any(target.iterdir()):
-        raise FaqError("this folder is not empty", mend="name a new one", file=target_dir)
+        raise FaqError("this folder is not empty", hint="name a new one", file=target_dir)
     if target.exists() and not target.is_dir():
-        raise FaqError("this is a file", mend="name a new folder", file=target_dir)
+        raise FaqError("this is a file", hint="name a new folder", file=target_dir)
     try:
         with appearing(target) as staging:
             shutil.copytree(source, staging, dirs_exist_ok=True)

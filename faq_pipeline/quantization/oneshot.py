@@ -89,7 +89,7 @@ def run(
     if method.calibrated and not any(rows):
         raise FaqError(
             f"method {spec.method!r} needs a calibration set, and this one is empty",
-            mend="raise calibration.tokens or seeds.count",
+            hint="raise calibration.tokens or seeds.count",
         )
     counts = None
     if method.calibrated and is_weighted(spec):

@@ -31,7 +31,7 @@ def check_scheme(name: str) -> None:
     suggestion = f"did you mean {near[0]!r}? " if near else ""
     raise FaqError(
         f"unknown scheme {name!r}",
-        mend=f"{suggestion}known: {', '.join(SCHEMES)}",
+        hint=f"{suggestion}known: {', '.join(SCHEMES)}",
         key="quantization.scheme",
     )
 

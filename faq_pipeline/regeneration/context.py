@@ -24,7 +24,7 @@ def check_leaves_room(new_tokens: int, member: Weights, key: str) -> None:
         raise FaqError(
             f"{key} {new_tokens} leaves no room for a prompt: the context of {member.name} is"
             f" {member.context}",
-            mend=f"lower it below {member.context}",
+            hint=f"lower it below {member.context}",
             key=key,
         )
 
@@ -42,7 +42,7 @@ def check_fits_context(
 
     Args:
         texts: each with what it came from.
-        error: makes the error from that, a problem and a mend; it knows file and line.
+        error: makes the error from that, a problem and a hint; it knows file and line.
         key: of the recipe, where `new_tokens` is from.
 
     Raises:

@@ -122,8 +122,8 @@ def checked_prompts(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedToke
         FaqError: see `regenerate`.
     """
 
-    def error(seed: Seed, problem: str, mend: str) -> FaqError:
-        return seed_error(cell.recipe.seeds, seed, f"as a prompt {problem}", mend)
+    def error(seed: Seed, problem: str, hint: str) -> FaqError:
+        return seed_error(cell.recipe.seeds, seed, f"as a prompt {problem}", hint)
 
     assert cell.teacher is not None and cell.recipe.regeneration.sampling is not None
     prompts = {seed.id: seed_prompt(seed, cell.family, tokenizer) for seed in seeds}

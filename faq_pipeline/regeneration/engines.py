@@ -64,7 +64,7 @@ def make_engine(name: str, work: Work) -> Engine:
     if name not in ENGINES:
         raise FaqError(
             f"unknown engine {name!r}",
-            mend=nearest_and_known(name, sorted(ENGINES)),
+            hint=nearest_and_known(name, sorted(ENGINES)),
             key="regeneration.engine",  # the evaluation's is one of two, which its section checks
         )
     return ENGINES[name](work)

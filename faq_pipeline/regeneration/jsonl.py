@@ -20,7 +20,7 @@ def read_rows(path: Path, model: type[Row]) -> Iterator[tuple[int, Row]]:
 
     Raises:
         FaqError: the file is missing, empty or not UTF-8, or a line is no JSON object or does not
-            fit `model`; names file, line and mend.
+            fit `model`; names file, line and hint.
     """
     empty = True
     for line, content in _objects(path):
@@ -29,10 +29,10 @@ def read_rows(path: Path, model: type[Row]) -> Iterator[tuple[int, Row]]:
             yield line, model.model_validate(content, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            problem, mend = explain(first, tuple(first["loc"]), model)
-            raise FaqError(problem, mend=mend, file=path, line=line) from None
+            problem, hint = explain(first, tuple(first["loc"]), model)
+            raise FaqError(problem, hint=hint, file=path, line=line) from None
     if empty:
-        raise FaqError("the file is empty", mend="one JSON object a line", file=path, line=1)
+        raise FaqError("the file is empty", hint="one JSON object a line", file=path, line=1)
 
 
 def line_of(path: Path, row_id: str) -> int | None:
@@ -42,7 +42,7 @@ def line_of(path: Path, row_id: str) -> int | None:
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
-        raise FaqError("no such file", mend="a path is relative to the YAML that names it", file=path)
+        raise FaqError("no such file", hint="a path is relative to the YAML that names it", file=path)
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):
             if raw.strip():
@@ -53,12 +53,12 @@ def _object(raw: bytes, path: Path, line: int) -> dict[str, Any]:
     try:
         content = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
     except UnicodeDecodeError:
-        raise FaqError("not UTF-8 text", mend="save it as UTF-8", file=path, line=line) from None
+        raise FaqError("not UTF-8 text", hint="save it as UTF-8", file=path, line=line) from None
     except ValueError as error:
         reason = getattr(error, "msg", str(error))
         raise FaqError(
-            f"not valid JSON: {reason}", mend="one complete JSON object a line", file=path, line=line
+            f"not valid JSON: {reason}", hint="one complete JSON object a line", file=path, line=line
         ) from None
     if not isinstance(content, dict):
-        raise FaqError("expected a JSON object", mend='{"id": ..., ...}', file=path, line=line)
+        raise FaqError("expected a JSON object", hint='{"id": ..., ...}', file=path, line=line)
     return content

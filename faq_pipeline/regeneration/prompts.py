@@ -31,12 +31,12 @@ def seed_messages(seed: Seed, family: Family) -> list[Message]:
     except TemplateSyntaxError as error:
         raise FaqError(
             f"{key} of family {family.name!r} is not valid Jinja: {error.message}",
-            mend=f"mend its line {error.lineno}",
+            hint=f"hint its line {error.lineno}",
         ) from None
     except TemplateError as error:
         raise FaqError(
             f"{key} of family {family.name!r} cannot be rendered: {error.message}",
-            mend="a prompt may use {{ text }}",
+            hint="a prompt may use {{ text }}",
         ) from None
     return [{"role": "user", "content": content}]
 

@@ -19,7 +19,7 @@ from faq_pipeline.store.fingerprint import file_digest
 POOL = 8
 """Of a hub dataset, the first `POOL * count` usable rows are read, and the draw is made among them."""
 LONGEST = 16_384
-"""Characters. Longer rows of a hub dataset are passed over: the user cannot mend them."""
+"""Characters. Longer rows of a hub dataset are passed over: the user cannot fix them."""
 
 
 def _not_empty(text: str) -> str:
@@ -52,7 +52,7 @@ def load_seeds(path: Path, count: int) -> list[Seed]:
         count: how many the recipe wants at least.
 
     Raises:
-        FaqError: names file, line and mend: no file, empty file, malformed JSON, missing or unknown
+        FaqError: names file, line and hint: no file, empty file, malformed JSON, missing or unknown
             key, wrong type, empty text, duplicate id, fewer rows than `count`.
     """
     seeds: dict[str, Seed] = {}
@@ -61,7 +61,7 @@ def load_seeds(path: Path, count: int) -> list[Seed]:
         if row.id in seeds:
             raise FaqError(
                 f"id {row.id!r} is already on line {lines[row.id]}",
-                mend="ids are unique",
+                hint="ids are unique",
                 file=path,
                 line=line,
             )
@@ -71,7 +71,7 @@ def load_seeds(path: Path, count: int) -> list[Seed]:
     if len(seeds) < count:
         raise FaqError(
             f"{len(seeds)} seeds, and the recipe wants {count}",
-            mend="add seeds, or lower seeds.count in the recipe",
+            hint="add seeds, or lower seeds.count in the recipe",
             file=path,
             line=max(lines.values()),
         )
@@ -102,12 +102,12 @@ def load_dataset_seeds(dataset: Dataset, count: int) -> list[Seed]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FaqError(
             f"dataset {dataset.name!r} cannot be read: {reason}",
-            mend="check seeds.dataset and the network, or use seeds.path",
+            hint="check seeds.dataset and the network, or use seeds.path",
         ) from error
     if len(seeds) < count:
         raise FaqError(
             f"dataset {dataset.name!r} has {len(seeds)} usable rows, and the recipe wants {count}",
-            mend="lower seeds.count in the recipe",
+            hint="lower seeds.count in the recipe",
         )
     return seeds
 
@@ -118,7 +118,7 @@ def _usable(rows: Iterable[dict[str, Any]], dataset: Dataset) -> Iterable[Seed]:
         if not isinstance(text, str):
             raise FaqError(
                 f"dataset {dataset.name!r} has no text in column {dataset.text!r}",
-                mend=f"set seeds.dataset.text; columns: {', '.join(sorted(row))}",
+                hint=f"set seeds.dataset.text; columns: {', '.join(sorted(row))}",
             )
         if text.strip() and len(text) <= LONGEST:
             yield Seed(
@@ -148,15 +148,15 @@ def seeds_identity(seeds: Seeds) -> dict[str, Any]:
     assert seeds.path is not None
     if not seeds.path.is_file():
         raise FaqError(
-            "no such seed file", mend="check the recipe's seeds.path", file=seeds.path, key="seeds.path"
+            "no such seed file", hint="check the recipe's seeds.path", file=seeds.path, key="seeds.path"
         )
     # The name is there because it is the default of `source`.
     return {"file": seeds.path.name, "digest": file_digest(seeds.path), "count": seeds.count}
 
 
-def seed_error(seeds: Seeds, seed: Seed, problem: str, mend: str) -> FaqError:
+def seed_error(seeds: Seeds, seed: Seed, problem: str, hint: str) -> FaqError:
     """An error about one seed that was drawn, with the seed file's line."""
     if seeds.path is None:
-        return FaqError(f"seed {seed.id!r} {problem}", mend=mend)
+        return FaqError(f"seed {seed.id!r} {problem}", hint=hint)
     line = line_of(seeds.path, seed.id)
-    return FaqError(f"seed {seed.id!r} {problem}", mend=mend, file=seeds.path, line=line)
+    return FaqError(f"seed {seed.id!r} {problem}", hint=hint, file=seeds.path, line=line)

@@ -114,8 +114,8 @@ def check_lengths(cell: Cell, seeds: Sequence[Seed]) -> None:
 
 
 def _check_seeds(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase) -> None:
-    def error(seed: Seed, problem: str, mend: str) -> FaqError:
-        return seed_error(cell.recipe.seeds, seed, problem, mend)
+    def error(seed: Seed, problem: str, hint: str) -> FaqError:
+        return seed_error(cell.recipe.seeds, seed, problem, hint)
 
     check_fits_context(((seed, seed.text) for seed in seeds), tokenizer, cell.target, error)
 

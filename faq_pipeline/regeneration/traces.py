@@ -52,16 +52,16 @@ class Development:
     file: Path
     line: int
 
-    def error(self, problem: str, mend: str) -> FaqError:
+    def error(self, problem: str, hint: str) -> FaqError:
         """An error about this prompt, with its place."""
-        return FaqError(f"prompt {self.id!r} {problem}", mend=mend, file=self.file, line=self.line)
+        return FaqError(f"prompt {self.id!r} {problem}", hint=hint, file=self.file, line=self.line)
 
 
 def load_development(path: Path) -> list[Development]:
     """All prompts of a development file (JSONL).
 
     Raises:
-        FaqError: names file, line and mend: no file, empty file, malformed JSON, missing key, wrong
+        FaqError: names file, line and hint: no file, empty file, malformed JSON, missing key, wrong
             type, duplicate id.
     """
     found: dict[str, Development] = {}

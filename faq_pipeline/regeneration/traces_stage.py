@@ -31,7 +31,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
     if not path.is_file():
         raise FaqError(
             f"family {cell.family.name!r} has no development file here",
-            mend="check the family's 'development'",
+            hint="check the family's 'development'",
             file=path,
         )
     return {

@@ -109,7 +109,7 @@ class Asker:
         except RefusedError as error:
             problem = str(error)
         except RejectedError as error:
-            raise FaqError(f"the server rejects requests: {error}", mend="try again later") from None
+            raise FaqError(f"the server rejects requests: {error}", hint="try again later") from None
         except PassingError as error:
             problem = f"{error} (tried {spent.tries + spent.rejections} times)"
         self._figures.errors += 1
@@ -152,7 +152,7 @@ class Asker:
             raise slot.peer.target.denied(str(failure)) from None
         elif isinstance(failure, UnknownError):
             raise FaqError(
-                f"{name} does not serve this: {failure}", mend="check base_urls and model"
+                f"{name} does not serve this: {failure}", hint="check base_urls and model"
             ) from None
         else:
             self._balance.succeeded(slot, 0)
@@ -161,7 +161,7 @@ class Asker:
         names = ", ".join(peer.target.name for peer in self._balance.peers)
         raise FaqError(
             f"no answer from {names} after {self._balance.patience.tries} tries: {failure}",
-            mend="what was finished is kept; run again when the server is well",
+            hint="what was finished is kept; run again when the server is well",
         ) from None
 
     def _spent(self, state: RetryCallState) -> bool:

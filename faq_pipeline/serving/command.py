@@ -107,7 +107,7 @@ def _check_gpus(serving: Serving, device: str) -> None:
     if 0 < here < serving.gpus and serving.arguments.get("distributed_executor_backend") != "ray":
         raise FaqError(
             f"'serving' spreads the member over {serving.gpus} GPUs, and this run may use {here} ({device})",
-            mend="lower its tensor_, pipeline_ or data_parallel, or let the run use more GPUs",
+            hint="lower its tensor_, pipeline_ or data_parallel, or let the run use more GPUs",
         )
 
 
@@ -148,7 +148,7 @@ def _own_arguments(serving: Serving) -> Options:
     if taken := sorted(OURS & own.keys()):
         raise FaqError(
             f"serving.arguments sets {taken[0]!r}",
-            mend="use the fields of 'serving'; trust_remote_code is the member's",
+            hint="use the fields of 'serving'; trust_remote_code is the member's",
         )
     return own
 

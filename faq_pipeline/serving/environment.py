@@ -68,7 +68,7 @@ def find_environment(device: str | None = None, *, settings: Settings | None = N
         raise _absent(settings.home, lock, folder)
     problem = what_is_wrong(folder, lock)
     if problem:
-        raise FaqError(f"vLLM's environment is broken: {problem}", mend=f"run: {INSTALL}", file=folder)
+        raise FaqError(f"vLLM's environment is broken: {problem}", hint=f"run: {INSTALL}", file=folder)
     return installed(folder)
 
 
@@ -133,7 +133,7 @@ def adopted(named: str) -> Environment:
     """
     found = shutil.which(Path(named).expanduser())
     if found is None:
-        raise FaqError(f"{VARIABLE} names {named!r}, which cannot be run", mend="name a python that has vLLM")
+        raise FaqError(f"{VARIABLE} names {named!r}, which cannot be run", hint="name a python that has vLLM")
     return _adopted(Path(found).absolute())
 
 
@@ -144,7 +144,7 @@ def _adopted(python: Path) -> Environment:
     except FaqError as error:
         raise FaqError(
             f"the environment that {VARIABLE} names is broken: {error.problem}",
-            mend=f"name a python that has vLLM, or unset {VARIABLE} and run: {INSTALL}",
+            hint=f"name a python that has vLLM, or unset {VARIABLE} and run: {INSTALL}",
             file=python,
         ) from error
     for build, distribution in DISTRIBUTIONS.items():
@@ -153,7 +153,7 @@ def _adopted(python: Path) -> Environment:
             return Environment(python, version, "cpu" if cpu else "cuda", packages.get("torch", "unknown"))
     raise FaqError(
         f"the environment that {VARIABLE} names has no vLLM",
-        mend=f"install it there, or unset {VARIABLE} and run: {INSTALL}",
+        hint=f"install it there, or unset {VARIABLE} and run: {INSTALL}",
         file=python,
     )
 
@@ -168,14 +168,14 @@ def _absent(home: Path, lock: Lock, folder: Path) -> FaqError:
         for _, environment in environments(home)
         if environment is not None and environment.build == lock.build
     }
-    mend, where = f"run: {INSTALL}", folder if folder.exists() else None
+    hint, where = f"run: {INSTALL}", folder if folder.exists() else None
     if others:
         have = ", ".join(sorted(others))
         what = "of an older lock" if others == {lock.version} else f"vLLM {have}"
         return FaqError(
-            f"the installed environment is {what}, and vLLM {lock.version} of this lock is needed", mend=mend
+            f"the installed environment is {what}, and vLLM {lock.version} of this lock is needed", hint=hint
         )
     if where is not None:
         cut = "vLLM's environment is half-made: its installation was cut off, or is under way"
-        return FaqError(cut, mend=mend, file=where)
-    return AbsentEnvironmentError(f"vLLM ({lock.build} build) is not installed", mend=mend)
+        return FaqError(cut, hint=hint, file=where)
+    return AbsentEnvironmentError(f"vLLM ({lock.build} build) is not installed", hint=hint)

@@ -68,7 +68,7 @@ def _make(folder: Path, lock: Lock, say: Say) -> Environment:
     if free < NEEDED[lock.build]:
         raise FaqError(
             f"{free / 2**30:.1f} GiB are free, and installing vLLM takes {NEEDED[lock.build] / 2**30:.0f}",
-            mend="free some, or move FAQ_HOME",
+            hint="free some, or move FAQ_HOME",
             file=folder.parent,
         )
     (folder / MARKER).unlink(missing_ok=True)
@@ -113,12 +113,12 @@ def _pip_install(python: Path, lock: Path) -> None:
     )
 
 
-def _run(command: list[str], what: str, mend: str = "") -> str:
+def _run(command: list[str], what: str, hint: str = "") -> str:
     done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["no message"]
-        raise FaqError(f"{what} failed: {errors[0].removeprefix('ERROR: ')}", mend=mend)
+        raise FaqError(f"{what} failed: {errors[0].removeprefix('ERROR: ')}", hint=hint)
     return done.stdout
 
 
@@ -127,5 +127,5 @@ def _check_machine() -> None:
     if platform != "linux-x86_64" or python not in PYTHONS:
         raise FaqError(
             f"vLLM is locked for Python {', '.join(PYTHONS)} on linux-x86_64; this is {python} on {platform}",
-            mend="install vLLM yourself and name its python in FAQ_VLLM",
+            hint="install vLLM yourself and name its python in FAQ_VLLM",
         )

@@ -37,7 +37,7 @@ def served_name(targets: Sequence[Target], model: str | None) -> str:
         return _only(listed)
     for target, names in listed.items():
         if model not in names:
-            raise FaqError(f"{target.name} does not serve {model!r}", mend=f"it serves {_named(names)}")
+            raise FaqError(f"{target.name} does not serve {model!r}", hint=f"it serves {_named(names)}")
     return model
 
 
@@ -62,12 +62,12 @@ def _check_failures(answers: Sequence[Answer]) -> None:
         if isinstance(failure, UnknownError):
             raise FaqError(
                 f"{target.name} has no list of models: {failure}",
-                mend="base_urls name the part of the URL before /completions, mostly ending in /v1",
+                hint="base_urls name the part of the URL before /completions, mostly ending in /v1",
             )
     away = [(target, failure) for target, failure in answers if isinstance(failure, LostError)]
     if len(away) == len(answers):
         target, failure = away[0]
-        raise FaqError(f"{target.name} does not answer: {failure}", mend="start it, or mend base_urls")
+        raise FaqError(f"{target.name} does not answer: {failure}", hint="start it, or hint base_urls")
     for target, failure in away:
         logging.getLogger(__name__).warning("%s does not answer: %s", target.name, failure)
 
@@ -76,7 +76,7 @@ def _only(listed: dict[Target, list[str]]) -> str:
     names = {name for these in listed.values() for name in these}
     if len(names) != 1:
         found = f"they serve {_named(names)}" if names else "their lists could not be read"
-        raise FaqError("the endpoint does not say which model is meant", mend=f"set 'model': {found}")
+        raise FaqError("the endpoint does not say which model is meant", hint=f"set 'model': {found}")
     return names.pop()
 
 

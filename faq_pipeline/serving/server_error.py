@@ -21,7 +21,7 @@ class ServerFailedError(FaqError):
     """
 
     def __init__(self, problem: str, *, log: Path, lines: Sequence[str] = ()) -> None:
-        super().__init__(problem, mend="the log tells more", file=log)
+        super().__init__(problem, hint="the log tells more", file=log)
         self.lines = tuple(lines)
 
     def __str__(self) -> str:

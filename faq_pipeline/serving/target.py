@@ -42,12 +42,12 @@ class Target:
 
     def denied(self, problem: str) -> FaqError:
         """The error for a server that does not let us in."""
-        mend = (
+        hint = (
             f"check the key in the environment variable {self.key_name}"
             if self.key_name
             else "'key' of the endpoint names the environment variable that holds its key"
         )
-        return FaqError(f"{self.name} denies access: {problem}", mend=mend)
+        return FaqError(f"{self.name} denies access: {problem}", hint=hint)
 
     def open(self, most: int, timeout: float) -> AsyncOpenAI:
         """Its client: no retries of its own, `most` connections, `timeout` seconds for an answer."""
@@ -84,7 +84,7 @@ def targets_of(endpoint: Endpoint) -> list[Target]:
     if endpoint.key and not key:
         raise FaqError(
             f"the environment variable {endpoint.key} is not set",
-            mend=f"the endpoint's 'key' names it: export {endpoint.key}=...",
+            hint=f"the endpoint's 'key' names it: export {endpoint.key}=...",
         )
     targets = [Target(url.rstrip("/"), key, endpoint.key) for url in endpoint.base_urls]
     for target in targets:
@@ -95,11 +95,11 @@ def targets_of(endpoint: Endpoint) -> list[Target]:
 def _check_url(target: Target) -> None:
     parts = urlsplit(target.base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FaqError(f"not a URL in base_urls: {target.name!r}", mend="e.g. http://localhost:8000/v1")
+        raise FaqError(f"not a URL in base_urls: {target.name!r}", hint="e.g. http://localhost:8000/v1")
     if parts.username or parts.password:
         raise FaqError(
             f"{target.name} in base_urls has a user or password in it",
-            mend="'key' of the endpoint names the environment variable that holds its key",
+            hint="'key' of the endpoint names the environment variable that holds its key",
         )
 
 

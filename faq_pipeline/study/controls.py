@@ -121,6 +121,6 @@ def _unequal(recipe: Recipe, other: Recipe) -> tuple[str, str] | None:
     return None
 
 
-def _wrong(problem: str, mend: str, sources: Sources, *where: str | int) -> FaqError:
+def _wrong(problem: str, hint: str, sources: Sources, *where: str | int) -> FaqError:
     file, line = place(where, sources)
-    return FaqError(problem, mend=mend, file=file, line=line)
+    return FaqError(problem, hint=hint, file=file, line=line)

@@ -90,7 +90,7 @@ def resolve_study(catalog: Catalog, name: str, device: str, digests: Path) -> De
         device, digests: see `resolve_cell`.
 
     Raises:
-        FaqError: naming file, line and mend of what is wrong with the study: an unknown name, a recipe
+        FaqError: naming file, line and hint of what is wrong with the study: an unknown name, a recipe
             that does not hold together, a control that is missing, arms of unequal budgets.
     """
     study, sources = catalog.study(name)

@@ -133,7 +133,7 @@ def samples(scores: Iterable[Scores], outcome: str) -> dict[Key, Sample]:
         if not np.array_equal(weights.setdefault(name, own), own):
             raise FaqError(
                 f"{one.cell.id} was measured on other texts than other cells of {one.cell.member!r}",
-                mend="make a study's cells of one target on one kind of device",
+                hint="make a study's cells of one target on one kind of device",
             )
         by_key.setdefault(one.key, []).append(one)
         units[one.key] = name
@@ -186,5 +186,5 @@ def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:
 
 def _there(artifact: Artifact | None, cell: StudyCell) -> Artifact:
     if artifact is None:
-        raise FaqError(f"the reference's evaluation of {cell.id} is gone", mend="run the study again")
+        raise FaqError(f"the reference's evaluation of {cell.id} is gone", hint="run the study again")
     return artifact

@@ -69,7 +69,7 @@ class StudyRecipes:
             sources = [one for _, its in reversed(self._layers(spec)) for one in its] or self.sources
             file, line = place(error.key.split("."), sources)
             problem = f"arm {spec.arm!r}, quantizer {spec.quantizer!r}: {error.where}{error.problem}"
-            raise FaqError(problem, mend=error.mend, file=file, line=line) from error
+            raise FaqError(problem, hint=error.hint, file=file, line=line) from error
 
     def _base(self, spec: Spec) -> str:
         """The recipe that the arm starts from, which must be there and for the family."""
@@ -82,10 +82,10 @@ class StudyRecipes:
         except FaqError as error:
             if error.file is not None:
                 raise
-            raise FaqError(error.problem, mend=error.mend, file=file, line=line) from None
+            raise FaqError(error.problem, hint=error.hint, file=file, line=line) from None
         if spec.family not in base.families:
             problem = f"recipe {name!r} is for {', '.join(base.families)}, not for {spec.family!r}"
-            raise FaqError(problem, mend="name another", file=file, line=line)
+            raise FaqError(problem, hint="name another", file=file, line=line)
         return name
 
     def _layers(self, spec: Spec) -> Layers:

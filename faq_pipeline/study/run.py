@@ -120,7 +120,7 @@ def _carry_out(
             except BrokenProcessPool:
                 raise FaqError(
                     "a worker of the study died, perhaps for want of memory",
-                    mend="run it again, with fewer --workers: what is finished is kept",
+                    hint="run it again, with fewer --workers: what is finished is kept",
                 ) from None
             if not made.problem:
                 pieces.done(piece)

@@ -106,7 +106,7 @@ def test_wrong_members_name_their_line(tmp_path: Path) -> None:
     error = mistake(tmp_path / "tiny.yaml", TINY.replace("tiny-l", "tiny-s"))
     assert "member 'tiny-s' is listed twice" in error.problem
     error = mistake(tmp_path / "tiny.yaml", TINY.replace("parameters: 1000", "paramters: 1000"))
-    assert error.problem == "unknown key 'members.0.paramters'" and "'parameters'" in error.mend
+    assert error.problem == "unknown key 'members.0.paramters'" and "'parameters'" in error.hint
 
 
 def test_paths_of_a_family_are_relative_to_its_file(data: Path) -> None:

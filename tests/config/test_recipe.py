@@ -1,4 +1,4 @@
-"""A mistake in a recipe is one line with file, line and mend."""
+"""A mistake in a recipe is one line with file, line and hint."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_union_is_explained_once_for_each_member(tmp_path: Path) -> None:
 def test_a_missing_key_names_its_section(tmp_path: Path, removed: str, at: str, key: str) -> None:
     text = RECIPE.replace(removed, "", 1)
     error = mistake(write(tmp_path, text))
-    assert error.problem == f"missing key '{key}'" and error.mend == "add it"
+    assert error.problem == f"missing key '{key}'" and error.hint == "add it"
     assert error.line == line_of(text, at)
 
 

@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be(cell: Cell, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv("FAQ_LEASES", str(tmp_path / place))
         with pytest.raises(FaqError, match=says) as error:
             Placed(make_stage("model", 1, nothing), cell, Silent()).__enter__()
-        assert "set FAQ_LEASES" in error.value.mend
+        assert "set FAQ_LEASES" in error.value.hint
 
 
 ANOTHER_USER = """

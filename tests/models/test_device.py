@@ -86,7 +86,7 @@ def test_an_absent_gpu_is_a_mistake(machine: Machine) -> None:
     machine("H100", "A100")
     with pytest.raises(FaqError, match="there is no cuda:2 here") as error:
         choose_device("cuda:0,2")
-    assert error.value.mend == "there is cuda:0 (H100), cuda:1 (A100)"
+    assert error.value.hint == "there is cuda:0 (H100), cuda:1 (A100)"
 
 
 def test_the_gpus_of_a_device_are_of_one_kind(machine: Machine) -> None:
@@ -171,7 +171,7 @@ def test_what_does_not_fit_names_the_alternatives() -> None:
     with pytest.raises(FaqError) as error:
         check_fits(member("huge", HUGE), "cpu", others)
     assert error.value.problem.startswith("'huge' needs about 2328306.4 GiB and the cpu device has")
-    assert error.value.mend == "these fit: middle, small"
+    assert error.value.hint == "these fit: middle, small"
     with pytest.raises(FaqError, match="no other member fits either"):
         check_fits(member("huge", HUGE), "cpu", others[2:])
 

@@ -106,7 +106,7 @@ def test_what_is_missing_is_named(folder: Path, name: str, says: str) -> None:
 def test_pickled_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     error = mistake(folder)
-    assert "not safetensors (pytorch_model.bin)" in error.problem and "convert" in error.mend
+    assert "not safetensors (pytorch_model.bin)" in error.problem and "convert" in error.hint
 
 
 def test_a_missing_shard_is_named(folder: Path) -> None:
@@ -152,7 +152,7 @@ def test_remote_code_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text(json.dumps({**content, "auto_map": {"AutoModel": "m.Model"}}))
     error = mistake(folder)
     assert error.problem == "member 'tiny-s' asks for remote code"
-    assert "pinned revision" in error.mend
+    assert "pinned revision" in error.hint
     pinned = Member(name="tiny-s", hub="owner/m", revision=COMMIT, parameters=1, trust_remote_code=True)
     check_folder(pinned, folder)
 

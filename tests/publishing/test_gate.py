@@ -148,7 +148,7 @@ def test_the_lower_bound_and_not_the_value_is_compared(ask: Ask) -> None:
 def test_a_recipe_without_a_gate_cannot_be_published(ask: Ask, tiny_cell: Cell) -> None:
     failed = ask("recovery", gate=None)
     assert not failed.passed and f"{tiny_cell.recipe.name!r} has no gate" in str(failed)
-    assert "evaluation: {gate: {recovery:" in failed.mend
+    assert "evaluation: {gate: {recovery:" in failed.hint
 
 
 def test_recovery_that_is_not_formed_does_not_pass(tiny_cell: Cell, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_checkpoint_without_a_calibration_set_holds_nothing_of_teacher_and_see
 
 def test_a_family_that_says_nothing_of_publishing_does_not_publish(ask: Ask) -> None:
     failed = ask("licence", licences=())
-    assert not failed.passed and "publish: {licences: [...]}" in failed.mend
+    assert not failed.passed and "publish: {licences: [...]}" in failed.hint
 
 
 # --- soundness ---

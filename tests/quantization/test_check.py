@@ -37,7 +37,7 @@ def test_a_group_size_that_does_not_divide_names_module_columns_and_mend(tiny_ce
     with pytest.raises(FaqError) as caught:
         check_spec(make_spec("gptq", "W4A16", 96), tiny_cell.target)
     assert "96" in caught.value.problem and "columns of model.layers.0." in caught.value.problem
-    assert "128, 64, 32, 16, channel" in caught.value.mend
+    assert "128, 64, 32, 16, channel" in caught.value.hint
 
 
 def test_a_group_larger_than_the_columns_is_refused(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_group_sizes_are_refused_exactly_where_they_do_not_divide(
         return
     with pytest.raises(FaqError) as caught:
         check_spec(make_spec("rtn", group_size=size), weights)
-    suggested = re.findall(r"\d+", caught.value.mend)
+    suggested = re.findall(r"\d+", caught.value.hint)
     assert suggested
     for group in suggested:
         check_spec(make_spec("rtn", group_size=int(group)), weights)
@@ -84,7 +84,7 @@ def test_a_broken_pattern_is_refused(tiny_cell: Cell) -> None:
 def test_an_unknown_scheme_names_near_and_known_ones(tiny_cell: Cell) -> None:
     with pytest.raises(FaqError) as caught:
         check_spec(make_spec("rtn", "w4a16"), tiny_cell.target)
-    assert "did you mean 'W4A16'" in caught.value.mend and "W8A8" in caught.value.mend
+    assert "did you mean 'W4A16'" in caught.value.hint and "W8A8" in caught.value.hint
 
 
 def test_a_target_that_is_quantized_already_is_refused(tmp_path: Path) -> None:

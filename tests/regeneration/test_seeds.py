@@ -1,4 +1,4 @@
-"""Seeds: every mistake names file, line and mend; draws are balanced and repeat."""
+"""Seeds: every mistake names file, line and hint; draws are balanced and repeat."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_identity_follows_the_bytes_and_not_the_path(tmp_path: Path) -> None:
 def test_an_error_about_a_drawn_seed_finds_its_line(tmp_path: Path) -> None:
     path = seed_file(tmp_path, GOOD, {**GOOD, "id": "b"})
     second = load_seeds(path, count=2)[1]
-    error = seed_error(Seeds(path=path, count=2), second, "is odd", "mend it")
-    assert str(error) == f"{path}:2: seed 'b' is odd (mend it)"
+    error = seed_error(Seeds(path=path, count=2), second, "is odd", "fix it")
+    assert str(error) == f"{path}:2: seed 'b' is odd (fix it)"
 
 
 def seed(name: str, domain: str) -> Seed:

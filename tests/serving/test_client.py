@@ -327,7 +327,7 @@ def test_a_managed_server_is_waited_for_and_then_goes_on(server: FakeServer):
 
 def test_a_managed_server_that_is_given_up_ends_the_work_with_its_own_words(server: FakeServer):
     def alive() -> None:
-        raise FaqError("vLLM failed three times", mend="see its log")
+        raise FaqError("vLLM failed three times", hint="see its log")
 
     server.fault = lambda asked: Fault("reset") if len(server.asked) > 10 else None
     got = []

@@ -26,5 +26,5 @@ def find_selector(name: str) -> Selector | None:
         return SELECTORS[name]
     known = [DRAW, *sorted(SELECTORS)]
     raise FaqError(
-        f"unknown selection {name!r}", mend=nearest_and_known(name, known), key="calibration.selection"
+        f"unknown selection {name!r}", hint=nearest_and_known(name, known), key="calibration.selection"
     )

@@ -46,6 +46,6 @@ def _named(name: str) -> Expert:
         return EXPERTS[name]
     raise FaqError(
         f"unknown expert {name!r}",
-        mend=nearest_and_known(name, sorted(EXPERTS)),
+        hint=nearest_and_known(name, sorted(EXPERTS)),
         key=f"competition.experts.{name}",
     )

@@ -92,7 +92,7 @@ def settings_of(settings: Settings | None) -> Settings:
         FaqError: there is none.
     """
     if settings is None:
-        raise FaqError("expert 'judge' needs the section 'competition.judge'", mend="name its endpoint there")
+        raise FaqError("expert 'judge' needs the section 'competition.judge'", hint="name its endpoint there")
     return settings
 
 

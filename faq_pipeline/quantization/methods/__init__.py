@@ -19,5 +19,5 @@ def find_method(name: str) -> Method:
         FaqError: unknown; names the known ones.
     """
     if name not in METHODS:
-        raise FaqError(f"unknown quantization method {name!r}", mend=f"known: {', '.join(METHODS)}")
+        raise FaqError(f"unknown quantization method {name!r}", hint=f"known: {', '.join(METHODS)}")
     return METHODS[name]

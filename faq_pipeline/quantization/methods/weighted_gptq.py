@@ -32,7 +32,7 @@ class WeightedGPTQModifier(GPTQModifier):  # type: ignore[misc]
             raise FaqError(
                 f"{name} sees {math.prod(inputs.shape[:-1])} of a row's {len(own)} tokens, which cannot be"
                 " weighed",
-                mend="remove quantization.sample_weights and quantization.token_weights",
+                hint="remove quantization.sample_weights and quantization.token_weights",
             )
         roots = own.sqrt().to(inputs.device).reshape(*inputs.shape[:-1], 1)
         super().calibrate_module(module, (inputs.float() * roots, *args[1:]), output)
