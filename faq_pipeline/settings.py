@@ -117,4 +117,4 @@ def _check_home(home: Path) -> None:
     if not there.is_dir():
         raise FaqError(f"FAQ_HOME {home} cannot be a folder: {there} is a file", hint="set another FAQ_HOME")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise FaqError(f"FAQ_HOME {home} cannot be written to", hint=f"set another, or fix its permissions: {there}")
+        raise FaqError(f"FAQ_HOME {home} cannot be written to", hint=f"set another, or make {there} writable")
