@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from faq_pipeline.config.recipe import Sampling
-from faq_pipeline.progress import Silent
-from faq_pipeline.regeneration.engine import Completion, Engine, Request
-from faq_pipeline.regeneration.ledger import Ledger
-from faq_pipeline.regeneration.sampling import sample
+from faq_pipeline.inference.engine import Completion, Engine, Request
+from faq_pipeline.inference.ledger import Ledger
+from faq_pipeline.inference.sampling import sample
+from faq_pipeline.util.progress import Silent
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,16 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import obtain
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
-from faq_pipeline.matrix import cell_state
-from faq_pipeline.remembering import remembering
-from faq_pipeline.requantize import plan_tick
-from faq_pipeline.runner import obtain
+from faq_pipeline.planning.cell_status import cell_state
+from faq_pipeline.planning.tick_plan import plan_tick
 from faq_pipeline.settings import REPOSITORY, Settings
-from faq_pipeline.stage import Build, Stage
-from faq_pipeline.stages import STAGES
+from faq_pipeline.util.memoize import remembering
 
 BASE = "faq-gptq-w3a16"
 SCHEMES = ("W3A16", "W4A16", "W8A16", "W4A16_ASYM")

@@ -23,15 +23,15 @@ from typing import Any
 from benchmarks.arms import Took, ratios, through_bare_client, through_engine
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe, Sampling
+from faq_pipeline.inference.engine import Request
+from faq_pipeline.inference.factory import Work, make_engine
 from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
-from faq_pipeline.regeneration.drawing import hashed
-from faq_pipeline.regeneration.engine import Request
-from faq_pipeline.regeneration.engines import Work, make_engine
-from faq_pipeline.regeneration.prompts import seed_prompt
+from faq_pipeline.prompting.prompts import seed_prompt
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.settings import Settings
+from faq_pipeline.util.seeded_choice import hashed
 
 
 def main() -> None:

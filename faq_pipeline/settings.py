@@ -19,9 +19,9 @@ from functools import cached_property
 from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.discovery.known import known_from
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_device
+from faq_pipeline.registry.merge import known_from
 from faq_pipeline.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faq_pipeline.progress import Silent
+from faq_pipeline.util.progress import Silent
 
 
 class Noting(Silent):

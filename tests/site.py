@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.core.stage import Build, Stage
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import obtain
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import obtain
+from faq_pipeline.planning.staleness import Judged, judge
 from faq_pipeline.settings import Settings
-from faq_pipeline.stage import Build, Stage
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import Judged, judge
 from faq_pipeline.store.artifact import MANIFEST
 
 SELF = "name: tiny-self\nextends: tiny-faq\ntitle: Its own teacher\nregeneration: {source: self}\n"

@@ -34,12 +34,12 @@ from benchmarks.gpu.prompts import make_requests, write_requests
 from benchmarks.gpu.seeded import compare_seeded
 from faq_pipeline.config.family import Member, Serving
 from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.inference.engine import Request
+from faq_pipeline.inference.environment.environment import find_environment
+from faq_pipeline.inference.factory import Work, make_engine
+from faq_pipeline.inference.server.command import server_command, server_variables
 from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.regeneration.engine import Request
-from faq_pipeline.regeneration.engines import Work, make_engine
-from faq_pipeline.serving.command import server_command, server_variables
-from faq_pipeline.serving.environment import find_environment
 
 CONTEXT = 4096
 TEMPERATURE = 0.8

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faq_pipeline.calibration.pack import pack
-from faq_pipeline.calibration.render import Rendered, encode, render_sample
-from faq_pipeline.calibration.select import Chosen, Piece, Selection, select
+from faq_pipeline.calibration.token_budget import Chosen, Piece, Selection, select
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Calibration
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Candidate, Row, Sample, Seed, Standing
+from faq_pipeline.prompting.rendering import Rendered, encode, render_sample
 from faq_pipeline.regeneration.controls import original_candidates
 from faq_pipeline.store.fingerprint import short_hash
+from faq_pipeline.store.tables import Candidate, Row, Sample, Seed, Standing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

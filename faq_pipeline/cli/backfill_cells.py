@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.matrix import CellState, cell_states
-from faq_pipeline.preflight import check
+from faq_pipeline.execution.preflight import check
+from faq_pipeline.planning.cell_status import CellState, cell_states
 from faq_pipeline.settings import Settings
 
 ALL = "all"

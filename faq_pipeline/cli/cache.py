@@ -92,7 +92,7 @@ def gc(
     if broken:
         doomed |= {a.path: a for a in store.folders() if store.verify(a)}
     if unused:
-        from faq_pipeline.unused import unused as superseded
+        from faq_pipeline.planning.retention import unused as superseded
 
         doomed |= {a.path: a for a in superseded(settings)}
     for artifact in doomed.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faq_pipeline.cli.display import print_json, say
-from faq_pipeline.discovery.look import Seen, look
+from faq_pipeline.discovery.discover import Seen, look
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 

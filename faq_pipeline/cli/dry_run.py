@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.cli.display import out, print_json, seconds, table
-from faq_pipeline.estimate import estimate
-from faq_pipeline.runner import plan
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.execution.cost_estimate import estimate
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import plan
+from faq_pipeline.planning.staleness import declared_keys
 from faq_pipeline.settings import Settings
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import declared_keys
 
 
 def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:

@@ -18,8 +18,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from faq_pipeline.cli.backfill_state import BackfillState, CellRun, Standing, daemon_silence, read_backfill
 from faq_pipeline.cli.display import err, out, say, seconds, table
+from faq_pipeline.orchestration.backfill_state import (
+    BackfillState,
+    CellRun,
+    Standing,
+    daemon_silence,
+    read_backfill,
+)
 
 POLL = 2.0
 """Seconds between two looks at the instance."""

@@ -34,8 +34,8 @@ def members(
         return
     rows = _rows(settings, family)
     if register:
-        from faq_pipeline.cli.dagster_runs import open_instance
-        from faq_pipeline.cli.dagster_runs import register as make_partitions
+        from faq_pipeline.orchestration.runs import open_instance
+        from faq_pipeline.orchestration.runs import register as make_partitions
 
         with open_instance(settings) as instance:
             make_partitions(instance, [row["partition"] for row in rows if row["partition"]])

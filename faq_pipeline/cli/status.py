@@ -11,9 +11,9 @@ from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.cli.tick_plan import show_plans
 from faq_pipeline.config.family import Family
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.planning.staleness import Judged, State, judge_all
 from faq_pipeline.settings import Settings
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import Judged, State, judge_all
 
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Only its members.")]
 MemberOption = Annotated[str | None, typer.Option("--member", "-m", help="Only its cells.")]
@@ -92,8 +92,8 @@ def _failed_runs(settings: Settings, judged: list[Judged]) -> dict[str, str]:
     waiting = [one.partition for one in judged if one.cell is not None and one.state is not State.COMPLETE]
     if not waiting or not settings.has_dagster_home:
         return {}
-    from faq_pipeline.automation.requests import FAILED, PARTITION, records_of
-    from faq_pipeline.cli.dagster_runs import open_instance
+    from faq_pipeline.orchestration.automation.requests import FAILED, PARTITION, records_of
+    from faq_pipeline.orchestration.runs import open_instance
 
     last: dict[str, Any] = {}
     with open_instance(settings) as instance:

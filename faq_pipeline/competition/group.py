@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from faq_pipeline.competition.expert import Group
-from faq_pipeline.records import Candidate, Score, Standing
-from faq_pipeline.regeneration.drawing import hashed
+from faq_pipeline.store.tables import Candidate, Score, Standing
+from faq_pipeline.util.seeded_choice import hashed
 
 DIGITS = 9
 """Normalised scores and totals are rounded here, so that float noise never decides a competition."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.config.files import Sources, load_family, read_recipe, read_study, recipe_under
-from faq_pipeline.config.known import Known, Withdrawn
+from faq_pipeline.config.known_family import Known, Withdrawn
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study
 from faq_pipeline.config.yaml import place

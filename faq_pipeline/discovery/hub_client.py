@@ -67,7 +67,7 @@ class HubClient:
         """
         from huggingface_hub import HfApi, constants
 
-        from faq_pipeline.discovery.session import bounded
+        from faq_pipeline.discovery.request_budget import bounded
 
         if constants.is_offline_mode():
             raise FaqError(
@@ -80,7 +80,7 @@ class HubClient:
     @property
     def requests_left(self) -> int:
         """How many more may be made."""
-        from faq_pipeline.discovery.session import requests_left
+        from faq_pipeline.discovery.request_budget import requests_left
 
         return requests_left()
 
@@ -148,7 +148,7 @@ class HubClient:
         import httpx
         from huggingface_hub.errors import HfHubHTTPError
 
-        from faq_pipeline.discovery.session import SpentError
+        from faq_pipeline.discovery.request_budget import SpentError
 
         try:
             return call()

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from faq_pipeline.config.family import Family
 from faq_pipeline.discovery.hub_client import Gone, HubClient, RefusedError, Told
 from faq_pipeline.discovery.listing import Listed, Listing
-from faq_pipeline.discovery.registry import Registered
 from faq_pipeline.errors import FaqError
+from faq_pipeline.registry.registry import Registered
 
 NEEDED = 2
 """Requests that it takes at most to look into one repository."""

@@ -12,8 +12,8 @@ from faq_pipeline.evaluation.bootstrap import Estimate
 from faq_pipeline.evaluation.paired import Verdict, loss_difference, loss_reduction, verdict
 from faq_pipeline.evaluation.report import interval
 from faq_pipeline.evaluation.stage import ANSWERS, REFERENCE_ANSWERS
-from faq_pipeline.records import Answer, read_rows
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.tables import Answer, read_rows
 
 Figure = dict[str, float]
 Unfair = Mapping[tuple[str, str], str]

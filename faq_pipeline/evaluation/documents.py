@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from faq_pipeline.config.jsonl import read_rows
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.evaluation.tasks import TaskFolder
-from faq_pipeline.regeneration.jsonl import read_rows
 
 LONG = 8
 """Words from which an answer identifies its question; shorter ones (a number, a name) occur anywhere."""

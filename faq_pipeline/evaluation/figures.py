@@ -8,7 +8,7 @@ from typing import Any
 from faq_pipeline.config.recipe import Gate
 from faq_pipeline.evaluation.bootstrap import Estimate
 from faq_pipeline.evaluation.paired import PairedResult, accuracy, compare_paired, join
-from faq_pipeline.records import Answer, Evaluation
+from faq_pipeline.store.tables import Answer, Evaluation
 
 Figures = dict[str, Any]
 

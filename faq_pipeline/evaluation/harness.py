@@ -15,8 +15,8 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.divergence import Passage
 from faq_pipeline.evaluation.quiet import quiet
 from faq_pipeline.evaluation.tasks import TaskFolder
-from faq_pipeline.progress import Progress
-from faq_pipeline.records import Answer
+from faq_pipeline.store.tables import Answer
+from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -52,7 +52,7 @@ def answer_questions(
     """
 
     def opened() -> AbstractContextManager[Recording]:
-        from faq_pipeline.evaluation.recording import RecordingLM
+        from faq_pipeline.evaluation.recording_lm import RecordingLM
 
         return nullcontext(
             RecordingLM(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.records import Checkpoint
+from faq_pipeline.store.tables import Checkpoint
 
 PLOT = "recovery.png"
 

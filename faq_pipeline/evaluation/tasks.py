@@ -20,8 +20,8 @@ from ruamel.yaml.comments import CommentedMap
 from faq_pipeline.config.yaml import look, plain, read
 from faq_pipeline.errors import FaqError, nearest_or_known
 from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
-from faq_pipeline.remembering import remembered
 from faq_pipeline.store.fingerprint import file_digest, short_hash
+from faq_pipeline.util.memoize import remembered
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faq_pipeline.lineage.groups import origins
-from faq_pipeline.lineage.query import column, records, rows
+from faq_pipeline.lineage.sql import column, records, rows
 from faq_pipeline.lineage.trace import Licences, MadeCheckpoint, Report
-from faq_pipeline.records import Checkpoint, Evaluation
+from faq_pipeline.store.tables import Checkpoint, Evaluation
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

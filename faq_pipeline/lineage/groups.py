@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from faq_pipeline.lineage.query import records, rows
+from faq_pipeline.lineage.sql import records, rows
 from faq_pipeline.lineage.trace import ExpertScore, Group, JudgedCandidate, TracedSample
-from faq_pipeline.records import Candidate, Sample, Score, Seed, Standing
+from faq_pipeline.store.tables import Candidate, Sample, Score, Seed, Standing
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

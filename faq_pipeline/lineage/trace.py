@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from faq_pipeline.records import Candidate, Checkpoint, Evaluation, Sample, Seed
+from faq_pipeline.store.tables import Candidate, Checkpoint, Evaluation, Sample, Seed
 
 TraceKind = Literal["artifact", "seed", "candidate", "sample"]
 

@@ -17,8 +17,8 @@ from typing import Any
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
-from faq_pipeline.remembering import remembered
 from faq_pipeline.store.fingerprint import LENGTH, file_digest, short_hash
+from faq_pipeline.util.memoize import remembered
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -15,7 +15,7 @@ from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.publishing.finished import Finished
 from faq_pipeline.publishing.gate import Verdict
-from faq_pipeline.quantization.served import has_kernel
+from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.store.fingerprint import tool_version
 
 LICENCES = (

@@ -13,7 +13,7 @@ from pathlib import Path
 from faq_pipeline.errors import FaqError
 from faq_pipeline.publishing.content import Content
 from faq_pipeline.publishing.record import Place
-from faq_pipeline.store.whole import appearing, beside
+from faq_pipeline.util.atomic_files import appearing, beside
 
 CURRENT = "current"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from faq_pipeline import findings
+from faq_pipeline.execution import findings
 from faq_pipeline.publishing.finished import Finished
 
 

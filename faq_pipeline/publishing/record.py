@@ -19,7 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.store.whole import write_whole
+from faq_pipeline.util.atomic_files import write_whole
 
 What = Literal["published", "withdrawn", "removed"]
 

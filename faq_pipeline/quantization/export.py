@@ -8,7 +8,7 @@ from pathlib import Path
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.whole import appearing
+from faq_pipeline.util.atomic_files import appearing
 
 
 def export(artifact: Artifact, target_dir: Path) -> Path:

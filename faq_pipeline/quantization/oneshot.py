@@ -14,11 +14,11 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import fix_threads
 from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_tokenizer, release
 from faq_pipeline.models.weights import COMPANIONS, Weights
-from faq_pipeline.progress import Progress
+from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.methods import Method, find_method
-from faq_pipeline.quantization.placement import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.quiet import quiet
-from faq_pipeline.quantization.weighting import is_weighted, row_weights
+from faq_pipeline.quantization.token_weights import is_weighted, row_weights
+from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
     import torch

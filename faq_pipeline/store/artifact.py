@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from faq_pipeline.remembering import remembered
+from faq_pipeline.util.memoize import remembered
 
 MANIFEST = "manifest.json"
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.remembering import remembered
+from faq_pipeline.util.memoize import remembered
 
 LENGTH = 20
 """Hex digits of a fingerprint or digest: 80 bits, beyond accidental collision."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faq_pipeline.store.artifact import FileEntry
 from faq_pipeline.store.fingerprint import file_digest
-from faq_pipeline.store.whole import sync
+from faq_pipeline.util.atomic_files import sync
 
 THREADS = 4
 """Files that are hashed, and flushed, at a time."""

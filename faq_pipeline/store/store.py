@@ -19,7 +19,7 @@ from filelock import FileLock
 from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry, Manifest
 from faq_pipeline.store.fingerprint import LENGTH, file_digest
 from faq_pipeline.store.flush import Flush
-from faq_pipeline.store.whole import sync
+from faq_pipeline.util.atomic_files import sync
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.fitness import by_layer, fitness, mismatch, mismatches
-from faq_pipeline.calibration.plot import draw_fitness
-from faq_pipeline.cell import Cell
-from faq_pipeline.models.layer_names import layer_of
+from faq_pipeline.activations.fitness import by_layer, fitness, mismatch, mismatches
+from faq_pipeline.activations.layer_names import layer_of
+from faq_pipeline.activations.moments import Moments, input_moments
+from faq_pipeline.calibration.fitness_plot import draw_fitness
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.models.moments import Moments, input_moments
-from faq_pipeline.records import ChannelMismatch
+from faq_pipeline.store.tables import ChannelMismatch
 
 POSITIVE = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=16)
 

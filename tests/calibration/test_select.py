@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.select import Piece, select
+from faq_pipeline.calibration.token_budget import Piece, select
 
 
 @st.composite

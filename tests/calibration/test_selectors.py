@@ -14,14 +14,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.activations import TraceMoments
-from faq_pipeline.calibration.select import Piece, select
+from faq_pipeline.activations.sample_moments import Input, SampleMoments
+from faq_pipeline.activations.trace_moments import TraceMoments
 from faq_pipeline.calibration.selectors import SELECTORS, find_selector
 from faq_pipeline.calibration.selectors.ordering import ordered
 from faq_pipeline.calibration.selectors.protocol import Pool
 from faq_pipeline.calibration.selectors.table import Table
+from faq_pipeline.calibration.token_budget import Piece, select
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.sample_moments import Input, SampleMoments
 from tests.calibration.test_select import pools
 
 

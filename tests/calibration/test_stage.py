@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from faq_pipeline.calibration.stage import CALIBRATION_SET
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Prompts, Thinking
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import vocabulary_digest
-from faq_pipeline.records import (
+from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
+from faq_pipeline.store.tables import (
     Candidate,
     ChannelMismatch,
     Row,
@@ -24,8 +26,6 @@ from faq_pipeline.records import (
     read_rows,
     write_rows,
 )
-from faq_pipeline.stage import Build
-from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
 from tests.noting import Noting
 
 THOUGHT = "<think>\n{} - 5 = {}\n</think>\n\nAnswer: {}"

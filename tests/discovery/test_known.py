@@ -8,11 +8,11 @@ import pytest
 
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.known import Known as Seen
-from faq_pipeline.discovery.known import with_registered
-from faq_pipeline.discovery.registry import Registry
-from faq_pipeline.discovery.teachers import restaffed
+from faq_pipeline.config.known_family import Known as Seen
+from faq_pipeline.discovery.teacher_changes import restaffed
 from faq_pipeline.errors import FaqError
+from faq_pipeline.registry.merge import with_registered
+from faq_pipeline.registry.registry import Registry
 from tests.discovery.acme import Known, acme, repo, sha, shown
 from tests.tiny import RECIPE
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.evaluation.generation import Limits, Row
 from faq_pipeline.evaluation.harness import Answered, answer_questions
 from faq_pipeline.models.loading import load_model, load_tokenizer
-from faq_pipeline.progress import Silent
+from faq_pipeline.util.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def say(
                 row.ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
                 row.ended = row.ids[-1] in limits.end_ids or limits.stopped(row)
 
-        monkeypatch.setattr("faq_pipeline.evaluation.recording.continue_rows", scripted)
+        monkeypatch.setattr("faq_pipeline.evaluation.recording_lm.continue_rows", scripted)
         return answer_questions(model, tokenizer, spec, thinking or Thinking(), Silent())
 
     return run

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.contamination import (
     Document,
@@ -17,7 +17,7 @@ from faq_pipeline.evaluation.contamination import (
     find_leaks,
     normalise,
 )
-from faq_pipeline.records import Sample
+from faq_pipeline.store.tables import Sample
 
 QUESTION = (
     "A baker in Ardel fills 14 trays with rolls before dawn. Each tray holds 24 rolls, and by noon the"

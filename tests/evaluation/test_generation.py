@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.evaluation.drafts import accept_drafts
 from faq_pipeline.evaluation.generation import Limits, Row, continue_rows
 from faq_pipeline.models.loading import load_model
@@ -78,9 +78,9 @@ def test_a_stop_between_rounds_ends_a_row(model: PreTrainedModel) -> None:
 
 
 def test_the_members_own_sampling_defaults_do_not_enter(tiny_cell: Cell) -> None:
-    from faq_pipeline.evaluation.recording import RecordingLM
+    from faq_pipeline.evaluation.recording_lm import RecordingLM
     from faq_pipeline.models.loading import load_tokenizer
-    from faq_pipeline.progress import Silent
+    from faq_pipeline.util.progress import Silent
 
     model = load_model(tiny_cell.target, "cpu")
     model.generation_config = GenerationConfig(

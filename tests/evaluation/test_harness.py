@@ -12,7 +12,7 @@ from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import answer_questions
-from faq_pipeline.progress import Silent
+from faq_pipeline.util.progress import Silent
 from tests.evaluation.choices import CHOICES
 
 

@@ -9,25 +9,25 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Serving, Thinking
 from faq_pipeline.config.recipe import Evaluation, Quantization
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.answering import answer_and_load
 from faq_pipeline.evaluation.harness import Answered, answer_questions
 from faq_pipeline.evaluation.stage import EVAL_REPORT, REFERENCE_EVAL
+from faq_pipeline.execution.runner import obtain
 from faq_pipeline.models.loading import load_folder
-from faq_pipeline.progress import Progress, Silent
 from faq_pipeline.quantization.oneshot import quantize
-from faq_pipeline.records import Answer, ReplyTokens, read_rows
-from faq_pipeline.runner import obtain
-from faq_pipeline.stage import Stage
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Answer, ReplyTokens, read_rows
+from faq_pipeline.util.progress import Progress, Silent
 from tests.evaluation.choices import CHOICES
 from tests.evaluation.speaking import END, Speaking, question
 from tests.evaluation.test_stages import _build_checkpoint
-from tests.serving.fake_server import Asked, Fault
-from tests.serving.managed import Managed
+from tests.inference.fake_server import Asked, Fault
+from tests.inference.managed import Managed
 
 Ask = Callable[..., list[Answered]]
 
@@ -35,7 +35,7 @@ Ask = Callable[..., list[Answered]]
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever CPU this is, vLLM has its kernels for packed weights."""
-    monkeypatch.setattr("faq_pipeline.quantization.served.cpu_reads_packed", lambda: True)
+    monkeypatch.setattr("faq_pipeline.quantization.serving_format.cpu_reads_packed", lambda: True)
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_a_checkpoint_without_a_kernel_is_served_dense_for_as_long(
         configs.append(json.loads((asked[1] / "config.json").read_text()))
         return managed._server(*asked)
 
-    monkeypatch.setattr("faq_pipeline.regeneration.vllm_engine.Server", start)
+    monkeypatch.setattr("faq_pipeline.inference.vllm_engine.Server", start)
     answer_and_load(cell, tokenizer, _nothing, Silent(), checkpoint=tmp_path)
     folder = managed.asked[1]
     assert folder != tmp_path and not folder.exists()

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Gate
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.documents import Document
 from faq_pipeline.evaluation.held_out import spread
 from faq_pipeline.evaluation.stage import DIVERGENCE, EVAL_REPORT, REFERENCE_EVAL
+from faq_pipeline.execution.runner import Outcome, obtain
 from faq_pipeline.models.loading import load_folder
-from faq_pipeline.records import Answer, Checkpoint, Evaluation, read_rows, write_rows
-from faq_pipeline.runner import Outcome, obtain
-from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Answer, Checkpoint, Evaluation, read_rows, write_rows
 
 CHECKPOINT = Checkpoint("tiny-s@0", "gptq", "W4A16", "128", 2_000_000, 8_000_000)
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import obtain
-from faq_pipeline.stages import STAGES
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import obtain
 from faq_pipeline.store.store import Store
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.lineage.uses import record_use
-from faq_pipeline.records import (
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.fingerprint import fingerprint, short_hash
+from faq_pipeline.store.store import Key, Store
+from faq_pipeline.store.tables import (
     TABLES,
     Candidate,
     Checkpoint,
@@ -18,9 +21,6 @@ from faq_pipeline.records import (
     Standing,
     write_rows,
 )
-from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.fingerprint import fingerprint, short_hash
-from faq_pipeline.store.store import Key, Store
 
 FAQ = "tiny-s@11112222|tiny-faq"
 RTN = "tiny-s@11112222|tiny-rtn"

@@ -10,14 +10,14 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.index import merge, rebuild
-from faq_pipeline.lineage.questions import trace
-from faq_pipeline.lineage.render import render
 from faq_pipeline.lineage.trace import Trace
+from faq_pipeline.lineage.trace_queries import trace
+from faq_pipeline.lineage.trace_text import render
 from faq_pipeline.lineage.uses import cell_licences
-from faq_pipeline.records import Checkpoint
+from faq_pipeline.store.tables import Checkpoint
 from tests.lineage.conftest import Small
 from tests.lineage.small_store import FAQ, SEEDS, TEACHER, candidate, fill, put
 

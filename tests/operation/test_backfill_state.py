@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
 
-from faq_pipeline.cli.backfill_state import (
+from faq_pipeline.orchestration.backfill_state import (
     DAEMONS,
     BackfillState,
     CellRun,

@@ -25,13 +25,13 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from faq_pipeline.cli.dagster_backfill import LAUNCH
-from faq_pipeline.matrix import cell_states
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.orchestration.backfills import LAUNCH
+from faq_pipeline.planning.cell_status import cell_states
+from faq_pipeline.planning.staleness import declared_keys
 from faq_pipeline.settings import REPOSITORY, Settings
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import declared_keys
 from faq_pipeline.store.store import Store
-from tests.pipeline.cli import Faq
+from tests.orchestration.cli import Faq
 from tests.services import PATIENCE, Service, answers, free_port, script, until
 
 pytestmark = pytest.mark.slow

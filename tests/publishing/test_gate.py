@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.operation import Publish
 from faq_pipeline.config.recipe import Gate
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.publishing.finished import Finished
 from faq_pipeline.publishing.gate import Criterion, apart, judge
-from faq_pipeline.records import Sample, Seed, write_rows
 from faq_pipeline.store.artifact import MANIFEST, Artifact
+from faq_pipeline.store.tables import Sample, Seed, write_rows
 
 SEED = Seed("s0", "How many harvests?", "question", None, "sums", "tests", "Apache-2.0")
 SAMPLE = Sample("a0", "c0", "s0", "sums", 0, 0, 9, "The river town had a harvest.")

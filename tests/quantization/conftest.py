@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.progress import Silent
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.util.progress import Silent
 
 Make = Callable[..., Path]
 

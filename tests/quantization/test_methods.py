@@ -7,17 +7,17 @@ import pytest
 import torch
 from transformers.utils.quantization_config import CompressedTensorsConfig
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Member
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_folder, load_model
 from faq_pipeline.models.weights import find_weights
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization.inspect import inspect_checkpoint
+from faq_pipeline.quantization.inspection import inspect_checkpoint
 from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize, run, save
-from tests.leases.fakes import have_cores
+from faq_pipeline.util.progress import Silent
+from tests.gpu.fakes import have_cores
 from tests.noting import Noting
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.tiny import make_tokenizer
@@ -111,7 +111,7 @@ def test_on_a_gpu_there_are_as_many_threads_as_cores(
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr(
-        "faq_pipeline.quantization.placement.torch_device", lambda device: torch.device("cpu")
+        "faq_pipeline.quantization.compute_device.torch_device", lambda device: torch.device("cpu")
     )
     have_cores(monkeypatch, 6)
     run(make_spec("rtn"), tiny_cell.target, [], "cpu", Silent())

@@ -6,11 +6,12 @@ import llmcompressor
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization import oneshot, placement
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.quantization import compute_device as placement
+from faq_pipeline.quantization import oneshot
+from faq_pipeline.quantization.compute_device import SHARE, activations_device
 from faq_pipeline.quantization.oneshot import run
-from faq_pipeline.quantization.placement import SHARE, activations_device
+from faq_pipeline.util.progress import Silent
 from tests.noting import Noting
 from tests.quantization.conftest import make_rows, make_spec
 

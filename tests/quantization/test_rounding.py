@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.progress import Silent
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.quantization.rounding import rounded_copy
+from faq_pipeline.util.progress import Silent
 from tests.quantization.conftest import make_spec
 
 

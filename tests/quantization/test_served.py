@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.loading import load_folder, load_tokenizer
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization import served
+from faq_pipeline.quantization import serving_format as served
 from faq_pipeline.quantization.dense import write_dense
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
+from faq_pipeline.util.progress import Silent
 
 
 def machine(patch: pytest.MonkeyPatch, name: str, *, avx512: bool) -> None:

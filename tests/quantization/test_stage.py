@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.runner import obtain
 from faq_pipeline.quantization.export import export
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
-from faq_pipeline.records import Checkpoint, Row, read_rows, write_rows
-from faq_pipeline.runner import obtain
-from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Checkpoint, Row, read_rows, write_rows
 from tests.quantization.conftest import make_rows
 
 
@@ -91,7 +91,7 @@ def test_a_wrong_group_size_stops_the_stage_before_it_runs(store: Store, tiny_ce
 
 def test_the_stage_is_imported_without_a_model_library() -> None:
     code = (
-        "import sys, faq_pipeline.quantization.stage, faq_pipeline.quantization.check;"
+        "import sys, faq_pipeline.quantization.stage, faq_pipeline.quantization.spec_check;"
         "heavy = {'torch', 'transformers', 'llmcompressor', 'compressed_tensors', 'pandas'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

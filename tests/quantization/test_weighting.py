@@ -12,15 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.activations.attention import received_attention
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.attention import received_attention
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
 from faq_pipeline.quantization.oneshot import run
-from faq_pipeline.quantization.weighting import MOST, by_importance, row_weights
+from faq_pipeline.quantization.spec_check import check_spec
+from faq_pipeline.quantization.token_weights import MOST, by_importance, row_weights
+from faq_pipeline.util.progress import Silent
 from tests.quantization.conftest import make_rows, make_spec
 
 ROWS = [row[:length] for row, length in zip(make_rows(3, 24), (20, 24, 12), strict=True)]

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Endpoint, Sampling
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.regeneration.endpoint_engine import EndpointEngine
-from faq_pipeline.regeneration.engine import Request
-from faq_pipeline.regeneration.engines import Work, make_engine
-from tests.serving.fake_server import FakeServer, Fault, answer
+from faq_pipeline.inference.endpoint_engine import EndpointEngine
+from faq_pipeline.inference.engine import Request
+from faq_pipeline.inference.factory import Work, make_engine
+from tests.inference.fake_server import FakeServer, Fault, answer
 
 SECRET = "sk-planted-51ab"
 SAMPLING = Sampling(max_new_tokens=8)

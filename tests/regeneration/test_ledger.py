@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
-from faq_pipeline.progress import Silent
-from faq_pipeline.regeneration.engine import Completion, Request, Unit
-from faq_pipeline.regeneration.ledger import Ledger
-from faq_pipeline.regeneration.sampling import sample
+from faq_pipeline.inference.engine import Completion, Request, Unit
+from faq_pipeline.inference.ledger import Ledger
+from faq_pipeline.inference.sampling import sample
+from faq_pipeline.util.progress import Silent
 
 SAMPLING = Sampling(temperature=1, max_new_tokens=8)
 REQUESTS = [Request(f"s{i}#0", f"prompt {i % 3}", i) for i in range(10)]

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.runner import obtain
+from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.models.loading import load_tokenizer
-from faq_pipeline.records import Trace, read_rows
-from faq_pipeline.regeneration.engine import Completion, Request
 from faq_pipeline.regeneration.traces import load_development, make_trace, pick_development
 from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
-from faq_pipeline.runner import obtain
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Trace, read_rows
 
 STAGES = {INFERENCE_TRACES.name: INFERENCE_TRACES}
 

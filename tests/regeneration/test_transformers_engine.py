@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference import decoding
+from faq_pipeline.inference.engine import Completion, Request
+from faq_pipeline.inference.factory import Work, make_engine
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
-from faq_pipeline.regeneration import decoding
-from faq_pipeline.regeneration.engine import Completion, Request
-from faq_pipeline.regeneration.engines import Work, make_engine
 
 PROMPTS = [
     "<|im_start|>user\nHow many apples?<|im_end|>\n<|im_start|>assistant\n",
@@ -159,8 +159,8 @@ def test_stages_and_identities_load_no_model_library(tiny_data: Path, tmp_path: 
 import sys
 from pathlib import Path
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.regeneration.seeds_stage import SEED_DATA
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.regeneration.seed_stage import SEED_DATA
 from faq_pipeline.regeneration.stage import REGENERATED_CORPUS
 from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
 catalog = Catalog((Path({str(tiny_data)!r}),))

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.study.analysis import Analysis, analyse
-from faq_pipeline.study.crossed import Crossed
-from faq_pipeline.study.design import Design, StudyCell
-from faq_pipeline.study.fitness import rank_correlation
-from faq_pipeline.study.headline import choose, headline
-from faq_pipeline.study.outcomes import Key, Spot, samples
-from faq_pipeline.study.pairs import compare_pairs
-from faq_pipeline.study.report import write_report
-from faq_pipeline.study.results import Result
+from faq_pipeline.study.analysis.analysis import Analysis, analyse
+from faq_pipeline.study.analysis.crossed import Crossed
+from faq_pipeline.study.analysis.fitness_correlation import rank_correlation
+from faq_pipeline.study.analysis.headline import choose, headline
+from faq_pipeline.study.analysis.outcomes import Key, Spot, samples
+from faq_pipeline.study.analysis.pairs import compare_pairs
+from faq_pipeline.study.design.cells import Design, StudyCell
+from faq_pipeline.study.execution.results import Result
+from faq_pipeline.study.report.report import write_report
 from tests.study.tiny_study import designed, results_of, scores_of, write_study
 
 LOSS = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.study.crossed import Crossed, Figure, Sample
+from faq_pipeline.study.analysis.crossed import Crossed, Figure, Sample
 
 RUNS = 200
 

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from faq_pipeline.study.design import Design
-from faq_pipeline.study.machine import machine
-from faq_pipeline.study.pieces import Piece, Pieces
-from faq_pipeline.study.stages import STUDY_STAGES
-from faq_pipeline.study.workers import default_count
-from tests.leases.fakes import have_cores, make_gpus
+from faq_pipeline.study.design.cells import Design
+from faq_pipeline.study.design.stages import STUDY_STAGES
+from faq_pipeline.study.execution.machine import machine
+from faq_pipeline.study.execution.tasks import Piece, Pieces
+from faq_pipeline.study.execution.workers import default_count
+from tests.gpu.fakes import have_cores, make_gpus
 
 
 def handed_out(pieces: Pieces, fails: frozenset[str] = frozenset()) -> list[Piece]:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from faq_pipeline.study.workers import workers
+from faq_pipeline.study.execution.workers import workers
 
 
 class Knot:

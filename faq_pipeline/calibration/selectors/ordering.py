@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faq_pipeline.calibration.select import Piece
 from faq_pipeline.calibration.selectors.protocol import Chooser
+from faq_pipeline.calibration.token_budget import Piece
 
 
 def ordered(pieces: Sequence[Piece], chooser: Chooser, budget: int, longest: int) -> list[Piece]:

@@ -15,10 +15,10 @@ from faq_pipeline.competition.expert import Context, Group, Need
 from faq_pipeline.competition.rubric import SCHEMA, Verdict, ask_which_is_better, rubric_digest
 from faq_pipeline.config.recipe import Judge as Settings
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Candidate
-from faq_pipeline.regeneration.drawing import hashed
-from faq_pipeline.serving.client import Chat, Client
-from faq_pipeline.serving.target import targets_of
+from faq_pipeline.inference.client.client import Chat, Client
+from faq_pipeline.inference.client.server_address import targets_of
+from faq_pipeline.store.tables import Candidate
+from faq_pipeline.util.seeded_choice import hashed
 
 ALL_PAIRS = 4
 """Groups up to this size are compared each with each; larger ones each with its neighbours in a ring,
