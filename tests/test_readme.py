@@ -13,7 +13,7 @@ from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.execution.runner import obtain
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.lineage.index import merge
 from faq_pipeline.lineage.uses import cell_setting, record_use
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds
@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the seeds of the demo, which is what a run makes first."""
     folder = tmp_path_factory.mktemp("home")
     cell, store = demo_cell(folder), Store(folder / "store")
-    seeds = obtain("seed_data", cell, STAGES, store).artifact
+    seeds = materialize("seed_data", cell, STAGES, store).artifact
     record_use(store, cell.partition, "seed_data", seeds.fingerprint, {}, cell_setting(cell))
     assert merge(store, folder / "lineage.duckdb").merged == 1
     return folder

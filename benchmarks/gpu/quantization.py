@@ -33,7 +33,7 @@ from faq_pipeline.models.weights import Weights
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Key, Store
-from faq_pipeline.store.tables import Row, write_rows
+from faq_pipeline.store.tables import TokenRow, write_rows
 
 RECIPE = "faq-gptq-w4a16"
 
@@ -91,7 +91,7 @@ def _ours(folder: Path, place: Path, results: Path, *, stay: bool) -> None:
     from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT as STAGE
 
     rows = json.loads((place / "rows.json").read_text())
-    write_rows(place / "rows.parquet", [Row(i, ids) for i, ids in enumerate(rows)], Row)
+    write_rows(place / "rows.parquet", [TokenRow(i, ids) for i, ids in enumerate(rows)], TokenRow)
     catalog = Settings.from_environment().catalog
     target = Weights(Member(name="shape", path=folder, parameters=_parameters(folder)), "random", "random")
     cell = Cell(catalog.member("kin-4m")[0], catalog.recipe(RECIPE), target, None, choose_device("auto"))

@@ -12,7 +12,7 @@ LEAST = 1e-9
 """Drawn in place of smaller mismatches, which a logarithmic axis cannot show."""
 
 
-def draw_fitness(rows: Sequence[ChannelMismatch], path: Path) -> None:
+def draw_fitness_by_layer(rows: Sequence[ChannelMismatch], path: Path) -> None:
     """Mismatch by layer as a PNG: a line for the mean, marks for the modules. Equal rows, equal bytes."""
     import matplotlib.style
     from matplotlib.figure import Figure

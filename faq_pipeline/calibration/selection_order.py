@@ -10,7 +10,7 @@ from faq_pipeline.calibration.assemble import Order
 from faq_pipeline.calibration.selectors import Selector, find_selector
 from faq_pipeline.calibration.selectors.ordering import ordered
 from faq_pipeline.calibration.selectors.protocol import Activations, Pool
-from faq_pipeline.calibration.token_budget import Piece
+from faq_pipeline.calibration.token_budget import BudgetItem
 from faq_pipeline.core.stage import Build
 from faq_pipeline.store.tables import Trace, read_rows
 
@@ -26,7 +26,7 @@ def order_of(task: Build) -> Order | None:
     if selector is None:
         return None
 
-    def order(pieces: Sequence[Piece], samples: Sequence[Sequence[int]]) -> list[Piece]:
+    def order(pieces: Sequence[BudgetItem], samples: Sequence[Sequence[int]]) -> list[BudgetItem]:
         with _pool(task, selector, [ids[: spec.sequence_length] for ids in samples]) as pool:
             return ordered(pieces, selector.start(pool), spec.tokens, spec.sequence_length)
 

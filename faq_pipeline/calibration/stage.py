@@ -7,7 +7,7 @@ from typing import Any
 from faq_pipeline.activations.fitness import by_layer, fitness, mismatches
 from faq_pipeline.activations.trace_moments import measuring
 from faq_pipeline.calibration.assemble import Assembled, assemble, winners_of
-from faq_pipeline.calibration.fitness_plot import draw_fitness
+from faq_pipeline.calibration.fitness_plot import draw_fitness_by_layer
 from faq_pipeline.calibration.selection_order import order_of
 from faq_pipeline.calibration.selectors import find_selector
 from faq_pipeline.core.cell import Cell
@@ -20,10 +20,10 @@ from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import (
     Candidate,
     ChannelMismatch,
-    Row,
     Sample,
     Seed,
     Standing,
+    TokenRow,
     Trace,
     read_rows,
     write_rows,
@@ -79,10 +79,10 @@ def build(task: Build) -> dict[str, Any]:
     _check_teacher(task)
     made = _assembled(task)
     write_rows(task.directory / "samples.parquet", made.samples, Sample)
-    write_rows(task.directory / "rows.parquet", made.rows, Row)
+    write_rows(task.directory / "rows.parquet", made.rows, TokenRow)
     measured = _fitness(task, made.rows)
     write_rows(task.directory / "fitness.parquet", measured, ChannelMismatch)
-    draw_fitness(measured, task.directory / "fitness.png")
+    draw_fitness_by_layer(measured, task.directory / "fitness.png")
     budget = task.cell.recipe.calibration.tokens
     notes = _notes(made.tokens, budget)
     for note in notes:
@@ -147,7 +147,7 @@ def _assembled(task: Build) -> Assembled:
     return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
 
 
-def _fitness(task: Build, rows: list[Row]) -> list[ChannelMismatch]:
+def _fitness(task: Build, rows: list[TokenRow]) -> list[ChannelMismatch]:
     """Mismatch of every linear layer of the target; empty where there are no traces."""
     from faq_pipeline.activations.moments import input_moments
 

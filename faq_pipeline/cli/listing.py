@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.discovering import discover as look_for_members
+from faq_pipeline.cli.discovering import discover_members
 from faq_pipeline.cli.display import out, print_json, table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.config.family import Family, Member
@@ -30,7 +30,7 @@ def members(
     if discover and register:
         raise FaqError("--discover and --register go one by one", hint="discover first, then register")
     if discover:
-        look_for_members(settings, family, json=json)
+        discover_members(settings, family, json=json)
         return
     rows = _rows(settings, family)
     if register:

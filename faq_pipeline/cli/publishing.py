@@ -141,7 +141,7 @@ def _show_review(settings: Settings, cell: Cell, *, json: bool) -> None:
 
 def _rows(record: Any) -> list[dict[str, Any]]:
     """A row for each place of a record."""
-    from faq_pipeline.publishing.directory import Folder
+    from faq_pipeline.publishing.directory import PublishDirectory
 
     rows = []
     for place in record.places():
@@ -149,7 +149,11 @@ def _rows(record: Any) -> list[dict[str, Any]]:
         status = "published" if event.what == "published" else "withdrawn"
         if status == "published" and withdrawal is not None:
             status = "withdrawn, still there"
-        elif status == "published" and place.kind == "directory" and Folder(Path(place.name)).is_current:
+        elif (
+            status == "published"
+            and place.kind == "directory"
+            and PublishDirectory(Path(place.name)).is_current
+        ):
             status = "current"
         rows.append(
             {

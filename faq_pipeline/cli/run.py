@@ -56,7 +56,7 @@ def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
 
     catalog = settings.catalog
     wanted = catalog.recipe(recipe)
-    with catalog.blaming(wanted):
+    with catalog.attach_location(wanted):
         catalog.check_baselines(wanted)
     # The recipe that was asked for comes first here, so that a mistake names it and no baseline.
     first, *baselines = [

@@ -142,10 +142,10 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write what the finished cells of a study say: Markdown, HTML, JSON, and a row for every cell."""
-    from faq_pipeline.study.report.report import RESULTS, obtain_report
+    from faq_pipeline.study.report.report import RESULTS, materialize_report
 
     settings = Settings.from_environment()
-    artifact = obtain_report(_design(settings, name), settings.store)
+    artifact = materialize_report(_design(settings, name), settings.store)
     folder = artifact.path
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)

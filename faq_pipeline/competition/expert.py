@@ -11,7 +11,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.prompting.rendering import encode, render_sample
 from faq_pipeline.store.tables import Candidate, Seed, Trace
-from faq_pipeline.util.progress import Progress, Silent
+from faq_pipeline.util.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,7 +75,7 @@ class Context:
     """
 
     cell: Cell
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=SilentProgress)
     traces: Sequence[Trace] = ()
 
     @cached_property

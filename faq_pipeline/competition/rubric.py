@@ -56,7 +56,7 @@ SCHEMA: dict[str, Any] = {
 """Written out, since it is part of the identity: no upgrade of a library may move it."""
 
 
-class Verdict(BaseModel):
+class Preference(BaseModel):
     """What the judge says of a pair, by `SCHEMA`."""
 
     model_config = ConfigDict(extra="forbid")

@@ -9,7 +9,7 @@ from faq_pipeline.activations.trace_moments import activations_identity
 from faq_pipeline.competition.expert import Context, Expert, Group, Need, groups_of
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.competition.experts.judge import judge_identity
-from faq_pipeline.competition.group import Verdict, compete
+from faq_pipeline.competition.group import GroupResult, compete
 from faq_pipeline.competition.moments_expert import MomentsExpert, score_by_moments
 from faq_pipeline.competition.summary import summarise
 from faq_pipeline.core.cell import Cell
@@ -109,7 +109,7 @@ def build(task: Build) -> dict[str, Any]:
     groups = groups_of(seeds, read_rows(corpus, Candidate))
     raw = _opinions(groups, experts_named(recipe.competition.experts), task)
     draw = recipe.draw if recipe.competition.selection == "random" else None
-    verdicts: list[Verdict] = []
+    verdicts: list[GroupResult] = []
     for index, group in enumerate(groups):
         own = {name: scores[index] for name, scores in raw.items()}
         verdicts.append(compete(group, own, recipe.competition.experts, draw))

@@ -15,7 +15,7 @@ from faq_pipeline.errors import FaqError
 Row = TypeVar("Row", bound=BaseModel)
 
 
-def read_rows(path: Path, model: type[Row]) -> Iterator[tuple[int, Row]]:
+def read_jsonl(path: Path, model: type[Row]) -> Iterator[tuple[int, Row]]:
     """The rows of a JSONL file, each with its 1-based line; blank lines are passed over.
 
     Raises:

@@ -9,7 +9,7 @@ from faq_pipeline.config.family import Family, Member
 
 
 @dataclass(frozen=True)
-class Withdrawn:
+class WithdrawnMember:
     """A member that was there and is none now."""
 
     family: str
@@ -18,7 +18,7 @@ class Withdrawn:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFamilies:
     """Families, and what is known of their members besides.
 
     Attributes:
@@ -30,5 +30,5 @@ class Known:
 
     families: Mapping[str, Family]
     revisions: Mapping[str, Mapping[str, Member]] = field(default_factory=dict)
-    withdrawn: Mapping[str, Withdrawn] = field(default_factory=dict)
+    withdrawn: Mapping[str, WithdrawnMember] = field(default_factory=dict)
     discovered: frozenset[str] = frozenset()

@@ -47,7 +47,7 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
         return cell
     if recipe.regeneration.source == "self":
         return replace(cell, teacher=target)
-    with catalog.blaming(recipe):
+    with catalog.attach_location(recipe):
         its_family, teacher = _teacher(catalog, cell, digests)
     return replace(cell, teacher=teacher, teacher_family=its_family)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.util.progress import Progress, Silent
+from faq_pipeline.util.progress import Progress, SilentProgress
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Build:
     inputs: Mapping[str, Artifact]
     directory: Path
     ledgers: Path
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=SilentProgress)
     settled: Callable[[], None] = lambda: None
 
 

@@ -11,14 +11,14 @@ from faq_pipeline.discovery.directory_source import DirectorySource
 from faq_pipeline.discovery.hub_source import HubSource
 from faq_pipeline.discovery.listing import Listing, Source
 from faq_pipeline.discovery.scan import Change, Ignored, Scan, scan
-from faq_pipeline.discovery.teacher_changes import Restaffed, restaffed
+from faq_pipeline.discovery.teacher_changes import TeacherChange, teacher_changes
 from faq_pipeline.errors import FaqError
 from faq_pipeline.registry.registry import Registry, load, update
 from faq_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
-class Seen:
+class DiscoveryResult:
     """What a look at one family found.
 
     Attributes:
@@ -29,12 +29,12 @@ class Seen:
     family: str
     changes: tuple[Change, ...]
     ignored: tuple[Ignored, ...]
-    restaffed: tuple[Restaffed, ...]
+    teacher_changes: tuple[TeacherChange, ...]
     settings: Settings
     registry: Registry
 
 
-def look(settings: Settings, name: str) -> Seen:
+def discover(settings: Settings, name: str) -> DiscoveryResult:
     """Look for new members of a family, and register what changed.
 
     Raises:
@@ -59,13 +59,13 @@ def look(settings: Settings, name: str) -> Seen:
 
     registry = update(settings.members, change)
     assert found is not None
-    teachers: list[Restaffed] = []
+    teachers: list[TeacherChange] = []
     if registry != known:
         settings = Settings(settings.home, settings.data, settings.device)
     if found.changes:
         moved = {one.member: one.commit for one in found.changes}
-        teachers = restaffed(before, settings.catalog.families[name], moved, catalog.recipes.values())
-    return Seen(name, found.changes, found.ignored, tuple(teachers), settings, registry)
+        teachers = teacher_changes(before, settings.catalog.families[name], moved, catalog.recipes.values())
+    return DiscoveryResult(name, found.changes, found.ignored, tuple(teachers), settings, registry)
 
 
 def _source(settings: Settings, family: Family) -> Source:

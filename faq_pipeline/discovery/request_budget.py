@@ -26,7 +26,7 @@ PATIENCE = 10.0
 """Seconds that the hub may keep silent within one request."""
 
 
-class SpentError(Exception):
+class BudgetSpentError(Exception):
     """A look has used up its requests or its time."""
 
 
@@ -43,7 +43,7 @@ _BUDGET: ContextVar[_Budget | None] = ContextVar("budget of the look under way",
 def bounded() -> Iterator[None]:
     """Within it, this thread's calls of `huggingface_hub` are bounded, and none is tried again.
 
-    They raise `SpentError` beyond the bounds, and `HfHubHTTPError` for whatever the hub refuses.
+    They raise `BudgetSpentError` beyond the bounds, and `HfHubHTTPError` for whatever the hub refuses.
     """
     _use_our_client()
     token = _BUDGET.set(_Budget(MOST_REQUESTS, time.monotonic() + MOST_SECONDS))
@@ -78,7 +78,7 @@ def _spend(request: httpx.Request) -> None:
     if budget is None:
         return
     if not requests_left():
-        raise SpentError(f"more than {MOST_REQUESTS} requests or {MOST_SECONDS:.0f} s")
+        raise BudgetSpentError(f"more than {MOST_REQUESTS} requests or {MOST_SECONDS:.0f} s")
     budget.requests -= 1
 
 

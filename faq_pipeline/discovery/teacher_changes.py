@@ -12,7 +12,7 @@ from faq_pipeline.errors import FaqError
 
 
 @dataclass(frozen=True)
-class Restaffed:
+class TeacherChange:
     """Members whose teacher `auto` is now another one, or the same at another commit.
 
     Attributes:
@@ -34,9 +34,9 @@ class Restaffed:
         )
 
 
-def restaffed(
+def teacher_changes(
     before: Family, after: Family, moved: Mapping[str, str], recipes: Iterable[Recipe]
-) -> list[Restaffed]:
+) -> list[TeacherChange]:
     """Compare the teachers of a family's members before and after a change.
 
     Members that had no teacher before have no corpus that could be stale.
@@ -57,7 +57,7 @@ def restaffed(
         was, now = _teacher(before, old, {}), _teacher(after, member, moved)
         if concerned and was and was != now:
             changes.setdefault((was, now), []).append(member.name)
-    return [Restaffed(tuple(names), was, now, concerned) for (was, now), names in changes.items()]
+    return [TeacherChange(tuple(names), was, now, concerned) for (was, now), names in changes.items()]
 
 
 def _teacher(family: Family, target: Member | None, moved: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from itertools import permutations
 from typing import Any
 
 from faq_pipeline.config.recipe import Recipe
-from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.paired import Verdict, loss_difference, loss_reduction, verdict
 from faq_pipeline.evaluation.report import interval
 from faq_pipeline.evaluation.stage import ANSWERS, REFERENCE_ANSWERS
@@ -166,7 +166,7 @@ def _beside(name: str, base: str, reports: Mapping[str, _Report], unfair: Unfair
         "loss_reduction": reduction.estimate and reduction.estimate.as_dict(),
         "reason": reduction.reason,
         "difference": difference.as_dict(),
-        "verdict": verdict(Estimate(-difference.value, -difference.high, -difference.low)),
+        "verdict": verdict(IntervalEstimate(-difference.value, -difference.high, -difference.low)),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from faq_pipeline.config.jsonl import read_rows
+from faq_pipeline.config.jsonl import read_jsonl
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.evaluation.tasks import TaskFolder
 
@@ -59,7 +59,7 @@ def prose_rows(path: Path) -> list[Prose]:
     Raises:
         FaqError: naming file and line of what is missing or malformed.
     """
-    return [row for _, row in read_rows(path, Prose)]
+    return [row for _, row in read_jsonl(path, Prose)]
 
 
 def _from_files(spec: Evaluation) -> Iterator[Document]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.evaluation.tasks import TaskFolder, TaskSource
-from faq_pipeline.util.memoize import remembered
+from faq_pipeline.util.memoize import memoized
 
 
-@remembered
+@memoized
 def written_answers(spec: Evaluation) -> int | None:
     """Questions that the model answers in writing.
 

@@ -9,7 +9,7 @@ from lm_eval.models.huggingface import HFLM
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.evaluation.drafts import Drafts, accept_drafts
-from faq_pipeline.evaluation.generation import Limits, Row, continue_rows
+from faq_pipeline.evaluation.generation import GenerationRow, Limits, continue_rows
 from faq_pipeline.evaluation.replies import Recording, Wanted
 from faq_pipeline.util.progress import Progress
 
@@ -67,19 +67,19 @@ class RecordingLM(Recording, HFLM):  # type: ignore[misc]
             stopped=lambda row: bool(text_stops) and self._is_stopped(row, text_stops),
             options=wanted.options,
         )
-        rows = [Row(prompt) for prompt in prompts]
+        rows = [GenerationRow(prompt) for prompt in prompts]
         if not wanted.options.get("do_sample"):
             drafts = [self._drafts.get((q.task_name, q.doc_id), []) for q in requests]
             accept_drafts(self.model, rows, drafts, limits, self._progress.advance)
         continue_rows(self.model, rows, limits, self._progress.advance)
         return [self._keep(q, row, limits, wanted) for q, row in zip(requests, rows, strict=True)]
 
-    def _keep(self, request: Instance, row: Row, limits: Limits, wanted: Wanted) -> str:
+    def _keep(self, request: Instance, row: GenerationRow, limits: Limits, wanted: Wanted) -> str:
         marked = bool(row.ids) and row.ids[-1] in limits.end_ids
         text = self._text(row.ids[:-1] if marked else row.ids)
         return self.keep(request, row.prompt, row.ids, text, row.ended, wanted.until)
 
-    def _is_stopped(self, row: Row, stops: list[str]) -> bool:
+    def _is_stopped(self, row: GenerationRow, stops: list[str]) -> bool:
         return self.is_stopped(self._text(row.prompt[-8:]), self._text(row.ids), stops)
 
     def _text(self, ids: list[int]) -> str:

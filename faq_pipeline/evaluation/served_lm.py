@@ -15,7 +15,7 @@ from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import SEED
-from faq_pipeline.evaluation.quiet import quiet_requests
+from faq_pipeline.evaluation.quiet import quiet_lm_eval_requests
 from faq_pipeline.evaluation.replies import Recording, Wanted
 from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.inference.vllm_engine import VllmEngine
@@ -105,7 +105,7 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
             reraise=True,
         )
         try:
-            with quiet_requests():
+            with quiet_lm_eval_requests():
                 return again(super().loglikelihood, requests)
         except (ClientError, TimeoutError) as error:
             raise FaqError(f"the server gives no log-likelihoods: {error}") from error

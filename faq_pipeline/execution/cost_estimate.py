@@ -20,7 +20,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """The cost of one stage. None: not known.
 
     Attributes:
@@ -43,7 +43,7 @@ class Estimate:
         return asdict(self)
 
 
-class Past:
+class PastRuns:
     """What past runs took, read from the store once for however many estimates."""
 
     def __init__(self, store: Store) -> None:
@@ -51,13 +51,13 @@ class Past:
         self._rates: dict[str, dict[str, float]] = {}
         self._sizes: dict[str, dict[str, float]] = {}
 
-    def estimate(self, stage: str, cell: Cell) -> Estimate:
+    def estimate(self, stage: str, cell: Cell) -> CostEstimate:
         """Estimate one stage of a cell from the artifacts of that stage."""
         if stage not in self._rates:
             self._read(stage)
         work = work_of(stage, cell)
         rate, size = self._rates[stage].get(work.kind), self._sizes[stage].get(work.form)
-        return Estimate(
+        return CostEstimate(
             memory_gib=round(working_bytes(work.parameters) / GIB, 3) if work.parameters else None,
             tokens=work.tokens or None,
             disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
@@ -85,6 +85,6 @@ class Past:
         self._sizes[stage] = {form: statistics.median(found) for form, found in sizes.items()}
 
 
-def estimate(stage: str, cell: Cell, store: Store) -> Estimate:
-    """One estimate; for several, ask one `Past`."""
-    return Past(store).estimate(stage, cell)
+def estimate_cost(stage: str, cell: Cell, store: Store) -> CostEstimate:
+    """One estimate; for several, ask one `PastRuns`."""
+    return PastRuns(store).estimate(stage, cell)

@@ -28,7 +28,7 @@ def check(cell: Cell, catalog: Catalog, store: Store) -> None:
             task, models that do not fit the device together, a missing file, seeds that are
             malformed, too few or too long, a hub that does not answer.
     """
-    with catalog.blaming(cell.recipe):
+    with catalog.attach_location(cell.recipe):
         _check_files(cell)
         planned = plan(cell, STAGES, store)
         missing = {name for name, one in planned.items() if one.artifact is None}

@@ -16,7 +16,7 @@ from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.execution.runner import Outcome, Planned, plan
+from faq_pipeline.execution.runner import Outcome, PlannedStage, plan
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
@@ -34,7 +34,7 @@ class Evaluated:
     tokens: int | None
 
     @classmethod
-    def of(cls, planned: Mapping[str, Planned]) -> Evaluated | None:
+    def of(cls, planned: Mapping[str, PlannedStage]) -> Evaluated | None:
         """What a cell's plan says of it, None where it is not evaluated yet."""
         report = planned["eval_report"].artifact
         if report is None:

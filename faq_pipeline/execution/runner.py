@@ -14,16 +14,16 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError, MissingUpstreamError
 from faq_pipeline.execution.stage_work import work_of
-from faq_pipeline.gpu.placement import Placed
+from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
-from faq_pipeline.util.progress import Progress, Silent
+from faq_pipeline.util.progress import Progress, SilentProgress
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedStage:
     """A stage of a cell before it runs. `key` is None while an input's digest is not known yet."""
 
     stage: Stage
@@ -50,20 +50,20 @@ class Outcome:
         return "hit" if self.hit else "miss"
 
 
-def plan(cell: Cell, stages: Mapping[str, Stage], store: Store) -> dict[str, Planned]:
+def plan(cell: Cell, stages: Mapping[str, Stage], store: Store) -> dict[str, PlannedStage]:
     """Every stage of the cell, in order, with its artifact where there is one."""
-    planned: dict[str, Planned] = {}
+    planned: dict[str, PlannedStage] = {}
     for stage in stages.values():
         inputs = {name: planned[name].artifact for name in stage.inputs_for(cell)}
         if any(artifact is None for artifact in inputs.values()):
-            planned[stage.name] = Planned(stage, None, None)
+            planned[stage.name] = PlannedStage(stage, None, None)
             continue
         key = _key(stage, cell, {name: a for name, a in inputs.items() if a is not None})
-        planned[stage.name] = Planned(stage, key, store.get(stage.name, key.fingerprint))
+        planned[stage.name] = PlannedStage(stage, key, store.get(stage.name, key.fingerprint))
     return planned
 
 
-def obtain(
+def materialize(
     name: str,
     cell: Cell,
     stages: Mapping[str, Stage],
@@ -93,8 +93,8 @@ def obtain(
                 hint=f"materialize {upstream} first",
             )
         inputs[upstream] = artifact
-    progress = progress or Silent()
-    placed = Placed(stage, cell, progress, run, held)
+    progress = progress or SilentProgress()
+    placed = GpuPlacement(stage, cell, progress, run, held)
 
     def build(folder: Path) -> dict[str, Any]:
         job = Build(placed.cell, inputs, folder, store.ledgers, progress, lambda: store.settle(folder))

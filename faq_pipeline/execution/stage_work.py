@@ -17,7 +17,7 @@ from faq_pipeline.regeneration.traces_stage import COUNT
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """What a stage does, before it is done.
 
     Attributes:
@@ -48,24 +48,24 @@ class Work:
         return {**asdict(self), "load": self.load}
 
 
-def work_of(stage: str, cell: Cell) -> Work:
+def work_of(stage: str, cell: Cell) -> StageWork:
     """The work of one stage.
 
     Raises:
         FaqError: the cell names something unknown, or a file of its evaluation is not there.
     """
-    return _STAGES[stage](cell) if stage in _STAGES else Work("other", 0, 0, None)
+    return _STAGES[stage](cell) if stage in _STAGES else StageWork("other", 0, 0, None)
 
 
-def _seeds(cell: Cell) -> Work:
+def _seeds(cell: Cell) -> StageWork:
     seeds = cell.recipe.seeds
-    return Work("dataset" if seeds.path is None else "file", 0, 0, seeds.count)
+    return StageWork("dataset" if seeds.path is None else "file", 0, 0, seeds.count)
 
 
-def _traces(cell: Cell) -> Work:
+def _traces(cell: Cell) -> StageWork:
     spec = cell.recipe.evaluation
     tokens = COUNT * spec.max_new_tokens
-    return Work(
+    return StageWork(
         _by_engine(cell, spec.engine),
         tokens,
         cell.target.member.parameters,
@@ -74,13 +74,13 @@ def _traces(cell: Cell) -> Work:
     )
 
 
-def _corpus(cell: Cell) -> Work:
+def _corpus(cell: Cell) -> StageWork:
     regeneration = cell.recipe.regeneration
     if cell.teacher is None or regeneration.sampling is None:
-        return Work(regeneration.source, 0, 0, _candidates(cell), regeneration.source)
+        return StageWork(regeneration.source, 0, 0, _candidates(cell), regeneration.source)
     tokens = _candidates(cell) * regeneration.sampling.max_new_tokens
     # The model of an endpoint is loaded elsewhere, yet its time grows with its size.
-    return Work(
+    return StageWork(
         _by_engine(cell, regeneration.engine),
         tokens,
         cell.teacher.member.parameters,
@@ -89,7 +89,7 @@ def _corpus(cell: Cell) -> Work:
     )
 
 
-def _competition(cell: Cell) -> Work:
+def _competition(cell: Cell) -> StageWork:
     experts = experts_named(cell.recipe.competition.experts)
     names = "+".join(sorted(expert.name for expert in experts)) or "random"
     sampling = cell.recipe.regeneration.sampling
@@ -97,10 +97,10 @@ def _competition(cell: Cell) -> Work:
     # Seeds passed through are no business of `target`, and as long as they are.
     reads = needs & ({"activations"} if sampling is None else {"target", "activations"})
     if not reads:
-        return Work(names, 0, 0, _candidates(cell), names)
+        return StageWork(names, 0, 0, _candidates(cell), names)
     engine = cell.recipe.evaluation.engine if "target" in reads else "transformers"
     models = 2 if "scheme" in needs else 1  # the target, and beside it its rounded copy
-    return Work(
+    return StageWork(
         f"{names} by {_by_engine(cell, engine)}",
         0 if sampling is None else _candidates(cell) * sampling.max_new_tokens,
         models * cell.target.member.parameters,
@@ -110,33 +110,35 @@ def _competition(cell: Cell) -> Work:
     )
 
 
-def _calibration(cell: Cell) -> Work:
+def _calibration(cell: Cell) -> StageWork:
     spec, sampling = cell.recipe.calibration, cell.recipe.regeneration.sampling
     kind, read = device_kind(cell.device), spec.tokens
     if selector := find_selector(spec.selection):
         kind = f"{selector.name} on {kind}"
         if selector.needs_activations and sampling is not None:
             read += cell.recipe.seeds.count * sampling.max_new_tokens
-    return Work(kind, read, cell.target.member.parameters, spec.tokens, gpus=1)
+    return StageWork(kind, read, cell.target.member.parameters, spec.tokens, gpus=1)
 
 
-def _checkpoint(cell: Cell) -> Work:
+def _checkpoint(cell: Cell) -> StageWork:
     spec, parameters = cell.recipe.quantization, cell.target.member.parameters
     tokens = cell.recipe.calibration.tokens if find_method(spec.method).calibrated else 0
     form = f"{spec.scheme} {spec.group_size}"
-    return Work(f"{spec.method} on {device_kind(cell.device)}", tokens, parameters, parameters, form, gpus=1)
+    return StageWork(
+        f"{spec.method} on {device_kind(cell.device)}", tokens, parameters, parameters, form, gpus=1
+    )
 
 
-def _evaluation(cell: Cell) -> Work:
+def _evaluation(cell: Cell) -> StageWork:
     spec, parameters = cell.recipe.evaluation, cell.target.member.parameters
     kind, gpus = _by_engine(cell, spec.engine), _gpus(cell, spec.engine, cell.target)
     asked = written_answers(spec)
     if asked is None:  # then only the same questions tell how long they take
         kind = f"{kind}: {' '.join(spec.tasks)}, limit {spec.limit}, {spec.max_new_tokens} tokens"
-        return Work(kind, 0, parameters, 1, kind, gpus)
+        return StageWork(kind, 0, parameters, 1, kind, gpus)
     # Each answer as it is written, and the traces and prose that the divergence is measured on.
     tokens = (asked + 2 * spec.traces) * spec.max_new_tokens
-    return Work(kind, tokens, parameters, tokens, gpus=gpus)
+    return StageWork(kind, tokens, parameters, tokens, gpus=gpus)
 
 
 def _candidates(cell: Cell) -> int:
@@ -152,7 +154,7 @@ def _gpus(cell: Cell, engine: str, weights: Weights) -> int:
     return cell.serving(weights).gpus if engine == "vllm" else 1
 
 
-_STAGES: dict[str, Callable[[Cell], Work]] = {
+_STAGES: dict[str, Callable[[Cell], StageWork]] = {
     "seed_data": _seeds,
     "inference_traces": _traces,
     "regenerated_corpus": _corpus,

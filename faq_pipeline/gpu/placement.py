@@ -19,7 +19,7 @@ from faq_pipeline.models.loading import release
 from faq_pipeline.util.progress import Progress
 
 
-class Placed:
+class GpuPlacement:
     """While it is entered, `cell` has the GPUs that the stage takes, and nobody else computes on them.
 
     On a CPU, and for a stage that loads no model, the cell stays as it was. Where it wants more GPUs

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from faq_pipeline.config.recipe import Endpoint, Sampling
 from faq_pipeline.inference.client.client import Client
-from faq_pipeline.inference.client.server_address import targets_of
+from faq_pipeline.inference.client.server_address import server_addresses
 from faq_pipeline.inference.engine import Completion, Request, Unit
 from faq_pipeline.models.weights import Weights
 
@@ -46,7 +46,7 @@ class EndpointEngine:
         return [Unit((request,)) for request in requests]
 
     def __enter__(self) -> Self:
-        client = Client(targets_of(self.endpoint), self.endpoint.model, most=IN_FLIGHT, timeout=TIMEOUT)
+        client = Client(server_addresses(self.endpoint), self.endpoint.model, most=IN_FLIGHT, timeout=TIMEOUT)
         client.check()
         self._client = client
         return self

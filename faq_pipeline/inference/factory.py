@@ -14,7 +14,7 @@ from faq_pipeline.models.weights import Weights
 
 
 @dataclass(frozen=True)
-class Work:
+class EngineSpec:
     """What an engine is made for.
 
     Attributes:
@@ -29,33 +29,33 @@ class Work:
     endpoint: Endpoint | None = None
 
 
-def _transformers(work: Work) -> Engine:
+def _transformers(work: EngineSpec) -> Engine:
     from faq_pipeline.inference.transformers_engine import TransformersEngine
 
     return TransformersEngine(work.weights, work.device, work.batch_size)
 
 
-def _vllm(work: Work) -> Engine:
+def _vllm(work: EngineSpec) -> Engine:
     from faq_pipeline.inference.vllm_engine import VllmEngine
 
     return VllmEngine(work.weights, work.device, work.serving)
 
 
-def _endpoint(work: Work) -> Engine:
+def _endpoint(work: EngineSpec) -> Engine:
     from faq_pipeline.inference.endpoint_engine import EndpointEngine
 
     assert work.endpoint is not None
     return EndpointEngine(work.weights, work.endpoint)
 
 
-ENGINES: dict[str, Callable[[Work], Engine]] = {
+ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
     "transformers": _transformers,
     "vllm": _vllm,
     "endpoint": _endpoint,
 }
 
 
-def make_engine(name: str, work: Work) -> Engine:
+def make_engine(name: str, work: EngineSpec) -> Engine:
     """The engine of that name for a member; nothing is loaded before it is entered.
 
     Raises:
@@ -82,5 +82,5 @@ def target_engine(cell: Cell) -> Engine:
     regeneration: controls and teachers of other sizes then share its artifacts.
     """
     evaluation = cell.recipe.evaluation
-    work = Work(cell.target, cell.device, evaluation.batch_size, cell.serving(cell.target))
+    work = EngineSpec(cell.target, cell.device, evaluation.batch_size, cell.serving(cell.target))
     return make_engine(evaluation.engine, work)

@@ -11,7 +11,7 @@ from typing import Any, Self
 from faq_pipeline.config.family import Serving
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.inference.client.client import Client
-from faq_pipeline.inference.client.server_address import Target
+from faq_pipeline.inference.client.server_address import ServerAddress
 from faq_pipeline.inference.engine import Completion, Request, Unit
 from faq_pipeline.inference.environment.environment import engine_identity, find_environment
 from faq_pipeline.inference.server.server import Server
@@ -78,7 +78,7 @@ class VllmEngine:
             self._server.wait_ready()
             self._client = stack.enter_context(
                 Client(
-                    [Target(self._server.base_url)],
+                    [ServerAddress(self._server.base_url)],
                     self._server.name,
                     most=IN_FLIGHT,
                     timeout=TIMEOUT,

@@ -20,9 +20,9 @@ from faq_pipeline.lineage.lookup import find
 from faq_pipeline.lineage.sql import column, rows
 from faq_pipeline.lineage.trace import (
     ArtifactSummary,
-    Group,
+    LineageTrace,
     Neighbour,
-    Trace,
+    TracedGroup,
     TracedSample,
     TraceKind,
 )
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 REPORT = "eval_report"
 
 
-def trace(source: Path | str | DuckDBPyConnection, id_prefix: str) -> Trace:
+def trace(source: Path | str | DuckDBPyConnection, id_prefix: str) -> LineageTrace:
     """Everything behind and everything made from an artifact, seed, candidate or sample.
 
     Args:
@@ -49,7 +49,7 @@ def trace(source: Path | str | DuckDBPyConnection, id_prefix: str) -> Trace:
         return _trace_artifact(con, id_) if kind == "artifact" else _trace_row(con, kind, id_)
 
 
-def _trace_artifact(con: DuckDBPyConnection, fingerprint: str) -> Trace:
+def _trace_artifact(con: DuckDBPyConnection, fingerprint: str) -> LineageTrace:
     artifact = _summary(con, fingerprint)
     if artifact.stage == REPORT:
         parent = origins(con, fingerprint).get(CHECKPOINT)
@@ -65,17 +65,17 @@ def _trace_artifact(con: DuckDBPyConnection, fingerprint: str) -> Trace:
     elif artifact.stage in (CHECKPOINT, REPORT):
         calibrations = [c.calibration_fingerprint for c in checkpoints if c.calibration_fingerprint]
         samples = [sample for one in calibrations for sample in traced_samples(con, one)]
-    return Trace("artifact", fingerprint, artifact, checkpoints, tuple(samples), ())
+    return LineageTrace("artifact", fingerprint, artifact, checkpoints, tuple(samples), ())
 
 
-def _trace_row(con: DuckDBPyConnection, kind: TraceKind, id_: str) -> Trace:
+def _trace_row(con: DuckDBPyConnection, kind: TraceKind, id_: str) -> LineageTrace:
     key = {"seed": "seed_id", "candidate": "candidate_id", "sample": "id"}[kind]
     sets = rows(
         con, f"SELECT fingerprint, list(id) FROM samples WHERE {key} = ? GROUP BY ALL ORDER BY 1", id_
     )
     samples = [one for fingerprint, ids in sets for one in traced_samples(con, fingerprint, ids)]
     checkpoints = checkpoints_from(con, [fingerprint for fingerprint, _ in sets])
-    return Trace(
+    return LineageTrace(
         kind,
         id_,
         None,
@@ -85,7 +85,9 @@ def _trace_row(con: DuckDBPyConnection, kind: TraceKind, id_: str) -> Trace:
     )
 
 
-def _groups(con: DuckDBPyConnection, kind: TraceKind, id_: str, samples: list[TracedSample]) -> list[Group]:
+def _groups(
+    con: DuckDBPyConnection, kind: TraceKind, id_: str, samples: list[TracedSample]
+) -> list[TracedGroup]:
     if kind == "seed":
         return groups_of_seed(con, id_)
     candidate = id_ if kind == "candidate" else samples[0].sample.candidate_id

@@ -12,20 +12,20 @@ from rich.tree import Tree
 
 from faq_pipeline.lineage.trace import (
     ArtifactSummary,
-    Group,
     JudgedCandidate,
     Licences,
+    LineageTrace,
     MadeCheckpoint,
-    Trace,
+    TracedGroup,
     TracedSample,
 )
-from faq_pipeline.store.tables import Evaluation, Seed
+from faq_pipeline.store.tables import EvaluationRow, Seed
 
 EXCERPT = 72
 """Characters of a text that a line shows."""
 
 
-def render(trace: Trace, most: int | None = None) -> RenderableType:
+def render(trace: LineageTrace, most: int | None = None) -> RenderableType:
     """The trace as trees and tables.
 
     Args:
@@ -34,7 +34,7 @@ def render(trace: Trace, most: int | None = None) -> RenderableType:
     return Lines(*_parts(trace, most))
 
 
-def _parts(trace: Trace, most: int | None) -> Iterator[RenderableType]:
+def _parts(trace: LineageTrace, most: int | None) -> Iterator[RenderableType]:
     if trace.artifact is None:
         yield f"[bold]{trace.kind} {escape(trace.id)}[/]"
     else:
@@ -60,7 +60,7 @@ def _artifact(artifact: ArtifactSummary) -> Tree:
     return tree
 
 
-def _group(group: Group) -> Tree:
+def _group(group: TracedGroup) -> Tree:
     judged = f"judged in {group.scores_fingerprint}" if group.scores_fingerprint else "not judged"
     tree = Tree(f"group of corpus {group.corpus_fingerprint}, {judged}")
     tree.add(_seed(group.seed_id, group.seed))
@@ -138,7 +138,7 @@ def _licences(licences: Licences) -> str:
     return "licences: " + "; ".join(f"{k} {escape(v or 'not recorded')}" for k, v in parts.items())
 
 
-def _figures(figures: tuple[Evaluation, ...]) -> Table:
+def _figures(figures: tuple[EvaluationRow, ...]) -> Table:
     table = Table("scope", "metric", "value", "95% interval", "n", box=None)
     for one in figures:
         interval = "" if one.low is None else f"[{_number(one.low)}, {_number(one.high)}]"

@@ -22,7 +22,7 @@ SILENT_AFTER = 90.0
 """Seconds; each part of the daemon says every 30 that it lives."""
 
 
-class Standing(StrEnum):
+class CellProgress(StrEnum):
     """How a cell of a backfill stands."""
 
     WAITING = "waiting"
@@ -35,7 +35,7 @@ class Standing(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self in (Standing.DONE, Standing.FAILED, Standing.CANCELED)
+        return self in (CellProgress.DONE, CellProgress.FAILED, CellProgress.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CellRun:
     """
 
     partition: str
-    standing: Standing
+    standing: CellProgress
     run: str | None = None
     seconds: float | None = None
     made: int = 0
@@ -75,13 +75,13 @@ class BackfillState:
     cells: tuple[CellRun, ...]
     problem: str = ""
 
-    def count(self, standing: Standing) -> int:
+    def count(self, standing: CellProgress) -> int:
         return sum(cell.standing is standing for cell in self.cells)
 
     @property
     def complete(self) -> bool:
         """Whether every cell succeeded."""
-        return self.count(Standing.DONE) == len(self.cells)
+        return self.count(CellProgress.DONE) == len(self.cells)
 
 
 def read_backfill(
@@ -151,33 +151,33 @@ def _newest(runs: list[RunRecord]) -> str | None:
 
 def _cell(instance: dg.DagsterInstance, key: str, runs: list[RunRecord], canceled: bool) -> CellRun:
     if not runs:
-        return CellRun(key, Standing.WAITING)
+        return CellRun(key, CellProgress.WAITING)
     run = runs[-1].dagster_run
     standing = _standing(run.status)
-    if standing is Standing.FAILED and run.is_complete_and_waiting_to_retry and not canceled:
-        standing = Standing.QUEUED
+    if standing is CellProgress.FAILED and run.is_complete_and_waiting_to_retry and not canceled:
+        standing = CellProgress.QUEUED
     return CellRun(
         partition=key,
         standing=standing,
         run=run.run_id,
         seconds=_seconds(runs, standing),
         made=sum(_made(instance, record) for record in runs) if standing.ended else 0,
-        now=_under_way(instance, run.run_id) if standing is Standing.RUNNING else (),
-        reason=reason(_events(instance, run.run_id)) if standing is Standing.FAILED else "",
+        now=_under_way(instance, run.run_id) if standing is CellProgress.RUNNING else (),
+        reason=reason(_events(instance, run.run_id)) if standing is CellProgress.FAILED else "",
     )
 
 
-def _standing(status: DagsterRunStatus) -> Standing:
+def _standing(status: DagsterRunStatus) -> CellProgress:
     if status in (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING):
-        return Standing.RUNNING
+        return CellProgress.RUNNING
     return {
-        DagsterRunStatus.SUCCESS: Standing.DONE,
-        DagsterRunStatus.FAILURE: Standing.FAILED,
-        DagsterRunStatus.CANCELED: Standing.CANCELED,
-    }.get(status, Standing.QUEUED)
+        DagsterRunStatus.SUCCESS: CellProgress.DONE,
+        DagsterRunStatus.FAILURE: CellProgress.FAILED,
+        DagsterRunStatus.CANCELED: CellProgress.CANCELED,
+    }.get(status, CellProgress.QUEUED)
 
 
-def _seconds(runs: list[RunRecord], standing: Standing) -> float | None:
+def _seconds(runs: list[RunRecord], standing: CellProgress) -> float | None:
     started = [record.start_time for record in runs if record.start_time]
     if not started:
         return None

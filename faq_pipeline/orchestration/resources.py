@@ -11,7 +11,7 @@ from pydantic import Field
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.execution.runner import Outcome, obtain
+from faq_pipeline.execution.runner import Outcome, materialize
 from faq_pipeline.lineage.index import merge
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.orchestration.partitions import split
@@ -38,11 +38,11 @@ class PipelineResource(dg.ConfigurableResource):
         catalog = settings.catalog
         return resolve_cell(catalog, member, catalog.recipe(recipe), settings.device, settings.digests)
 
-    def obtain(self, stage: str, cell: Cell, progress: Progress, run: str) -> Outcome:
+    def materialize(self, stage: str, cell: Cell, progress: Progress, run: str) -> Outcome:
         """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
         settings = self.settings()
-        with settings.catalog.blaming(cell.recipe):
-            outcome = obtain(stage, cell, STAGES, settings.store, progress, run)
+        with settings.catalog.attach_location(cell.recipe):
+            outcome = materialize(stage, cell, STAGES, settings.store, progress, run)
         fingerprint = outcome.artifact.fingerprint
         record_use(
             settings.store, cell.partition, stage, fingerprint, cell_licences(cell), cell_setting(cell)

@@ -9,20 +9,20 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.execution.runner import Planned, plan
+from faq_pipeline.execution.runner import PlannedStage, plan
 from faq_pipeline.models.weights import find_weights
 from faq_pipeline.settings import Settings
-from faq_pipeline.util.memoize import remembering
+from faq_pipeline.util.memoize import memoizing
 
 
 @dataclass(frozen=True)
-class CellState:
+class CellPlan:
     """One cell: its plan, or why it cannot be."""
 
     member: str
     recipe: str
     cell: Cell | None
-    planned: dict[str, Planned]
+    planned: dict[str, PlannedStage]
     problem: str | None
 
     @property
@@ -40,9 +40,9 @@ class CellState:
         return self.cell is not None and self.made == len(STAGES)
 
 
-def cell_states(
+def cell_plans(
     settings: Settings, members: list[str] | None = None, recipes: list[str] | None = None
-) -> list[CellState]:
+) -> list[CellPlan]:
     """All cells whose recipe is for the member's family, or those named.
 
     Raises:
@@ -50,29 +50,29 @@ def cell_states(
     """
     catalog = settings.catalog
     everyone = [m.name for family in catalog.families.values() for m in family.members]
-    with remembering():
+    with memoizing():
         return [
-            cell_state(settings, name, recipe)
+            cell_plan(settings, name, recipe)
             for name in members or everyone
             for recipe in _for_family(catalog, name, recipes or list(catalog.recipes))
         ]
 
 
-def cell_state(settings: Settings, member: str, recipe: str) -> CellState:
+def cell_plan(settings: Settings, member: str, recipe: str) -> CellPlan:
     """One cell (`name` or `name@rev8`), however its recipe or its weights may be."""
     catalog = settings.catalog
     try:
         found = catalog.recipe(recipe)
         cell = resolve_cell(catalog, member, found, settings.device, settings.digests)
-        with catalog.blaming(found):
+        with catalog.attach_location(found):
             for stage in STAGES.values():
                 stage.identity(cell)
-        return CellState(cell.target.partition, recipe, cell, plan(cell, STAGES, settings.store), None)
+        return CellPlan(cell.target.partition, recipe, cell, plan(cell, STAGES, settings.store), None)
     except FaqError as error:
         problem = str(error)
     except OSError as error:  # a file that may not be read, or went while it was
         problem = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}"
-    return CellState(_at_revision(settings, member), recipe, None, {}, problem)
+    return CellPlan(_at_revision(settings, member), recipe, None, {}, problem)
 
 
 def _for_family(catalog: Catalog, member: str, recipes: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.lineage.uses import Use
-from faq_pipeline.planning.identity_diff import changes
+from faq_pipeline.planning.identity_diff import identity_changes
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
 
@@ -17,7 +17,7 @@ LAST = list(STAGES)[-1]
 
 
 @dataclass(frozen=True)
-class Completion:
+class CellCompletion:
     """The artifacts of a completed cell by stage, all stages in order; one may since be gone.
 
     Attributes:
@@ -28,7 +28,7 @@ class Completion:
     artifacts: Mapping[str, Artifact]
 
 
-def completions(uses: list[Use], store: Store) -> Iterator[Completion]:
+def completions(uses: list[Use], store: Store) -> Iterator[CellCompletion]:
     """What a cell was completed with, by its uses, the newest first."""
     for report in sorted((use for use in uses if use.stage == LAST), key=lambda use: -use.used):
         artifact = store.get(LAST, report.fingerprint)
@@ -39,10 +39,10 @@ def completions(uses: list[Use], store: Store) -> Iterator[Completion]:
         found = {use.stage: _artifact(store, use.stage, use.fingerprint) for use in beside}
         found |= _made_from(artifact, store)
         if found.keys() == STAGES.keys():
-            yield Completion(report.setting, {name: found[name] for name in STAGES})
+            yield CellCompletion(report.setting, {name: found[name] for name in STAGES})
 
 
-def out_of_date(cell: Cell, completion: Completion) -> dict[str, list[str]]:
+def out_of_date(cell: Cell, completion: CellCompletion) -> dict[str, list[str]]:
     """What changed since, by stage and in words, in the order of the stages; each change once."""
     found: dict[str, list[str]] = {}
     told: set[str] = set()
@@ -54,11 +54,11 @@ def out_of_date(cell: Cell, completion: Completion) -> dict[str, list[str]]:
     return found
 
 
-def _of_stage(name: str, cell: Cell, artifact: Artifact, completion: Completion) -> Iterator[str]:
+def _of_stage(name: str, cell: Cell, artifact: Artifact, completion: CellCompletion) -> Iterator[str]:
     if not artifact.readable:
         yield f"artifact {artifact.path.name[:8]} is gone from the store"
         return
-    yield from changes(STAGES[name], STAGES[name].identity(cell), artifact.manifest)
+    yield from identity_changes(STAGES[name], STAGES[name].identity(cell), artifact.manifest)
     for source, digest in artifact.manifest.inputs.items():
         upstream = completion.artifacts[source]
         if upstream.readable and upstream.digest != digest:

@@ -72,7 +72,7 @@ _LABELS: Mapping[str, Mapping[str, str]] = {
 """How a declared field is called, by stage and the beginning of its dotted name; else as it is."""
 
 
-def changes(stage: Stage, now: Mapping[str, Any], then: Manifest) -> list[str]:
+def identity_changes(stage: Stage, now: Mapping[str, Any], then: Manifest) -> list[str]:
     """What `stage` declares otherwise than when the artifact was made; the machine does not count.
 
     Args:

@@ -17,15 +17,15 @@ from collections.abc import Iterable, Mapping
 from faq_pipeline.execution.recipe_comparison import NAME as COMPARISON
 from faq_pipeline.execution.recipe_comparison import Evaluated, comparison_key
 from faq_pipeline.lineage.uses import Use, read_uses
-from faq_pipeline.planning.cell_status import CellState, cell_states
+from faq_pipeline.planning.cell_status import CellPlan, cell_plans
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 
 
-def unused(settings: Settings) -> list[Artifact]:
+def unused_artifacts(settings: Settings) -> list[Artifact]:
     """The artifacts that can go, by stage and fingerprint."""
     there = {artifact.path.name: artifact for artifact in settings.store.artifacts()}
-    states = list(cell_states(settings))
+    states = list(cell_plans(settings))
     planned = {p.artifact.path.name for state in states for p in state.planned.values() if p.artifact}
     resolved = {f"{state.member}|{state.recipe}" for state in states if state.cell is not None}
     kept = _with_inputs(planned | _in_use(read_uses(settings.store), resolved), there)
@@ -57,7 +57,7 @@ def _with_inputs(names: set[str], there: Mapping[str, Artifact]) -> set[str]:
     return found
 
 
-def _current_comparisons(settings: Settings, states: Iterable[CellState]) -> set[str]:
+def _current_comparisons(settings: Settings, states: Iterable[CellPlan]) -> set[str]:
     members: dict[str, dict[str, Evaluated]] = {}
     for state in states:
         if state.cell is not None and (one := Evaluated.of(state.planned)) is not None:

@@ -9,12 +9,12 @@ from enum import StrEnum
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.lineage.uses import read_uses
-from faq_pipeline.planning.cell_status import CellState, cell_state, cell_states
+from faq_pipeline.planning.cell_status import CellPlan, cell_plan, cell_plans
 from faq_pipeline.planning.completions import completions, out_of_date
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Store
-from faq_pipeline.util.memoize import remembering
+from faq_pipeline.util.memoize import memoizing
 
 MOST_CHANGES = 8
 """Changes that are told; of more, how many."""
@@ -45,10 +45,10 @@ class Freshness:
 
 
 @dataclass(frozen=True)
-class Judged:
+class CellStatus:
     """A cell with how it stands."""
 
-    seen: CellState
+    seen: CellPlan
     freshness: Freshness
 
     @property
@@ -108,23 +108,23 @@ def declared_keys(cell: Cell) -> dict[str, str]:
     return keys
 
 
-def judge(settings: Settings, member: str, recipe: str) -> Judged:
+def cell_status(settings: Settings, member: str, recipe: str) -> CellStatus:
     """Look at one cell (`name` or `name@rev8`), however its recipe or its weights may be."""
-    seen = cell_state(settings, member, recipe)
-    return Judged(seen, freshness(seen, settings.store))
+    seen = cell_plan(settings, member, recipe)
+    return CellStatus(seen, freshness(seen, settings.store))
 
 
-def judge_all(settings: Settings, members: list[str] | None = None) -> list[Judged]:
+def cell_statuses(settings: Settings, members: list[str] | None = None) -> list[CellStatus]:
     """All cells (of some members) whose recipe is for the member's family.
 
     Raises:
         FaqError: an unknown member.
     """
-    with remembering():
-        return [Judged(seen, freshness(seen, settings.store)) for seen in cell_states(settings, members)]
+    with memoizing():
+        return [CellStatus(seen, freshness(seen, settings.store)) for seen in cell_plans(settings, members)]
 
 
-def freshness(seen: CellState, store: Store) -> Freshness:
+def freshness(seen: CellPlan, store: Store) -> Freshness:
     """How a cell stands.
 
     Another draw, or another device, supersedes nothing: what a cell was completed with is compared

@@ -19,10 +19,10 @@ from faq_pipeline.config.family import Family
 from faq_pipeline.config.operation import Requantize
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.execution.cost_estimate import Past
-from faq_pipeline.planning.staleness import Judged, State, declared_keys, judge
+from faq_pipeline.execution.cost_estimate import PastRuns
+from faq_pipeline.planning.staleness import CellStatus, State, cell_status, declared_keys
 from faq_pipeline.settings import Settings
-from faq_pipeline.util.memoize import remembering
+from faq_pipeline.util.memoize import memoizing
 
 HOUR = 3600
 
@@ -48,7 +48,7 @@ class Choice:
         waits: why it is not asked for now; empty where it is.
     """
 
-    judged: Judged
+    judged: CellStatus
     value: Value
     gpu_hours: float = 0.0
     known: bool = True
@@ -69,7 +69,7 @@ class TickPlan:
     family: Family
     budget: float
     choices: tuple[Choice, ...]
-    impossible: tuple[Judged, ...]
+    impossible: tuple[CellStatus, ...]
     fresh: int
 
     @property
@@ -98,11 +98,11 @@ def plan_tick(settings: Settings, family: Family, asked: Asked) -> TickPlan:
     """
     wanted = family.requantize
     assert wanted is not None
-    with remembering():
-        cells = [judge(settings, m.name, recipe) for m in family.members for recipe in wanted.recipes]
+    with memoizing():
+        cells = [cell_status(settings, m.name, recipe) for m in family.members for recipe in wanted.recipes]
         choices = _by_value(family, wanted, cells)
         standing = asked([c.judged.cell for c in choices if c.judged.cell is not None])
-        budget = _Budget(family.name, wanted.max_gpu_hours, Past(settings.store))
+        budget = _Budget(family.name, wanted.max_gpu_hours, PastRuns(settings.store))
         decided = [
             Choice(c.judged, c.value, waits=told)
             if (told := standing.get(c.judged.partition))
@@ -118,7 +118,7 @@ def plan_tick(settings: Settings, family: Family, asked: Asked) -> TickPlan:
     )
 
 
-def _by_value(family: Family, wanted: Requantize, cells: Iterable[Judged]) -> list[Choice]:
+def _by_value(family: Family, wanted: Requantize, cells: Iterable[CellStatus]) -> list[Choice]:
     """The cells that are not fresh and can be made, in order of value."""
     cells = list(cells)
     usable = {one.member for one in cells if one.state in (State.COMPLETE, State.STALE)}
@@ -145,7 +145,7 @@ class _Budget:
 
     family: str
     hours: float
-    past: Past
+    past: PastRuns
     taken: float = 0.0
     made: set[str] = field(default_factory=set)
     tried: str = ""
@@ -164,7 +164,7 @@ class _Budget:
             self.tried = self.tried if known else judged.partition
         return Choice(judged, choice.value, hours, known, waits)
 
-    def _cost(self, judged: Judged) -> tuple[float, bool, set[str]]:
+    def _cost(self, judged: CellStatus) -> tuple[float, bool, set[str]]:
         """GPU-hours that are known, whether these are all, and keys of the stages that are made for it."""
         cell = judged.cell
         assert cell is not None

@@ -13,7 +13,7 @@ from faq_pipeline.store.tables import Seed, read_rows
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedCell:
     """A cell with the artifacts of all its stages, by stage."""
 
     cell: Cell

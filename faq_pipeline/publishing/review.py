@@ -17,9 +17,9 @@ from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.recipe_comparison import compare_member, read_comparison
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.publishing.card import Reduction, write_card
-from faq_pipeline.publishing.content import Content
-from faq_pipeline.publishing.finished import Finished
-from faq_pipeline.publishing.gate import Verdict, judge
+from faq_pipeline.publishing.content import PublishedContent
+from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.publishing.gate import GateVerdict, judge_publication
 from faq_pipeline.publishing.hub import write_token
 from faq_pipeline.publishing.publish import Destinations, Publication, publish
 from faq_pipeline.publishing.record import Records
@@ -31,8 +31,8 @@ from faq_pipeline.store.fingerprint import short_hash, tool_version
 class Review:
     """A finished cell and the gate's verdict on it."""
 
-    finished: Finished
-    verdict: Verdict
+    finished: FinishedCell
+    verdict: GateVerdict
 
     @property
     def version(self) -> str:
@@ -60,11 +60,11 @@ def review_cell(settings: Settings, cell: Cell) -> Review:
             f"{cell.partition} has no {missing} yet",
             hint=f"faq run --member {cell.target.name} --recipe {cell.recipe.name}",
         )
-    finished = Finished(cell, artifacts)
-    return Review(finished, judge(finished))
+    finished = FinishedCell(cell, artifacts)
+    return Review(finished, judge_publication(finished))
 
 
-def content_of(settings: Settings, review: Review) -> Content:
+def content_of(settings: Settings, review: Review) -> PublishedContent:
     """What would be published of a reviewed cell, whether it passed or not."""
     finished = review.finished
     card = write_card(finished, review.verdict, _reduction(settings, finished.cell))
@@ -78,11 +78,16 @@ def content_of(settings: Settings, review: Review) -> Content:
         "verdict": review.verdict.as_dict(),
         "faq_pipeline": tool_version("faq-pipeline"),
     }
-    return Content(finished.cell.partition, finished.checkpoint, card, statement)
+    return PublishedContent(finished.cell.partition, finished.checkpoint, card, statement)
 
 
 def publish_review(
-    settings: Settings, review: Review, content: Content, *, again: bool = False, run: str | None = None
+    settings: Settings,
+    review: Review,
+    content: PublishedContent,
+    *,
+    again: bool = False,
+    run: str | None = None,
 ) -> Publication:
     """Publish a reviewed cell; see `publishing.publish`.
 

@@ -13,7 +13,7 @@ from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.quantization.spec_check import check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
-from faq_pipeline.store.tables import Checkpoint, Row, Sample, read_rows, write_rows
+from faq_pipeline.store.tables import CheckpointRow, Sample, TokenRow, read_rows, write_rows
 
 CHECKPOINT = "checkpoint"
 """Folder of an artifact that transformers and vLLM load."""
@@ -59,10 +59,10 @@ def build(job: Build) -> dict[str, Any]:
     fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
     job.settled()
     size, original_size = weight_bytes(folder), weight_bytes(original)
-    row = Checkpoint(
+    row = CheckpointRow(
         cell.target.partition, spec.method, spec.scheme, str(spec.group_size), size, original_size
     )
-    write_rows(job.directory / "checkpoints.parquet", [row], Checkpoint)
+    write_rows(job.directory / "checkpoints.parquet", [row], CheckpointRow)
     return {
         "bytes": size,
         "original_bytes": original_size,
@@ -78,7 +78,7 @@ def build(job: Build) -> dict[str, Any]:
 def _rows(job: Build) -> list[list[int]]:
     if "calibration_set" not in job.inputs:
         return []
-    rows = read_rows(job.inputs["calibration_set"].file("rows.parquet"), Row)
+    rows = read_rows(job.inputs["calibration_set"].file("rows.parquet"), TokenRow)
     return [row.input_ids for row in sorted(rows, key=lambda row: row.row)]
 
 

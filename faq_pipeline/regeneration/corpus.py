@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.engine import Completion, Engine, Request
-from faq_pipeline.inference.factory import Work, make_engine
+from faq_pipeline.inference.factory import EngineSpec, make_engine
 from faq_pipeline.inference.ledger import Ledger
 from faq_pipeline.inference.sampling import Sampled, sample
 from faq_pipeline.models.chat import split_thinking
@@ -51,7 +51,7 @@ def teacher_engine(cell: Cell) -> Engine:
     """
     assert cell.teacher is not None
     regeneration = cell.recipe.regeneration
-    work = Work(
+    work = EngineSpec(
         weights=cell.teacher,
         device=cell.device,
         batch_size=regeneration.batch_size,

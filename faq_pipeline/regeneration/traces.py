@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from faq_pipeline.config.family import Thinking
-from faq_pipeline.config.jsonl import read_rows
+from faq_pipeline.config.jsonl import read_jsonl
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.models.chat import render
@@ -65,7 +65,7 @@ def load_development(path: Path) -> list[Development]:
             type, duplicate id.
     """
     found: dict[str, Development] = {}
-    for line, row in read_rows(path, _Row):
+    for line, row in read_jsonl(path, _Row):
         domain = row.domain or row.task or "general"
         prompt = Development(row.id, row.question or row.text or "", domain, path, line)
         if row.id in found:

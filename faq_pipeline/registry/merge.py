@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.known_family import Known, Withdrawn
+from faq_pipeline.config.known_family import KnownFamilies, WithdrawnMember
 from faq_pipeline.registry.naming import member_name
 from faq_pipeline.registry.registry import Registered, Revision, load
 
@@ -15,12 +15,12 @@ Records = Mapping[str, Registered]
 """Registered members of one family, by source."""
 
 
-def known_from(path: Path) -> Callable[[Mapping[str, Family]], Known]:
+def merge_registry(path: Path) -> Callable[[Mapping[str, Family]], KnownFamilies]:
     """What the registry at `path` makes of families; it is read when they are asked for."""
     return lambda written: with_registered(written, load(path).families)
 
 
-def with_registered(written: Mapping[str, Family], registered: Mapping[str, Records]) -> Known:
+def with_registered(written: Mapping[str, Family], registered: Mapping[str, Records]) -> KnownFamilies:
     """The families of the files, with their registered members.
 
     A member of a file whose source is registered keeps its name and settings, and is at the revision
@@ -34,7 +34,7 @@ def with_registered(written: Mapping[str, Family], registered: Mapping[str, Reco
         )
         for name, family in written.items()
     }
-    return Known(families, found.revisions, found.withdrawn, frozenset(found.discovered))
+    return KnownFamilies(families, found.revisions, found.withdrawn, frozenset(found.discovered))
 
 
 def admits(family: Family, source: str, record: Registered) -> bool:
@@ -61,7 +61,7 @@ class _Found:
 
     taken: set[str]
     revisions: dict[str, dict[str, Member]] = field(default_factory=dict)
-    withdrawn: dict[str, Withdrawn] = field(default_factory=dict)
+    withdrawn: dict[str, WithdrawnMember] = field(default_factory=dict)
     discovered: set[str] = field(default_factory=set)
 
     def extended(self, family: Family, records: Records) -> Family:
@@ -111,7 +111,7 @@ class _Found:
     ) -> None:
         if record.withdrawn is not None:
             reason = f"withdrawn: {source} was gone on {record.withdrawn[:10]}"
-            self.withdrawn[member.name] = Withdrawn(family, source, reason)
+            self.withdrawn[member.name] = WithdrawnMember(family, source, reason)
         elif member.hub is not None:
             self.revisions[member.name] = {r.commit[:8]: _at(member, r, licence) for r in record.revisions}
 

@@ -113,7 +113,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """One calibration sequence as the quantizer sees it."""
 
     row: int
@@ -141,7 +141,7 @@ class ChannelMismatch:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointRow:
     """A quantized checkpoint. Sizes in bytes."""
 
     target: str
@@ -197,7 +197,7 @@ class SequenceDivergence:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationRow:
     """One figure of an evaluation, with its 95% interval where it has one.
 
     `scope` is `all`, a task's name, `traces` or `prose`.
@@ -218,8 +218,8 @@ TABLES: dict[str, type] = {
     "standings": Standing,
     "samples": Sample,
     "fitness": ChannelMismatch,
-    "checkpoints": Checkpoint,
-    "evaluations": Evaluation,
+    "checkpoints": CheckpointRow,
+    "evaluations": EvaluationRow,
 }
 """Lineage tables: `<name>.parquet` at the top of an artifact is indexed under that name."""
 

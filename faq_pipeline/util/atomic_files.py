@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @contextmanager
-def appearing(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """An empty folder to fill, which is renamed to `target` where the block ends well.
 
     It lies beside the target under a hidden name that begins with the target's; a killed writer leaves
@@ -20,37 +20,37 @@ def appearing(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the target is a file, or a folder with files in it.
     """
-    staging = beside(target)
+    staging = staging_path(target)
     staging.mkdir(parents=True)
     try:
         yield staging
         for path in [*staging.rglob("*"), staging]:
-            sync(path)
+            fsync_path(path)
         staging.replace(target)
-        sync(target.parent)
+        fsync_path(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str) -> None:
     """Write or replace a file by one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = beside(path)
+    fresh = staging_path(path)
     try:
         fresh.write_text(text, encoding="utf-8")
-        sync(fresh)
+        fsync_path(fresh)
         fresh.replace(path)
-        sync(path.parent)
+        fsync_path(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def beside(path: Path) -> Path:
+def staging_path(path: Path) -> Path:
     """A hidden name that nobody else has, on the path's own file system."""
     return path.parent / f".{path.name}-{uuid.uuid4().hex[:8]}"
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Flush a file or folder to disk before a rename may make it visible."""
     handle = os.open(path, os.O_RDONLY)
     try:

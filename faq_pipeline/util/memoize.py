@@ -19,8 +19,8 @@ _memory: ContextVar[dict[Any, Any] | None] = ContextVar("memory", default=None)
 
 
 @contextmanager
-def remembering() -> Iterator[None]:
-    """Let `remembered` functions answer once for the same arguments until the outermost one ends."""
+def memoizing() -> Iterator[None]:
+    """Let `memoized` functions answer once for the same arguments until the outermost one ends."""
     if _memory.get() is not None:
         yield
         return
@@ -31,7 +31,7 @@ def remembering() -> Iterator[None]:
         _memory.reset(token)
 
 
-def remembered(function: Callable[P, T]) -> Callable[P, T]:
+def memoized(function: Callable[P, T]) -> Callable[P, T]:
     """For a function whose arguments print all that tells them apart; errors are not kept."""
 
     @wraps(function)

@@ -21,7 +21,7 @@ class Progress(Protocol):
         """Something a user should read: one line."""
 
 
-class Silent:
+class SilentProgress:
     """Listens to nothing."""
 
     def start(self, what: str, total: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.execution.cost_estimate import Estimate, estimate
+from faq_pipeline.execution.cost_estimate import CostEstimate, estimate_cost
 from faq_pipeline.execution.stage_work import work_of
 from faq_pipeline.store.artifact import MANIFEST, FileEntry, Manifest
 from faq_pipeline.store.store import Store
@@ -54,7 +54,7 @@ def passed_through(cell: Cell) -> Cell:
 
 
 def cost(stage: str, cell: Cell, store: Store) -> tuple[float | None, float | None]:
-    found: Estimate = estimate(stage, cell, store)
+    found: CostEstimate = estimate_cost(stage, cell, store)
     return found.seconds, found.disk_mib
 
 
@@ -93,8 +93,8 @@ def test_a_checkpoint_is_as_large_as_its_model(store: Store, tiny_cell: Cell) ->
 def test_rtn_reads_no_tokens(store: Store, tiny_cell: Cell) -> None:
     rtn = changed(tiny_cell, "quantization", method="rtn")
     made(store, "quantized_checkpoint", tiny_cell, 10.0, 2**20)
-    assert estimate("quantized_checkpoint", rtn, store).tokens is None
-    assert estimate("quantized_checkpoint", rtn, store).seconds is None  # GPTQ's time says nothing of it
+    assert estimate_cost("quantized_checkpoint", rtn, store).tokens is None
+    assert estimate_cost("quantized_checkpoint", rtn, store).seconds is None  # GPTQ's time says nothing of it
     made(store, "quantized_checkpoint", rtn, 1.0, 2**20)
     longer = changed(rtn, "calibration", tokens=1024)
     assert cost("quantized_checkpoint", longer, store) == (1.0, 1.0)
@@ -102,9 +102,9 @@ def test_rtn_reads_no_tokens(store: Store, tiny_cell: Cell) -> None:
 
 def test_an_evaluation_is_as_long_as_its_questions(store: Store, tiny_cell: Cell) -> None:
     """8 questions, 4 traces and 4 passages of prose, 24 tokens each."""
-    assert estimate("eval_report", tiny_cell, store).tokens == (8 + 4 + 4) * 24
+    assert estimate_cost("eval_report", tiny_cell, store).tokens == (8 + 4 + 4) * 24
     few = changed(tiny_cell, "evaluation", limit=2)
-    assert estimate("eval_report", few, store).tokens == (2 + 4 + 4) * 24
+    assert estimate_cost("eval_report", few, store).tokens == (2 + 4 + 4) * 24
     made(store, "eval_report", few, 10.0, 2**20)
     assert cost("eval_report", tiny_cell, store) == (16.0, 1.6)
 
@@ -112,14 +112,14 @@ def test_an_evaluation_is_as_long_as_its_questions(store: Store, tiny_cell: Cell
 def test_the_length_of_lm_evals_own_tasks_is_not_known(store: Store, tiny_cell: Cell) -> None:
     made(store, "reference_eval", tiny_cell, 10.0, 2**20)
     far = changed(tiny_cell, "evaluation", include=None, tasks=["gsm8k"])
-    assert estimate("reference_eval", far, store).tokens is None
+    assert estimate_cost("reference_eval", far, store).tokens is None
     assert cost("reference_eval", far, store) == (None, None)
 
 
 def test_experts_that_need_no_model_take_no_memory(store: Store, tiny_cell: Cell) -> None:
-    assert estimate("competition_scores", tiny_cell, store).memory_gib is None
+    assert estimate_cost("competition_scores", tiny_cell, store).memory_gib is None
     scored = changed(tiny_cell, "competition", experts={"target_likelihood": 1.0})
-    assert estimate("competition_scores", scored, store).memory_gib
+    assert estimate_cost("competition_scores", scored, store).memory_gib
 
 
 def test_own_tasks_of_lm_eval_learn_from_themselves(store: Store, tiny_cell: Cell) -> None:
@@ -137,24 +137,24 @@ def test_a_stage_holds_the_gpus_that_its_model_is_served_on(store: Store, tiny_c
     spread = Serving(tensor_parallel=2, data_parallel=3)
     family = tiny_cell.family.model_copy(update={"serving": spread})
     cell = replace(tiny_cell, family=family, teacher_family=family)
-    assert estimate("regenerated_corpus", cell, store).gpus == 1
+    assert estimate_cost("regenerated_corpus", cell, store).gpus == 1
     served = changed(cell, "regeneration", engine="vllm")
-    assert estimate("regenerated_corpus", served, store).gpus == 6
-    assert estimate("regenerated_corpus", passed_through(served), store).gpus == 0
-    assert [estimate(name, served, store).gpus for name in ("seed_data", "competition_scores")] == [0, 0]
-    assert estimate("eval_report", changed(cell, "evaluation", engine="vllm"), store).gpus == 6
-    assert estimate("quantized_checkpoint", served, store).gpus == 1
+    assert estimate_cost("regenerated_corpus", served, store).gpus == 6
+    assert estimate_cost("regenerated_corpus", passed_through(served), store).gpus == 0
+    assert [estimate_cost(name, served, store).gpus for name in ("seed_data", "competition_scores")] == [0, 0]
+    assert estimate_cost("eval_report", changed(cell, "evaluation", engine="vllm"), store).gpus == 6
+    assert estimate_cost("quantized_checkpoint", served, store).gpus == 1
 
 
 def test_a_rounded_copy_takes_its_memory_too(store: Store, tiny_cell: Cell) -> None:
     fidelity, both = (
-        estimate("competition_scores", changed(tiny_cell, "competition", experts=experts), store)
+        estimate_cost("competition_scores", changed(tiny_cell, "competition", experts=experts), store)
         for experts in ({"activation_fidelity": 1.0}, {"activation_fidelity": 1.0, "sensitivity": 1.0})
     )
     assert fidelity.memory_gib and both.memory_gib == pytest.approx(2 * fidelity.memory_gib, abs=0.002)
     assert fidelity.tokens == 8 * 2 * 24
     given = changed(passed_through(tiny_cell), "competition", experts={"activation_fidelity": 1.0})
-    assert estimate("competition_scores", given, store).memory_gib == fidelity.memory_gib
+    assert estimate_cost("competition_scores", given, store).memory_gib == fidelity.memory_gib
 
 
 def test_a_selection_reads_winners_too(store: Store, tiny_cell: Cell) -> None:
@@ -162,8 +162,10 @@ def test_a_selection_reads_winners_too(store: Store, tiny_cell: Cell) -> None:
     assert cost("calibration_set", tiny_cell, store) == (10.0, 1.0)
     chosen = changed(tiny_cell, "calibration", selection="coverage")
     assert cost("calibration_set", chosen, store) == (None, 1.0)
-    assert estimate("calibration_set", chosen, store).tokens == 512 + 8 * 24
+    assert estimate_cost("calibration_set", chosen, store).tokens == 512 + 8 * 24
     assert (
-        estimate("calibration_set", changed(tiny_cell, "calibration", selection="diversity"), store).tokens
+        estimate_cost(
+            "calibration_set", changed(tiny_cell, "calibration", selection="diversity"), store
+        ).tokens
         == 512
     )

@@ -15,7 +15,7 @@ from faq_pipeline.config.files import load_recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import MissingUpstreamError
-from faq_pipeline.execution.runner import Outcome, obtain, plan
+from faq_pipeline.execution.runner import Outcome, materialize, plan
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.store.store import Store
 from tests.noting import Noting
@@ -66,7 +66,7 @@ class Toys:
 
     def run(self, cell: Cell) -> dict[str, str]:
         """All stages in order; hit or miss of each."""
-        return {name: obtain(name, cell, self.stages, self.store).cache for name in self.stages}
+        return {name: materialize(name, cell, self.stages, self.store).cache for name in self.stages}
 
     def planned(self, cell: Cell) -> dict[str, str]:
         return {name: one.cache for name, one in plan(cell, self.stages, self.store).items()}
@@ -126,7 +126,7 @@ def test_a_plan_before_the_first_run_knows_only_the_first_keys(toys: Toys, cell:
     assert list(planned) == ["seeds", "traces", "corpus", "checkpoint"]
     assert [name for name, one in planned.items() if one.key is not None] == ["seeds", "traces"]
     assert {one.cache for one in planned.values()} == {"miss"} and not toys.built
-    first = obtain("seeds", cell, toys.stages, toys.store)
+    first = materialize("seeds", cell, toys.stages, toys.store)
     key = planned["seeds"].key
     assert key is not None and key.fingerprint == first.artifact.fingerprint
     assert plan(cell, toys.stages, toys.store)["corpus"].key is not None
@@ -134,10 +134,10 @@ def test_a_plan_before_the_first_run_knows_only_the_first_keys(toys: Toys, cell:
 
 def test_a_stage_without_its_inputs_names_them(toys: Toys, cell: Cell) -> None:
     with pytest.raises(MissingUpstreamError, match=r"corpus of tiny-s@aaaaaaaa\|tiny-faq needs seeds"):
-        obtain("corpus", cell, toys.stages, toys.store)
-    obtain("seeds", cell, toys.stages, toys.store)
+        materialize("corpus", cell, toys.stages, toys.store)
+    materialize("seeds", cell, toys.stages, toys.store)
     with pytest.raises(MissingUpstreamError, match=r"checkpoint of .* needs corpus"):
-        obtain("checkpoint", cell, toys.stages, toys.store)
+        materialize("checkpoint", cell, toys.stages, toys.store)
     assert toys.built == {"seeds": 1}
 
 
@@ -185,7 +185,7 @@ def test_equal_digests_give_a_hit_downstream_though_upstream_is_keyed_anew(toys:
 
 def test_an_input_that_does_not_matter_is_neither_needed_nor_counted(toys: Toys, cell: Cell) -> None:
     rtn = changed(cell, "quantization", method="rtn")
-    made = obtain("checkpoint", rtn, toys.stages, toys.store)
+    made = materialize("checkpoint", rtn, toys.stages, toys.store)
     assert made.cache == "miss" and made.artifact.manifest.inputs == {}
     assert toys.built == {"checkpoint": 1}
     toys.run(rtn)
@@ -206,7 +206,7 @@ def test_the_manifest_names_inputs_and_where_they_came_from(toys: Toys, cell: Ce
 
 def test_the_listener_reaches_the_build(toys: Toys, cell: Cell) -> None:
     listener = Noting()
-    outcome: Outcome = obtain("seeds", cell, toys.stages, toys.store, listener)
+    outcome: Outcome = materialize("seeds", cell, toys.stages, toys.store, listener)
     assert listener.notes == ["seeds"] and outcome.seconds >= 0
-    obtain("seeds", cell, toys.stages, toys.store, listener)
+    materialize("seeds", cell, toys.stages, toys.store, listener)
     assert listener.notes == ["seeds"]

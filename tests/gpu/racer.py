@@ -22,14 +22,14 @@ import time
 from pathlib import Path
 
 from faq_pipeline.core.stage import Build
-from faq_pipeline.execution.runner import obtain
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.gpu import lease
-from faq_pipeline.gpu.placement import Placed
-from faq_pipeline.inference.server.supervised_process import KeptProcess
+from faq_pipeline.gpu.placement import GpuPlacement
+from faq_pipeline.inference.server.supervised_process import SupervisedProcess
 from faq_pipeline.models import gpus
 from faq_pipeline.models.device import device_gpus
 from faq_pipeline.store.store import Store
-from faq_pipeline.util.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 from tests.gpu.fakes import Diary, make_cell, make_gpus, make_stage
 
 STUBBORN = """
@@ -44,7 +44,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-class Aloud(Silent):
+class Aloud(SilentProgress):
     def note(self, message: str) -> None:
         say(f"note {message}")
 
@@ -52,7 +52,7 @@ class Aloud(Silent):
 class Racer:
     folder: Path
     diary: Diary
-    placed: Placed | None = None
+    placed: GpuPlacement | None = None
 
     def world(self, folder: str, visible: str) -> None:
         self.folder = Path(folder)
@@ -68,9 +68,9 @@ class Racer:
         told = self.folder / "free"
         return int(told.read_text()) * 2**30 if told.exists() else None
 
-    def place(self, device: str, count: str) -> Placed:
+    def place(self, device: str, count: str) -> GpuPlacement:
         stage = make_stage("quantized_checkpoint", int(count), lambda job: None)
-        return Placed(stage, make_cell(self.folder / str(os.getpid()), device), Aloud(), "1a2b3c4d5e6f")
+        return GpuPlacement(stage, make_cell(self.folder / str(os.getpid()), device), Aloud(), "1a2b3c4d5e6f")
 
     def stay(self, device: str, count: str, delay: str, hold: str) -> None:
         time.sleep(float(delay))
@@ -99,13 +99,13 @@ class Racer:
             pid = subprocess.Popen(["sleep", "600"]).pid
         else:
             log = self.folder / f"{os.getpid()}.log"
-            KeptProcess([sys.executable, "-c", STUBBORN], os.environ, self.folder, log, grace=600)
+            SupervisedProcess([sys.executable, "-c", STUBBORN], os.environ, self.folder, log, grace=600)
             while not log.read_text().endswith("\n"):
                 time.sleep(0.01)
             pid = int(log.read_text())
         say(f"started {pid}")
 
-    def obtain(self, store: str, draw: str, device: str) -> None:
+    def materialize(self, store: str, draw: str, device: str) -> None:
         def build(job: Build) -> None:
             self.diary.stay((gpu.uuid for gpu in device_gpus(job.cell.device)), 0.002)
 
@@ -117,7 +117,7 @@ class Racer:
         cell = make_cell(self.folder / str(os.getpid()), device)
         cell = cell.with_recipe(cell.recipe.model_copy(update={"draw": int(draw)}))
         named = {stage.name: stage for stage in stages}
-        made = [obtain(name, cell, named, Store(Path(store)), Aloud()) for name in named]
+        made = [materialize(name, cell, named, Store(Path(store)), Aloud()) for name in named]
         say(f"done {' '.join(one.cache for one in made)}")
 
 

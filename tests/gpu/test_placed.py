@@ -16,12 +16,12 @@ from filelock import FileLock, Timeout
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.execution.runner import Outcome, obtain
-from faq_pipeline.gpu.placement import Placed
+from faq_pipeline.execution.runner import Outcome, materialize
+from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.execution.workers import shared_gpus
-from faq_pipeline.util.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 from tests.gpu.conftest import Start
 from tests.gpu.fakes import make_cell, make_gpus, make_stage
 
@@ -38,7 +38,7 @@ def cell(two_gpus: None, tmp_path: Path) -> Cell:
 
 
 def made(stage: Stage, cell: Cell, folder: Path) -> Outcome:
-    return obtain(stage.name, cell, {stage.name: stage}, Store(folder))
+    return materialize(stage.name, cell, {stage.name: stage}, Store(folder))
 
 
 def nothing(job: Build) -> None: ...
@@ -75,9 +75,9 @@ def test_no_lease_is_taken_for_what_needs_no_gpu(cell: Cell, leases: Path, tmp_p
 
 def test_gpus_that_the_caller_holds_are_used_as_they_come(cell: Cell, leases: Path, tmp_path: Path) -> None:
     stage, store = make_stage("model", 1, nothing), Store(tmp_path / "store")
-    with shared_gpus("cuda", 16, "study", Silent()) as gpus:
+    with shared_gpus("cuda", 16, "study", SilentProgress()) as gpus:
         assert is_held(leases, 0) and is_held(leases, 1)
-        outcome = obtain(stage.name, cell, {stage.name: stage}, store, held=gpus[1:])
+        outcome = materialize(stage.name, cell, {stage.name: stage}, store, held=gpus[1:])
         assert outcome.artifact.metadata["device"] == f"cuda:{gpus[1].number}"
     assert not is_held(leases, 0) and not is_held(leases, 1)
 
@@ -86,7 +86,7 @@ def test_gpus_that_the_caller_holds_are_used_as_they_come(cell: Cell, leases: Pa
 def test_workers_of_a_study_take_turns_unless_there_are_many(
     cell: Cell, leases: Path, device: str, processes: int
 ) -> None:
-    with shared_gpus(device, processes, "study", Silent()) as gpus:
+    with shared_gpus(device, processes, "study", SilentProgress()) as gpus:
         assert not gpus and not leases.exists()
 
 
@@ -151,21 +151,21 @@ def test_waiting_for_a_gpu_is_no_part_of_what_a_stage_takes(
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
 
-    class Listener(Silent):
+    class Listener(SilentProgress):
         def note(self, message: str) -> None:
             assert message.startswith("waits for GPU 0 ")
             clock[0] += 3600
             assert holder.ask("give back") == "given back"
 
     stage = make_stage("model", 1, nothing)
-    outcome = obtain("model", cell, {"model": stage}, Store(tmp_path / "store"), Listener())
+    outcome = materialize("model", cell, {"model": stage}, Store(tmp_path / "store"), Listener())
     assert outcome.artifact.manifest.seconds == 0 and outcome.seconds == 3600
 
 
 def test_the_folder_is_for_all_users_whatever_the_umask(cell: Cell, leases: Path) -> None:
     before = os.umask(0o077)
     try:
-        with Placed(make_stage("model", 1, nothing), cell, Silent()):
+        with GpuPlacement(make_stage("model", 1, nothing), cell, SilentProgress()):
             modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in leases.iterdir()}
     finally:
         os.umask(before)
@@ -177,7 +177,7 @@ def test_the_folder_is_for_all_users_whatever_the_umask(cell: Cell, leases: Path
 def test_a_broken_note_of_a_holder_stops_nobody(cell: Cell, leases: Path, left: bytes) -> None:
     leases.mkdir()
     (leases / f"{make_gpus('Fake')[0].uuid}.json").write_bytes(left)
-    with Placed(make_stage("model", 1, nothing), cell, Silent()) as placed:
+    with GpuPlacement(make_stage("model", 1, nothing), cell, SilentProgress()) as placed:
         assert placed.cell.device == "cuda:0"
 
 
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be(cell: Cell, tmp_path: Path, monkeypatch: pytest
     ):
         monkeypatch.setenv("FAQ_LEASES", str(tmp_path / place))
         with pytest.raises(FaqError, match=says) as error:
-            Placed(make_stage("model", 1, nothing), cell, Silent()).__enter__()
+            GpuPlacement(make_stage("model", 1, nothing), cell, SilentProgress()).__enter__()
         assert "set FAQ_LEASES" in error.value.hint
 
 
@@ -253,9 +253,9 @@ def test_a_folder_or_lock_that_others_made_for_themselves(leases: Path) -> None:
 def test_users_follow_each_other_on_a_gpu(cell: Cell, leases: Path) -> None:
     """The files of whoever came first serve the next user, and the first again."""
     stage = make_stage("model", 1, nothing)
-    with Placed(stage, cell, Silent()):
+    with GpuPlacement(stage, cell, SilentProgress()):
         pass
     open_way(leases)
     assert as_another_user(leases) == "held"
-    with Placed(stage, cell, Silent()) as placed:
+    with GpuPlacement(stage, cell, SilentProgress()) as placed:
         assert placed.cell.device == "cuda:0"

@@ -45,7 +45,7 @@ def test_who_wants_several_gpus_never_waits_in_a_circle(start: Start, diary: Dia
 def test_stages_of_two_stores_are_never_built_on_one_gpu_at_once(
     start: Start, diary: Diary, tmp_path: Path
 ) -> None:
-    """What `obtain` builds on a GPU excludes what another home builds there; one store builds once."""
+    """What `materialize` builds on a GPU excludes what another home builds there; one store builds once."""
     racers = start("0", "0", "0")
     stores = [tmp_path / "one", tmp_path / "one", tmp_path / "other"]
     for draw in range(8):

@@ -4,17 +4,19 @@ import asyncio
 import time
 from typing import Any
 
-from faq_pipeline.inference.client.concurrency import Pace
+from faq_pipeline.inference.client.concurrency import ConcurrencyControl
 from faq_pipeline.inference.client.failures import FaultyError, LostError
-from faq_pipeline.inference.client.load_balancer import Balance, Patience, Peer
-from faq_pipeline.inference.client.server_address import Target
+from faq_pipeline.inference.client.load_balancer import LoadBalancer, Peer, RetryPolicy
+from faq_pipeline.inference.client.server_address import ServerAddress
 
 API: Any = None
-PATIENCE = Patience(tries=3, first=0.05, longest=0.2)
+PATIENCE = RetryPolicy(tries=3, first=0.05, longest=0.2)
 
 
-def balance(*names: str, most: int = 4) -> Balance:
-    return Balance([Peer(Target(name), API, Pace(most)) for name in names], most, PATIENCE)
+def balance(*names: str, most: int = 4) -> LoadBalancer:
+    return LoadBalancer(
+        [Peer(ServerAddress(name), API, ConcurrencyControl(most)) for name in names], most, PATIENCE
+    )
 
 
 def test_a_rest_that_ends_unnoticed_keeps_nobody_waiting():

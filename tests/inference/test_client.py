@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.client.client import Chat, Client
-from faq_pipeline.inference.client.load_balancer import Patience
-from faq_pipeline.inference.client.server_address import Target
+from faq_pipeline.inference.client.load_balancer import RetryPolicy
+from faq_pipeline.inference.client.server_address import ServerAddress
 from faq_pipeline.inference.engine import Completion, Request
 from tests.inference.fake_server import Asked, FakeServer, Fault, answer
 
 SAMPLING = Sampling(max_new_tokens=9, temperature=0.7, top_p=0.9)
-QUICK = Patience(tries=5, rejections=60, first=0.01, longest=0.05)
+QUICK = RetryPolicy(tries=5, rejections=60, first=0.01, longest=0.05)
 SECRET = "sk-planted-7d1f"
 
 
@@ -31,7 +31,7 @@ def server() -> Iterator[FakeServer]:
 
 
 def client(*servers: FakeServer, most: int = 16, timeout: float = 5.0, **more: object) -> Client:
-    targets = [Target(server.url) for server in servers]
+    targets = [ServerAddress(server.url) for server in servers]
     return Client(targets, "fake", most=most, timeout=timeout, patience=QUICK, **more)  # type: ignore[arg-type]
 
 
@@ -189,7 +189,7 @@ def test_a_server_that_breaks_down_ends_the_work_and_keeps_what_was_finished(ser
 def test_a_server_that_never_stops_rejecting_ends_the_work(server: FakeServer):
     server.fault = lambda asked: Fault("busy")
     speaker = client(server)
-    speaker.patience = Patience(tries=5, rejections=6, first=0.005, longest=0.01)
+    speaker.patience = RetryPolicy(tries=5, rejections=6, first=0.005, longest=0.01)
     with pytest.raises(FaqError, match=r"rejects requests: .*too many requests"):
         list(speaker.complete(requests(3), SAMPLING))
 
@@ -233,7 +233,7 @@ def test_nothing_is_lost_or_doubled_under_any_faults(
     server.fault = fault
     asked = requests(30)
     speaker = client(server, most=most)
-    speaker.patience = Patience(tries=100, first=0.001, longest=0.004)
+    speaker.patience = RetryPolicy(tries=100, first=0.001, longest=0.004)
     check_exact(list(speaker.complete(asked, SAMPLING)), asked)
     assert {seed: n for (_, seed), n in server.calls.items()} == {
         i: 1 + len(schedule.get(i, [])) for i in range(30)
@@ -270,7 +270,7 @@ def test_a_dead_servers_requests_go_to_the_others_and_it_is_left_alone(caplog: p
     with FakeServer() as one, FakeServer() as other:
         one.delay = other.delay = 0.005
         speaker = client(one, other, most=8)
-        speaker.patience = Patience(tries=5, first=0.3, longest=2.0)
+        speaker.patience = RetryPolicy(tries=5, first=0.3, longest=2.0)
         results = speaker.complete(requests(300), SAMPLING)
         got = list(itertools.islice(results, 40))
         other.stop()
@@ -396,7 +396,9 @@ def test_keys_are_sent_and_appear_nowhere_else(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-you")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-not-for-you")
     with FakeServer(key=SECRET) as server:
-        speaker = Client([Target(server.url, sent, "MY_KEY")], "fake", most=4, timeout=5, patience=QUICK)
+        speaker = Client(
+            [ServerAddress(server.url, sent, "MY_KEY")], "fake", most=4, timeout=5, patience=QUICK
+        )
         said = [repr(speaker)]
         try:
             check_exact(list(speaker.complete(requests(4), SAMPLING)), requests(4))
@@ -451,15 +453,15 @@ def test_chats_carry_their_schema_and_cut_replies_say_nothing(server: FakeServer
 
 def test_the_name_of_the_model_is_found_where_there_is_just_one():
     with FakeServer(models=("only",)) as one, FakeServer(models=("a", "b")) as two, ExitStack() as stack:
-        assert Client([Target(one.url)]).check() == "only"
+        assert Client([ServerAddress(one.url)]).check() == "only"
         with pytest.raises(FaqError, match="set 'model': they serve 'a', 'b'"):
-            Client([Target(two.url)]).check()
+            Client([ServerAddress(two.url)]).check()
         with pytest.raises(FaqError, match=r"does not serve 'c' .it serves 'a', 'b'"):
-            Client([Target(two.url)], "c").check()
+            Client([ServerAddress(two.url)], "c").check()
         gone = stack.enter_context(FakeServer())
         gone.stop()
-        assert Client([Target(gone.url), Target(two.url)], "b").check() == "b"
+        assert Client([ServerAddress(gone.url), ServerAddress(two.url)], "b").check() == "b"
         with pytest.raises(FaqError, match="does not answer"):
-            Client([Target(gone.url)], "b").check()
+            Client([ServerAddress(gone.url)], "b").check()
         with pytest.raises(FaqError, match="has no list of models"):
-            Client([Target(one.url + "/deeper")], "only").check()
+            Client([ServerAddress(one.url + "/deeper")], "only").check()

@@ -29,7 +29,7 @@ from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.quantization.serving_format import served_as
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.util.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.usefixtures("vllm_environment")]
 
@@ -79,7 +79,7 @@ def tokenizer(cell: Cell) -> PreTrainedTokenizerBase:
 def _rounded(cell: Cell, scheme: str, folder: Path) -> Path:
     """A checkpoint of the target in groups of 128, rounded to nearest."""
     spec = Quantization(method="rtn", scheme=scheme, group_size=128)
-    quantize(spec, cell.target, [], folder, "cpu", Silent())
+    quantize(spec, cell.target, [], folder, "cpu", SilentProgress())
     return folder
 
 
@@ -110,12 +110,12 @@ def _compare(
     from faq_pipeline.evaluation.served_lm import ServedLM
 
     spec, thinking = cell.recipe.evaluation, cell.family.thinking
-    in_memory = answer_questions(model, tokenizer, spec, thinking, Silent())
+    in_memory = answer_questions(model, tokenizer, spec, thinking, SilentProgress())
     passages = [a.passage for a in in_memory if a.passage is not None][:FORCED]
     pairs = [(p.ids[: p.start], p.ids[p.start :]) for p in passages]
     ours = mean_logprobs(model, [Scored(*pair) for pair in pairs], lambda done: None)
     with engine:
-        served = run_tasks(lambda: nullcontext(ServedLM(engine, tokenizer, thinking, Silent())), spec)
+        served = run_tasks(lambda: nullcontext(ServedLM(engine, tokenizer, thinking, SilentProgress())), spec)
         theirs = engine.likelihoods(pairs, lambda done: None)
         likeliest = [_likeliest(engine, passage) for passage in passages]
     # In the weights' own precision one step between two logits of a likely token is 0.125 already.
@@ -194,8 +194,10 @@ def test_three_bits_are_served_dense(cell: Cell, tokenizer: PreTrainedTokenizerB
     def load() -> PreTrainedModel:
         return load_quantized(folder, cell.target.member, "cpu")
 
-    served, model = answer_and_load(cell, tokenizer, load, Silent(), checkpoint=folder)
-    in_memory = answer_questions(model, tokenizer, cell.recipe.evaluation, cell.family.thinking, Silent())
+    served, model = answer_and_load(cell, tokenizer, load, SilentProgress(), checkpoint=folder)
+    in_memory = answer_questions(
+        model, tokenizer, cell.recipe.evaluation, cell.family.thinking, SilentProgress()
+    )
     equal = [a.answer.response == b.answer.response for a, b in zip(in_memory, served, strict=True)]
     assert sum(equal) >= 0.75 * QUESTIONS
 
@@ -209,7 +211,7 @@ def test_a_scheme_that_vllm_cannot_load_is_one_line_with_a_way_out(
             _of_scheme(cell, "W4A4"),
             tokenizer,
             lambda: pytest.fail("loaded"),
-            Silent(),
+            SilentProgress(),
             checkpoint=folder,
         )
     assert "\n" not in str(error.value) and "vLLM cannot serve 'kin-4m' as it was quantized" in str(

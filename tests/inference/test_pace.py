@@ -3,23 +3,25 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.inference.client.concurrency import Pace
+from faq_pipeline.inference.client.concurrency import ConcurrencyControl
 
 
-def answers(pace: Pace, count: int, *, seconds: float = 1.0, tokens: int = 10, full: bool = True) -> None:
+def answers(
+    pace: ConcurrencyControl, count: int, *, seconds: float = 1.0, tokens: int = 10, full: bool = True
+) -> None:
     for _ in range(count):
         pace.succeeded(pace.era, seconds, tokens, full=full)
 
 
 def test_it_starts_at_the_bound_and_stays_there_while_the_server_copes():
-    pace = Pace(64)
+    pace = ConcurrencyControl(64)
     assert pace.limit == 64
     answers(pace, 1000)
     assert pace.limit == 64
 
 
 def test_a_rejection_halves_the_limit_and_those_of_older_requests_count_for_nothing():
-    pace = Pace(64)
+    pace = ConcurrencyControl(64)
     era = pace.era
     for _ in range(40):
         pace.rejected(era)
@@ -29,14 +31,14 @@ def test_a_rejection_halves_the_limit_and_those_of_older_requests_count_for_noth
 
 
 def test_it_never_falls_below_one():
-    pace = Pace(4)
+    pace = ConcurrencyControl(4)
     for _ in range(10):
         pace.rejected(pace.era)
     assert pace.limit == 1
 
 
 def test_it_recovers_by_addition():
-    pace = Pace(64)
+    pace = ConcurrencyControl(64)
     for _ in range(3):
         pace.rejected(pace.era)
     steps = []
@@ -47,14 +49,14 @@ def test_it_recovers_by_addition():
     assert all(3 <= step <= 4 for step in steps[:-1]), steps
 
 
-def crowded(pace: Pace, capacity: int) -> None:
+def crowded(pace: ConcurrencyControl, capacity: int) -> None:
     """Answers of a server that gives `capacity` tokens a second, whatever the number of requests."""
     for _ in range(64):
         answers(pace, 1, seconds=pace.limit * 10 / capacity)
 
 
 def test_a_crowded_server_is_sent_fewer():
-    pace = Pace(64)
+    pace = ConcurrencyControl(64)
     for _ in range(3):
         crowded(pace, 640)
     for _ in range(12):
@@ -67,7 +69,7 @@ def test_a_crowded_server_is_sent_fewer():
 
 def test_longer_work_is_no_crowd():
     """Latency that does not follow the number of requests: fewer would only be fewer."""
-    pace = Pace(64)
+    pace = ConcurrencyControl(64)
     answers(pace, 200, seconds=1.0)
     answers(pace, 64, seconds=4.0)
     lowest = pace.limit
@@ -76,7 +78,7 @@ def test_longer_work_is_no_crowd():
 
 
 def test_latency_of_an_idle_server_is_no_measure():
-    pace = Pace(64)
+    pace = ConcurrencyControl(64)
     answers(pace, 200, seconds=0.1, full=False)
     answers(pace, 200, seconds=1.0)
     assert pace.limit == 64
@@ -90,7 +92,7 @@ EVENTS = st.lists(
 
 @given(st.integers(1, 100), EVENTS)
 def test_the_limit_keeps_its_bounds_whatever_happens(most: int, events: list[tuple[str, float, int]]):
-    pace = Pace(most)
+    pace = ConcurrencyControl(most)
     for what, seconds, tokens in events:
         if what == "rejected":
             pace.rejected(pace.era)

@@ -23,7 +23,7 @@ from faq_pipeline.inference.sampling import Sampled, sample
 from faq_pipeline.inference.vllm_engine import VllmEngine
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
-from faq_pipeline.util.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 from tests.orchestration.cli import Faq
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -83,7 +83,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
     return resolve_cell(catalog, "kin-2m", recipe, "cpu", tmp_path_factory.mktemp("digests"))
 
 
-class Killer(Silent):
+class Killer(SilentProgress):
     """Kills one of vLLM's processes once so many samples are there."""
 
     def __init__(self, moment: int, choose: Callable[[list[psutil.Process]], psutil.Process]) -> None:
@@ -103,7 +103,7 @@ def is_vllm(command: str) -> bool:
     return "vllm" in command.lower() and "resource_tracker" not in command
 
 
-def work(cell: Cell, ledgers: Path, serving: Serving, listener: Silent) -> Sampled:
+def work(cell: Cell, ledgers: Path, serving: Serving, listener: SilentProgress) -> Sampled:
     prompt = "<|im_start|>user\nMira has {} apples and gives 5 away.<|im_end|>\n<|im_start|>assistant\n"
     requests = [Request(f"s{i}#0", prompt.format(i + 6), 1000 + i) for i in range(REQUESTS)]
     engine = VllmEngine(cell.target, "cpu", serving)

@@ -9,7 +9,7 @@ import pytest
 
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Candidate, Row, Sample, Seed, read_rows
+from faq_pipeline.store.tables import Candidate, Sample, Seed, TokenRow, read_rows
 from tests.orchestration.conftest import Run
 from tests.tiny import make_tokenizer
 
@@ -159,7 +159,7 @@ def test_from_yaml_to_a_checkpoint(data: Path, tmp_path: Path, faq: Run) -> None
     samples = read_rows(made["calibration_set"].file("samples.parquet"), Sample)
     assert samples and all(winners[s.candidate_id].answer in s.text for s in samples)
     assert all(s.text.startswith(BEGIN) and not s.text.startswith(2 * BEGIN) for s in samples)
-    rows = read_rows(made["calibration_set"].file("rows.parquet"), Row)
+    rows = read_rows(made["calibration_set"].file("rows.parquet"), TokenRow)
     begin = json.loads((data / "models/small/config.json").read_text())["bos_token_id"]
     ids = {row.row: row.input_ids for row in rows}
     assert all(ids[s.row][s.start] == begin != ids[s.row][s.start + 1] for s in samples)

@@ -24,9 +24,9 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.execution.runner import obtain
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.inference.factory import ENGINES
-from faq_pipeline.planning.identity_diff import changes
+from faq_pipeline.planning.identity_diff import identity_changes
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store import fingerprint
 from faq_pipeline.store.artifact import Manifest
@@ -78,14 +78,14 @@ def family(name: str, value: Any) -> Change:
     return lambda bench: replace(bench.cell, family=updated(bench.cell.family, name.split("."), value))
 
 
-def target(**changes: Any) -> Change:
-    return lambda bench: replace(bench.cell, target=replace(bench.cell.target, **changes))
+def target(**identity_changes: Any) -> Change:
+    return lambda bench: replace(bench.cell, target=replace(bench.cell.target, **identity_changes))
 
 
-def teacher(**changes: Any) -> Change:
+def teacher(**identity_changes: Any) -> Change:
     def change(bench: Bench) -> Cell:
         assert bench.cell.teacher is not None
-        return replace(bench.cell, teacher=replace(bench.cell.teacher, **changes))
+        return replace(bench.cell, teacher=replace(bench.cell.teacher, **identity_changes))
 
     return change
 
@@ -314,7 +314,7 @@ def test_an_ingredient_that_moves_a_stage_is_told_in_words(bench: Bench, ingredi
     before = identities(bench.cell)
     after = identities(change(bench))
     for name in (LETTERS[one] for one in moved):
-        told = changes(STAGES[name], after[name], manifest_of(STAGES[name], before[name]))
+        told = identity_changes(STAGES[name], after[name], manifest_of(STAGES[name], before[name]))
         assert bool(told) == (ingredient not in MACHINE)
         assert not any(re.search("[0-9a-f]{20}", text) for text in told), told
         assert len(told) == len(set(told))
@@ -432,7 +432,7 @@ class Pipeline:
         """Run all stages of a cell; the letters of those that were not there."""
         stages = {name: declared(stage) for name, stage in STAGES.items()}
         stages |= {name: replace(stages[name], version=number) for name, number in versions.items()}
-        caches = {name: obtain(name, cell, stages, self.store).cache for name in stages}
+        caches = {name: materialize(name, cell, stages, self.store).cache for name in stages}
         return {letter for letter, name in LETTERS.items() if caches[name] == "miss"}
 
 

@@ -15,7 +15,7 @@ from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.recipe_comparison import comparison_key, evaluated
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.lineage.uses import cell_setting, record_use
-from faq_pipeline.planning.retention import unused
+from faq_pipeline.planning.retention import unused_artifacts
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.store import Key
 from tests.gpu.fakes import make_gpus
@@ -62,8 +62,8 @@ class Home:
         path.write_text(path.read_text().replace(old, new))
 
     @property
-    def unused(self) -> set[str]:
-        return {artifact.fingerprint for artifact in unused(self.settings)}
+    def unused_artifacts(self) -> set[str]:
+        return {artifact.fingerprint for artifact in unused_artifacts(self.settings)}
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.lineage.uses import FOLDER
-from faq_pipeline.planning.cell_status import cell_state
-from faq_pipeline.planning.staleness import State, cell_fingerprint, declared_keys, judge
+from faq_pipeline.planning.cell_status import cell_plan
+from faq_pipeline.planning.staleness import State, cell_fingerprint, cell_status, declared_keys
 from faq_pipeline.store import fingerprint
 from tests.site import CONTROL, OTHER_SCHEME, Site, make_site
 
@@ -346,8 +346,8 @@ def test_states_agree_with_the_plan(
             site.make("tiny-s", "tiny-faq", until=value, device=device)
             if value == "eval_report":
                 finished.append(((site.data / RECIPE).read_text(), device))
-    seen = cell_state(site.settings, "tiny-s", "tiny-faq")
-    judged = judge(site.settings, "tiny-s", "tiny-faq")
+    seen = cell_plan(site.settings, "tiny-s", "tiny-faq")
+    judged = cell_status(site.settings, "tiny-s", "tiny-faq")
     now = (site.data / RECIPE).read_text()
     elsewhere = any(text == now for text, _ in finished)
     assert (judged.state is State.COMPLETE) == (seen.complete or elsewhere)

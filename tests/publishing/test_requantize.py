@@ -31,7 +31,7 @@ from faq_pipeline.orchestration.partitions import cells
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.runs import Runs, open_instance, register
 from faq_pipeline.publishing.card import write_card
-from faq_pipeline.publishing.finished import Finished
+from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.review import content_of, records_of, review_cell
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.inference.fake_server import FakeServer
@@ -230,7 +230,7 @@ def test_the_card_follows_scheme_and_licence(world: World, first: dict[str, Any]
     three = cell.recipe.quantization.model_copy(update={"scheme": "W3A16"})
     family = cell.family.model_copy(update={"licence": "Somebody's own"})
     changed = replace(cell, recipe=cell.recipe.model_copy(update={"quantization": three}), family=family)
-    card = write_card(Finished(changed, artifacts), review.verdict, None)
+    card = write_card(FinishedCell(changed, artifacts), review.verdict, None)
     assert "vllm serve" not in card and "vLLM has no kernel for the packed weights of W3A16" in card
     assert "AutoModelForCausalLM.from_pretrained" in card
     data = ModelCard(card).data.to_dict()

@@ -14,7 +14,7 @@ import pytest
 from faq_pipeline.config.family import Prompts, Thinking
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.execution.runner import Outcome, obtain
+from faq_pipeline.execution.runner import Outcome, materialize
 from faq_pipeline.inference.engine import Completion
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
@@ -62,13 +62,13 @@ class Listener:
 
 def make(cell: Cell, root: Path, listener: Listener | None = None) -> tuple[Outcome, list[Candidate]]:
     store = Store(root)
-    obtain("seed_data", cell, STAGES, store)
-    outcome = obtain("regenerated_corpus", cell, STAGES, store, listener)
+    materialize("seed_data", cell, STAGES, store)
+    outcome = materialize("regenerated_corpus", cell, STAGES, store, listener)
     return outcome, read_rows(outcome.artifact.file("candidates.parquet"), Candidate)
 
 
 def seeds_of(cell: Cell, root: Path) -> list[Seed]:
-    artifact = obtain("seed_data", cell, STAGES, Store(root)).artifact
+    artifact = materialize("seed_data", cell, STAGES, Store(root)).artifact
     return read_rows(artifact.file("seeds.parquet"), Seed)
 
 

@@ -12,13 +12,13 @@ from weakref import WeakSet
 
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.inference.client.async_bridge import Outlet, iterate
-from faq_pipeline.inference.client.concurrency import Pace
+from faq_pipeline.inference.client.concurrency import ConcurrencyControl
 from faq_pipeline.inference.client.connection_limit import sockets_for
-from faq_pipeline.inference.client.dispatcher import Asker, Figures, Job
-from faq_pipeline.inference.client.load_balancer import Balance, Patience, Peer
+from faq_pipeline.inference.client.dispatcher import Dispatcher, Figures, Job
+from faq_pipeline.inference.client.load_balancer import LoadBalancer, Peer, RetryPolicy
 from faq_pipeline.inference.client.responses import read_chat, read_completion, read_prompt_logprob
 from faq_pipeline.inference.client.served_model import served_name
-from faq_pipeline.inference.client.server_address import Target
+from faq_pipeline.inference.client.server_address import ServerAddress
 from faq_pipeline.inference.engine import Completion, Request
 
 Result = TypeVar("Result")
@@ -42,7 +42,7 @@ class Chat:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ChatReply:
     """What the assistant said; None with an `error` where there is nothing of use."""
 
     id: str
@@ -67,12 +67,12 @@ class Client:
             again, or raises what then ends the iterator.
     """
 
-    targets: Sequence[Target]
+    targets: Sequence[ServerAddress]
     model: str | None = None
     most: int = 1024
     timeout: float = 1800.0
     alive: Callable[[], None] | None = None
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     _figures: Figures = field(default_factory=Figures, init=False)
     _running: WeakSet[Generator[Any]] = field(default_factory=WeakSet, init=False, repr=False)
 
@@ -126,7 +126,7 @@ class Client:
         """
         return self._run(self._scoring_job(index, *item) for index, item in enumerate(items))
 
-    def chat(self, chats: Iterable[Chat]) -> Iterator[Reply]:
+    def chat(self, chats: Iterable[Chat]) -> Iterator[ChatReply]:
         """One reply for each question, in the order in which they come; greedy."""
         return self._run(map(self._chat_job, chats))
 
@@ -139,9 +139,9 @@ class Client:
                 peers = []
                 for target in self.targets:
                     api = await stack.enter_async_context(target.open(most, self.timeout))
-                    peers.append(Peer(target, api, Pace(most)))
-                balance = Balance(peers, most, self.patience)
-                await Asker(balance, self._figures, self.alive).run(iter(jobs), outlet, most)
+                    peers.append(Peer(target, api, ConcurrencyControl(most)))
+                balance = LoadBalancer(peers, most, self.patience)
+                await Dispatcher(balance, self._figures, self.alive).run(iter(jobs), outlet, most)
 
         results = iterate(work, ahead=AHEAD * most)
         self._running.add(results)
@@ -179,7 +179,7 @@ class Client:
 
         return Job(str(index), "/completions", body, read, lambda problem: (index, None))
 
-    def _chat_job(self, chat: Chat) -> Job[Reply]:
+    def _chat_job(self, chat: Chat) -> Job[ChatReply]:
         body = {
             "model": self.model,
             "messages": chat.messages,
@@ -192,8 +192,8 @@ class Client:
             },
         }
 
-        def read(content: bytes) -> tuple[Reply, int]:
+        def read(content: bytes) -> tuple[ChatReply, int]:
             said, tokens = read_chat(content)
-            return Reply(chat.id, said, "" if said else "nothing said, or cut"), tokens
+            return ChatReply(chat.id, said, "" if said else "nothing said, or cut"), tokens
 
-        return Job(chat.id, "/chat/completions", body, read, partial(Reply, chat.id, None))
+        return Job(chat.id, "/chat/completions", body, read, partial(ChatReply, chat.id, None))

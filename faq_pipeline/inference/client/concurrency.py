@@ -16,7 +16,7 @@ WINDOW = 16
 """Fewest answers that latency is judged on."""
 
 
-class Pace:
+class ConcurrencyControl:
     """The limit on requests in flight to one server, from 1 to `most`. It starts at `most`.
 
     A rejection (429) halves the limit; rejections of requests that were sent before the limit last

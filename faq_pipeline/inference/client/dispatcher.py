@@ -19,8 +19,8 @@ from faq_pipeline.inference.client.failures import (
     UnknownError,
     failure_of,
 )
-from faq_pipeline.inference.client.load_balancer import Balance, Peer, Slot
-from faq_pipeline.inference.server.restart_wait import Revival
+from faq_pipeline.inference.client.load_balancer import LoadBalancer, Peer, Slot
+from faq_pipeline.inference.server.restart_wait import RestartWait
 
 Result = TypeVar("Result")
 
@@ -61,12 +61,12 @@ class _Spent:
     rejections: int = 0
 
 
-class Asker:
+class Dispatcher:
     """Works through jobs with as many workers as may be in flight at most."""
 
-    def __init__(self, balance: Balance, figures: Figures, alive: Callable[[], None] | None) -> None:
+    def __init__(self, balance: LoadBalancer, figures: Figures, alive: Callable[[], None] | None) -> None:
         self._balance, self._figures = balance, figures
-        self._revival = None if alive is None else Revival(alive, balance)
+        self._revival = None if alive is None else RestartWait(alive, balance)
         patience = balance.patience
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingError),

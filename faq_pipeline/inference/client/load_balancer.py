@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from faq_pipeline.inference.client.concurrency import Pace
+from faq_pipeline.inference.client.concurrency import ConcurrencyControl
 from faq_pipeline.inference.client.failures import LostError, PassingError
-from faq_pipeline.inference.client.server_address import Target
+from faq_pipeline.inference.client.server_address import ServerAddress
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long failures are borne. The defaults bear with a dead server for about two minutes.
 
     Attributes:
@@ -43,9 +43,9 @@ class Patience:
 class Peer:
     """One server: its client, its pace, and how it has been doing."""
 
-    target: Target
+    target: ServerAddress
     api: AsyncOpenAI
-    pace: Pace
+    pace: ConcurrencyControl
     in_flight: int = 0
     answered: bool = False
     failures: int = 0
@@ -61,7 +61,7 @@ class Peer:
         limit = 1 if self.failures > 1 else self.pace.limit
         return self.in_flight < limit and now >= max(self.resting_until, self.paused_until)
 
-    def gone(self, patience: Patience) -> bool:
+    def gone(self, patience: RetryPolicy) -> bool:
         """Whether to give it up. A few requests that it fails at, having answered others, prove nothing."""
         certain = self.lost or not self.answered or len(self.troubled) >= patience.tries
         return self.failures >= patience.tries and certain
@@ -78,10 +78,10 @@ class Slot:
     since: float
 
 
-class Balance:
+class LoadBalancer:
     """Hands out slots, first come, first served. Lives in one event loop."""
 
-    def __init__(self, peers: Sequence[Peer], most: int, patience: Patience) -> None:
+    def __init__(self, peers: Sequence[Peer], most: int, patience: RetryPolicy) -> None:
         self.peers, self.patience, self._most = peers, patience, most
         self.largest = 0
         self._in_flight = 0

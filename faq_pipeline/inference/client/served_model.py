@@ -10,15 +10,15 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.client.async_bridge import Outlet, iterate
 from faq_pipeline.inference.client.failures import DeniedError, LostError, UnknownError, failure_of
 from faq_pipeline.inference.client.responses import read_models
-from faq_pipeline.inference.client.server_address import Target
+from faq_pipeline.inference.client.server_address import ServerAddress
 
 WAIT = 30.0
 """Seconds for a list of models."""
 
-Answer = tuple[Target, list[str] | Exception]
+Answer = tuple[ServerAddress, list[str] | Exception]
 
 
-def served_name(targets: Sequence[Target], model: str | None) -> str:
+def served_name(targets: Sequence[ServerAddress], model: str | None) -> str:
     """`model`, which every server that answers must serve; where None, the only one they list.
 
     Raises:
@@ -41,7 +41,7 @@ def served_name(targets: Sequence[Target], model: str | None) -> str:
     return model
 
 
-async def _ask(target: Target) -> Answer:
+async def _ask(target: ServerAddress) -> Answer:
     import httpx2
 
     async with target.open(1, WAIT) as api:
@@ -72,7 +72,7 @@ def _check_failures(answers: Sequence[Answer]) -> None:
         logging.getLogger(__name__).warning("%s does not answer: %s", target.name, failure)
 
 
-def _only(listed: dict[Target, list[str]]) -> str:
+def _only(listed: dict[ServerAddress, list[str]]) -> str:
     names = {name for these in listed.values() for name in these}
     if len(names) != 1:
         found = f"they serve {_named(names)}" if names else "their lists could not be read"

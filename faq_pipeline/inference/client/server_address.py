@@ -22,7 +22,7 @@ by the other side in the moment in which it is used again."""
 
 
 @dataclass(frozen=True)
-class Target:
+class ServerAddress:
     """A server.
 
     Attributes:
@@ -74,7 +74,7 @@ class Target:
         )
 
 
-def targets_of(endpoint: Endpoint) -> list[Target]:
+def server_addresses(endpoint: Endpoint) -> list[ServerAddress]:
     """The servers of an endpoint, with their key out of the environment.
 
     Raises:
@@ -86,13 +86,13 @@ def targets_of(endpoint: Endpoint) -> list[Target]:
             f"the environment variable {endpoint.key} is not set",
             hint=f"the endpoint's 'key' names it: export {endpoint.key}=...",
         )
-    targets = [Target(url.rstrip("/"), key, endpoint.key) for url in endpoint.base_urls]
+    targets = [ServerAddress(url.rstrip("/"), key, endpoint.key) for url in endpoint.base_urls]
     for target in targets:
         _check_url(target)
     return targets
 
 
-def _check_url(target: Target) -> None:
+def _check_url(target: ServerAddress) -> None:
     parts = urlsplit(target.base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise FaqError(f"not a URL in base_urls: {target.name!r}", hint="e.g. http://localhost:8000/v1")

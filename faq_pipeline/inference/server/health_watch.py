@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Event
 
 from faq_pipeline.inference.server.ports import ask_server
-from faq_pipeline.inference.server.supervised_process import KeptProcess
+from faq_pipeline.inference.server.supervised_process import SupervisedProcess
 
 BEAT = 0.5
 """Seconds between two looks at a server."""
@@ -29,7 +29,7 @@ class Term:
 
 
 def watch(
-    process: KeptProcess,
+    process: SupervisedProcess,
     port: int,
     ending: Event,
     ready: Callable[[], None],

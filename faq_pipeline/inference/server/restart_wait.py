@@ -7,13 +7,13 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from faq_pipeline.inference.client.load_balancer import Balance, Peer
+from faq_pipeline.inference.client.load_balancer import LoadBalancer, Peer
 
 
-class Revival:
+class RestartWait:
     """Calls what blocks until the server is up, in a thread, never twice at a time."""
 
-    def __init__(self, alive: Callable[[], None], balance: Balance) -> None:
+    def __init__(self, alive: Callable[[], None], balance: LoadBalancer) -> None:
         self._alive, self._balance = alive, balance
         self._pending: asyncio.Future[None] | None = None
 

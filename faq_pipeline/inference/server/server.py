@@ -23,7 +23,7 @@ from faq_pipeline.inference.server.health_watch import BEAT, Term, is_healthy, w
 from faq_pipeline.inference.server.metrics import ServerMetrics, parse_metrics
 from faq_pipeline.inference.server.ports import HOST, ask_server, free_port, is_free
 from faq_pipeline.inference.server.server_error import ServerFailedError, telling_line
-from faq_pipeline.inference.server.supervised_process import KeptProcess
+from faq_pipeline.inference.server.supervised_process import SupervisedProcess
 from faq_pipeline.settings import Settings
 
 STEADY = 900.0
@@ -156,9 +156,9 @@ class Server:
                 self._port = free_port()
             self._ending.wait(min(2.0 ** (spent - 1), 30.0))
 
-    def _serve(self) -> tuple[KeptProcess, Term]:
+    def _serve(self) -> tuple[SupervisedProcess, Term]:
         """One start of the server, to its end."""
-        process = KeptProcess(self._command(self._port), self._variables, self.log.parent, self.log)
+        process = SupervisedProcess(self._command(self._port), self._variables, self.log.parent, self.log)
         try:
             term = watch(
                 process,
@@ -173,7 +173,7 @@ class Server:
             process.stop()
         return process, term
 
-    def _given_up(self, why: str, process: KeptProcess) -> ServerFailedError:
+    def _given_up(self, why: str, process: SupervisedProcess) -> ServerFailedError:
         lines = process.output(200)
         said = telling_line(lines)
         tried = f", after {self.restarts_used} restarts" if self.restarts_used else ""
@@ -193,5 +193,5 @@ def _log_folder(name: str) -> Path:
     return Settings.from_environment().home / "logs" / name
 
 
-def _address_taken(process: KeptProcess) -> bool:
+def _address_taken(process: SupervisedProcess) -> bool:
     return any("address already in use" in line.lower() for line in process.output(50))

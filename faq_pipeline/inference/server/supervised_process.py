@@ -14,7 +14,7 @@ from pathlib import Path
 KEEPER = Path(__file__).with_name("keeper.py")
 
 
-class KeptProcess:
+class SupervisedProcess:
     """A running command with all it starts, which never outlives this process.
 
     Args:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from faq_pipeline.orchestration import op_tags
 from faq_pipeline.orchestration.assets.metadata import table
-from faq_pipeline.orchestration.assets.stage_asset import user_mistakes_fail_plainly
+from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
 from faq_pipeline.orchestration.resources import PipelineResource
 from faq_pipeline.publishing.review import review_cell
 
@@ -37,7 +37,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def publication_review(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
     ) -> dg.MaterializeResult:
-        with user_mistakes_fail_plainly():
+        with fail_on_faq_error():
             review = review_cell(pipeline.settings(), pipeline.cell(context.partition_key))
         verdict = review.verdict
         rows = [

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from faq_pipeline.orchestration import op_tags
-from faq_pipeline.orchestration.assets.stage_asset import user_mistakes_fail_plainly
+from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
 from faq_pipeline.orchestration.resources import PipelineResource
 from faq_pipeline.publishing.publish import Publication
 from faq_pipeline.publishing.review import content_of, publish_review, review_cell
@@ -43,7 +43,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def published_checkpoint(
         context: dg.AssetExecutionContext, pipeline: PipelineResource, config: PublishConfig
     ) -> dg.MaterializeResult:
-        with user_mistakes_fail_plainly():
+        with fail_on_faq_error():
             settings = pipeline.settings()
             review = review_cell(settings, pipeline.cell(context.partition_key))
             content = content_of(settings, review)

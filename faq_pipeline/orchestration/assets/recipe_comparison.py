@@ -8,7 +8,7 @@ import dagster as dg
 from faq_pipeline.execution.recipe_comparison import NAME, VERSION, compare_member, read_comparison
 from faq_pipeline.orchestration import op_tags
 from faq_pipeline.orchestration.assets.metadata import figures, percent, table
-from faq_pipeline.orchestration.assets.stage_asset import provenance, user_mistakes_fail_plainly
+from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error, provenance
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 
@@ -31,7 +31,7 @@ def build() -> dg.AssetsDefinition:
         pipeline: PipelineResource,
         progress: dg.ResourceParam[ProgressResource],
     ) -> dg.MaterializeResult:
-        with user_mistakes_fail_plainly():
+        with fail_on_faq_error():
             outcome = compare_member(pipeline.settings(), context.partition_key)
             progress.finished(context.partition_key, "all", outcome)
         text = outcome.artifact.file("comparison.md").read_text(encoding="utf-8")

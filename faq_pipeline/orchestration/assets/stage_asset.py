@@ -1,4 +1,4 @@
-"""A stage as a Dagster asset: obtain the artifact, show it, check it."""
+"""A stage as a Dagster asset: materialize the artifact, show it, check it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -56,10 +56,10 @@ def stage_asset(
         pipeline: PipelineResource,
         progress: dg.ResourceParam[ProgressResource],
     ) -> dg.MaterializeResult:
-        with user_mistakes_fail_plainly():
+        with fail_on_faq_error():
             cell = pipeline.cell(context.partition_key)
             listener = progress.listen(context, stage.name)
-            outcome = pipeline.obtain(stage.name, cell, listener, context.run_id)
+            outcome = pipeline.materialize(stage.name, cell, listener, context.run_id)
             progress.finished(cell.target.partition, cell.recipe.name, outcome)
             artifact = outcome.artifact
             own = describe(cell, outcome)
@@ -73,7 +73,7 @@ def stage_asset(
     return materialize
 
 
-class user_mistakes_fail_plainly:  # noqa: N801 - reads as a statement
+class fail_on_faq_error:  # noqa: N801 - reads as a statement
     """A FaqError becomes a Failure with its one line, and is not retried."""
 
     def __enter__(self) -> None:

@@ -10,7 +10,7 @@ from faq_pipeline.orchestration import op_tags
 from faq_pipeline.orchestration.asset_checks import blocking_problem
 from faq_pipeline.orchestration.assets.metadata import figures, table
 from faq_pipeline.orchestration.assets.plots import picture
-from faq_pipeline.orchestration.assets.stage_asset import user_mistakes_fail_plainly
+from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.study.design.cells import Design, resolve_study
@@ -48,7 +48,7 @@ def _cells(studies: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         from faq_pipeline.study.execution.run import run_study
 
         settings = pipeline.settings()
-        with user_mistakes_fail_plainly():
+        with fail_on_faq_error():
             design = _design(pipeline, context.partition_key)
             listener = progress.listen(context, CELLS)
             summary = run_study(design, settings.store, blocked=blocking_problem, progress=listener)
@@ -90,10 +90,10 @@ def _report(studies: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         op_tags=op_tags.CPU,
     )
     def study_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
-        from faq_pipeline.study.report.report import FOREST_PNG, obtain_report
+        from faq_pipeline.study.report.report import FOREST_PNG, materialize_report
 
-        with user_mistakes_fail_plainly():
-            artifact = obtain_report(_design(pipeline, context.partition_key), pipeline.settings().store)
+        with fail_on_faq_error():
+            artifact = materialize_report(_design(pipeline, context.partition_key), pipeline.settings().store)
         headline, forest = artifact.metadata["headline"], artifact.file(FOREST_PNG)
         shown: dict[str, Any] = {"in words": artifact.metadata["in_words"]}
         if headline is not None:

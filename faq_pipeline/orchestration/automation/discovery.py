@@ -9,7 +9,7 @@ from dataclasses import replace
 import dagster as dg
 
 from faq_pipeline.config.family import Family
-from faq_pipeline.discovery.discover import Seen, look
+from faq_pipeline.discovery.discover import DiscoveryResult, discover
 from faq_pipeline.errors import FaqError
 from faq_pipeline.orchestration.automation.registration import partition_of
 from faq_pipeline.orchestration.automation.releases import Asked, Cursor, ask
@@ -65,12 +65,12 @@ def tick(context: dg.SensorEvaluationContext, family: str) -> dg.SensorResult | 
     tick that is killed in between is made up for by the next one.
     """
     try:
-        seen = look(Settings.from_environment(), family)
+        seen = discover(Settings.from_environment(), family)
     except FaqError as error:
         return dg.SkipReason(str(error))
     cursor = Cursor.read(context.cursor, seen.registry.id)
-    if seen.restaffed:
-        cursor = replace(cursor, said="; ".join(map(str, seen.restaffed)))
+    if seen.teacher_changes:
+        cursor = replace(cursor, said="; ".join(map(str, seen.teacher_changes)))
     asked = ask(seen, context.instance, cursor)
     partitions, waiting = _partitions(seen, asked, context.instance)
     for line in _lines(seen, asked, waiting):
@@ -83,7 +83,7 @@ def tick(context: dg.SensorEvaluationContext, family: str) -> dg.SensorResult | 
     )
 
 
-def _partitions(seen: Seen, asked: Asked, instance: dg.DagsterInstance) -> tuple[list[str], int]:
+def _partitions(seen: DiscoveryResult, asked: Asked, instance: dg.DagsterInstance) -> tuple[list[str], int]:
     """Member partitions to add now, those that runs need first, and how many are left for later."""
     there = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
     members = seen.settings.catalog.families[seen.family].members
@@ -92,8 +92,8 @@ def _partitions(seen: Seen, asked: Asked, instance: dg.DagsterInstance) -> tuple
     return new[:MOST_PARTITIONS], len(new[MOST_PARTITIONS:])
 
 
-def _lines(seen: Seen, asked: Asked, waiting: int) -> list[str]:
-    lines = [str(one) for one in (*seen.changes, *seen.restaffed, *seen.ignored)]
+def _lines(seen: DiscoveryResult, asked: Asked, waiting: int) -> list[str]:
+    lines = [str(one) for one in (*seen.changes, *seen.teacher_changes, *seen.ignored)]
     lines += [f"cannot be now: {cell}: {reason}" for cell, reason in asked.reasons.items()]
     if asked.left or waiting:
         lines.append(f"left for later ticks: {asked.left} releases, {waiting} partitions")
@@ -102,12 +102,12 @@ def _lines(seen: Seen, asked: Asked, waiting: int) -> list[str]:
     return lines
 
 
-def _summary(seen: Seen, asked: Asked, partitions: list[str], waiting: int) -> str:
+def _summary(seen: DiscoveryResult, asked: Asked, partitions: list[str], waiting: int) -> str:
     """Why nothing is run, in a few lines."""
     parts = [f"{len(seen.changes)} changes" if seen.changes else "no change"]
     if partitions:
         parts.append(f"{len(partitions)} new partitions, {waiting} wait for the next tick")
-    parts += [str(one) for one in seen.restaffed]
+    parts += [str(one) for one in seen.teacher_changes]
     cells = [f"{cell} cannot be now: {reason}" for cell, reason in asked.reasons.items()]
     strange = [str(one) for one in seen.ignored]
     for lines in (cells, strange):

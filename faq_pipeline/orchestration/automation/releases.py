@@ -11,7 +11,7 @@ import dagster as dg
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
-from faq_pipeline.discovery.discover import Seen
+from faq_pipeline.discovery.discover import DiscoveryResult
 from faq_pipeline.errors import FaqError
 from faq_pipeline.orchestration.automation.requests import DECLARED, REASON, run_request
 from faq_pipeline.registry.merge import pins
@@ -97,7 +97,7 @@ class Asked:
         return len(self.runs) >= MOST_RUNS
 
 
-def ask(seen: Seen, instance: dg.DagsterInstance, cursor: Cursor) -> Asked:
+def ask(seen: DiscoveryResult, instance: dg.DagsterInstance, cursor: Cursor) -> Asked:
     """Ask for the runs of releases that were not asked for yet: new ones first, then those that wait.
 
     A release whose commit is not its member's current one waits, and so does a cell that cannot be:
@@ -136,7 +136,7 @@ class _Cells:
         weighed: how many cells were looked at.
     """
 
-    def __init__(self, seen: Seen, instance: dg.DagsterInstance) -> None:
+    def __init__(self, seen: DiscoveryResult, instance: dg.DagsterInstance) -> None:
         self._settings, self._instance = seen.settings, instance
         self._registered = seen.registry.of(seen.family)
         family = seen.settings.catalog.families[seen.family]

@@ -9,11 +9,11 @@ import dagster as dg
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.uses import used_partitions
 from faq_pipeline.models.weights import find_weights
-from faq_pipeline.planning.staleness import Judged, State, judge
+from faq_pipeline.planning.staleness import CellStatus, State, cell_status
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.util.memoize import remembering
+from faq_pipeline.util.memoize import memoizing
 
 MOST_EVENTS = 100
 """Observations a tick; what is left is reported by the next ones."""
@@ -47,10 +47,10 @@ def report_staleness(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     )
 
 
-def _told(settings: Settings) -> Iterator[Judged]:
+def _told(settings: Settings) -> Iterator[CellStatus]:
     """Cells with a partition that were completed once, or that the family's schedule is for."""
     catalog, used = settings.catalog, used_partitions(settings.store)
-    with remembering():
+    with memoizing():
         for family in catalog.families.values():
             wanted = family.requantize.recipes if family.requantize else []
             for member in family.members:
@@ -59,12 +59,12 @@ def _told(settings: Settings) -> Iterator[Judged]:
                 except FaqError:
                     continue  # without weights there is no revision
                 for recipe in {*wanted, *(name for name in catalog.recipes if f"{partition}|{name}" in used)}:
-                    one = judge(settings, member.name, recipe)
+                    one = cell_status(settings, member.name, recipe)
                     if recipe in wanted or one.state in (State.COMPLETE, State.STALE):
                         yield one
 
 
-def _observation(one: Judged) -> dg.AssetObservation:
+def _observation(one: CellStatus) -> dg.AssetObservation:
     return dg.AssetObservation(
         asset_key=QUANTIZED_CHECKPOINT.name,
         partition=one.partition,
@@ -77,7 +77,7 @@ def _observation(one: Judged) -> dg.AssetObservation:
     )
 
 
-def _stands(one: Judged) -> str:
+def _stands(one: CellStatus) -> str:
     """How the cell stands, in few digits; empty where there is nothing to report."""
     return "" if one.state is State.COMPLETE else _hash(f"{one.state} {one.reason}", STANDS)
 

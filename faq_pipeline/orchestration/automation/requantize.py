@@ -16,7 +16,7 @@ from faq_pipeline.orchestration.automation.requests import asked_before, job_of,
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.planning.tick_plan import Asked, Choice, TickPlan, plan_tick
 from faq_pipeline.settings import Settings
-from faq_pipeline.util.memoize import remembering
+from faq_pipeline.util.memoize import memoizing
 
 MOST_TOLD = 10
 """Waiting cells whose reason is told on the tick; `faq status --plan` tells all."""
@@ -74,7 +74,7 @@ def _schedule(family: Family, cron: str, recipes: frozenset[str]) -> dg.Schedule
 def _ask(
     context: dg.ScheduleEvaluationContext, settings: Settings, family: Family, asked: Asked
 ) -> list[dg.RunRequest] | list[dg.SkipReason]:
-    with remembering():
+    with memoizing():
         plan = plan_tick(settings, family, asked)
         chosen = [(c.judged.cell, reason_of(c)) for c in plan.chosen if c.judged.cell is not None]
         requests = [run_request(cell, reason) for cell, reason in chosen]

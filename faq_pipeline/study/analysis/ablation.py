@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from faq_pipeline.study.analysis.analysis import Analysis
-from faq_pipeline.study.analysis.outcomes import Spot
+from faq_pipeline.study.analysis.outcomes import Condition
 from faq_pipeline.study.analysis.pairs import Compared
 from faq_pipeline.study.report.block import Block, p_value, points, reduction, seconds_of
 
@@ -59,7 +59,7 @@ def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
     """The headline arm beside both originals, on each target and quantizer."""
     study = analysis.design.study
     found = {
-        (one.pair.than, one.outcome): one.spots
+        (one.pair.than, one.outcome): one.conditions
         for one in analysis.pairs
         if one.pair.arm == study.headline and one.pair.than in study.originals.both
     }
@@ -68,8 +68,12 @@ def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
     asked = [(than, outcome) for outcome in ("loss", "kl") for than in study.originals.both]
     told = {"loss": "points gained over {}", "kl": "KL on tasks lower than of {} by, %"}
     shown = {"loss": points, "kl": reduction}
-    seen = {spot for of_pair in found.values() for spot in of_pair}
-    spots = [spot for spot in (Spot(m, q) for m in study.members for q in study.quantizers) if spot in seen]
+    seen = {condition for of_pair in found.values() for condition in of_pair}
+    conditions = [
+        condition
+        for condition in (Condition(m, q) for m in study.members for q in study.quantizers)
+        if condition in seen
+    ]
     yield Block(
         heading=f"{study.arms[study.headline].title} beside the originals, cell by cell",
         level=3,
@@ -80,7 +84,8 @@ def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
             *(told[outcome].format(study.arms[than].title) for than, outcome in asked),
         ],
         rows=[
-            [*spot, *(shown[o](found.get((than, o), {}).get(spot)) for than, o in asked)] for spot in spots
+            [*condition, *(shown[o](found.get((than, o), {}).get(condition)) for than, o in asked)]
+            for condition in conditions
         ],
     )
 

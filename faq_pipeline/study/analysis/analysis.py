@@ -13,8 +13,8 @@ from faq_pipeline.study.analysis.cell_table import CellRow, cell_rows
 from faq_pipeline.study.analysis.costs import DATA_STAGES
 from faq_pipeline.study.analysis.crossed import Crossed, Figure
 from faq_pipeline.study.analysis.fitness_correlation import Correlation, correlations
-from faq_pipeline.study.analysis.headline import Chosen, Headline, choose, headline
-from faq_pipeline.study.analysis.outcomes import Key, Scores, Spot, samples
+from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition, choose, headline
+from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey, Scores, samples
 from faq_pipeline.study.analysis.pairs import Compared, compare_pairs
 from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import Result
@@ -24,10 +24,10 @@ OUTCOMES = {"loss": False, "kl": True, "kl_prose": True}
 
 
 @dataclass(frozen=True)
-class ArmOnSpot:
-    """An arm's figures on one spot. KL figures are logarithms of nats per token."""
+class ArmUnderCondition:
+    """An arm's figures on one condition. KL figures are logarithms of nats per token."""
 
-    key: Key
+    key: ScoreKey
     accuracy: Figure | None
     loss: Figure | None
     kl: Figure | None
@@ -57,18 +57,18 @@ class Analysis:
     """A study's results.
 
     Attributes:
-        everywhere: the headline over all spots that answer questions.
-        parts: the headline over the primary spots of each quantizer, and of each target.
+        everywhere: the headline over all conditions that answer questions.
+        parts: the headline over the primary conditions of each quantizer, and of each target.
     """
 
     design: Design
     rows: list[CellRow]
     machines: list[dict[str, Any]]
-    chosen: list[Chosen]
+    chosen: list[HeadlineCondition]
     headline: Headline
     everywhere: Headline
     parts: dict[str, Headline]
-    arms: list[ArmOnSpot]
+    arms: list[ArmUnderCondition]
     pairs: list[Compared]
     fitness: list[Correlation]
     costs: dict[str, ArmCost]
@@ -93,7 +93,7 @@ class Analysis:
             "machines": self.machines,
             "primary": [
                 {
-                    **one.spot._asdict(),
+                    **one.condition._asdict(),
                     "original": one.original,
                     "loss": _figure(one.loss),
                     "noise_floor": one.noise_floor,
@@ -107,7 +107,7 @@ class Analysis:
             "pairs": [_pair(one) for one in self.pairs],
             "fitness": [
                 {
-                    **one.spot._asdict(),
+                    **one.condition._asdict(),
                     "spearman": one.estimate and one.estimate.as_dict(),
                     "points": len(one.points),
                 }
@@ -128,9 +128,11 @@ def analyse(design: Design, results: Mapping[str, Result], scores: list[Scores])
     counted = [one for one in scores if not one.cell.pilot]
     outcomes = {name: Crossed(samples(counted, name), log=log) for name, log in OUTCOMES.items()}
     pilot = Crossed(samples([one for one in scores if one.cell.pilot], "loss"))
-    spots = list(dict.fromkeys(Spot(cell.member, cell.quantizer) for cell in design.cells if cell.pilot))
-    chosen = choose(study, pilot, spots)
-    everywhere = [Chosen(one.spot, one.original, one.loss, True) for one in chosen]
+    conditions = list(
+        dict.fromkeys(Condition(cell.member, cell.quantizer) for cell in design.cells if cell.pilot)
+    )
+    chosen = choose(study, pilot, conditions)
+    everywhere = [HeadlineCondition(one.condition, one.original, one.loss, True) for one in chosen]
     rows = cell_rows(design, results, scores)
     return Analysis(
         design=design,
@@ -148,12 +150,14 @@ def analyse(design: Design, results: Mapping[str, Result], scores: list[Scores])
 
 
 def _arms(
-    design: Design, rows: list[CellRow], scores: list[Scores], outcomes: Mapping[str, Crossed[Key]]
-) -> list[ArmOnSpot]:
+    design: Design, rows: list[CellRow], scores: list[Scores], outcomes: Mapping[str, Crossed[ScoreKey]]
+) -> list[ArmUnderCondition]:
     accuracy = Crossed(samples(scores, "accuracy"))
-    keys = dict.fromkeys(Key(c.member, c.quantizer, c.arm) for c in design.cells if not c.pilot)
+    keys = dict.fromkeys(ScoreKey(c.member, c.quantizer, c.arm) for c in design.cells if not c.pilot)
     failed = Counter(
-        Key(row.member, row.quantizer, row.arm) for row in rows if row.status == "failed" and not row.pilot
+        ScoreKey(row.member, row.quantizer, row.arm)
+        for row in rows
+        if row.status == "failed" and not row.pilot
     )
     found = []
     for key in keys:
@@ -161,7 +165,7 @@ def _arms(
         fitness = [one.fitness for one in own if one.fitness is not None]
         tokens = [one.calibration_tokens for one in own if one.calibration_tokens is not None]
         found.append(
-            ArmOnSpot(
+            ArmUnderCondition(
                 key=key,
                 accuracy=_mean(accuracy, key),
                 loss=_mean(outcomes["loss"], key),
@@ -176,7 +180,7 @@ def _arms(
     return found
 
 
-def _mean(crossed: Crossed[Key], key: Key) -> Figure | None:
+def _mean(crossed: Crossed[ScoreKey], key: ScoreKey) -> Figure | None:
     if key not in crossed.samples:
         return None
     return crossed.estimate([key], lambda means: means[key])
@@ -213,9 +217,15 @@ def _id(row: CellRow) -> str:
     return f"{row.member} {row.arm} {row.quantizer} {row.split} draw {row.draw}"
 
 
-def _parts(study: Study, losses: Crossed[Key], chosen: Sequence[Chosen]) -> dict[str, Headline]:
-    names = dict.fromkeys([*(one.spot.quantizer for one in chosen), *(one.spot.member for one in chosen)])
-    parts = {name: headline(study, losses, [one for one in chosen if name in one.spot]) for name in names}
+def _parts(
+    study: Study, losses: Crossed[ScoreKey], chosen: Sequence[HeadlineCondition]
+) -> dict[str, Headline]:
+    names = dict.fromkeys(
+        [*(one.condition.quantizer for one in chosen), *(one.condition.member for one in chosen)]
+    )
+    parts = {
+        name: headline(study, losses, [one for one in chosen if name in one.condition]) for name in names
+    }
     return {name: one for name, one in parts.items() if one.figure is not None}
 
 
@@ -227,7 +237,7 @@ def _headline(one: Headline) -> dict[str, Any]:
     return {
         "loss_reduction": _figure(one.figure),
         "reason": one.reason,
-        "originals": [{**spot._asdict(), "original": arm} for spot, arm in one.originals.items()],
+        "originals": [{**condition._asdict(), "original": arm} for condition, arm in one.originals.items()],
     }
 
 
@@ -238,11 +248,13 @@ def _pair(one: Compared) -> dict[str, Any]:
         "figure": _figure(one.figure),
         "holm_p": one.holm,
         "verdict": one.verdict,
-        "spots": [{**spot._asdict(), **figure.as_dict()} for spot, figure in one.spots.items()],
+        "conditions": [
+            {**condition._asdict(), **figure.as_dict()} for condition, figure in one.conditions.items()
+        ],
     }
 
 
-def _arm(one: ArmOnSpot) -> dict[str, Any]:
+def _arm(one: ArmUnderCondition) -> dict[str, Any]:
     figures = {name: _figure(getattr(one, name)) for name in ("accuracy", "loss", "kl", "kl_prose")}
     rest = {name: getattr(one, name) for name in ("draws", "failed", "fitness", "calibration_tokens")}
     return {**one.key._asdict(), **figures, **rest}

@@ -19,7 +19,7 @@ class CellRow:
 
     Attributes:
         status: `finished`, `failed` or `missing`.
-        pilot: whether it decides which spots are primary, and nothing else.
+        pilot: whether it decides which conditions are primary, and nothing else.
         report: fingerprint of the cell's last artifact.
     """
 

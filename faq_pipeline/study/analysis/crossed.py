@@ -33,7 +33,7 @@ from zlib import crc32
 import numpy as np
 from scipy.stats import t as student
 
-from faq_pipeline.evaluation.bootstrap import LEVEL, Array, Estimate
+from faq_pipeline.evaluation.bootstrap import LEVEL, Array, IntervalEstimate
 
 K = TypeVar("K", bound=Hashable)
 
@@ -44,7 +44,7 @@ _SEED = 20_260_111
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScoreSample:
     """What one arm scored under one quantizer and target.
 
     Attributes:
@@ -84,9 +84,9 @@ class Figure:
     draws: int
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> IntervalEstimate:
         """Without what tests need."""
-        return Estimate(self.value, self.low, self.high)
+        return IntervalEstimate(self.value, self.low, self.high)
 
     def as_dict(self) -> dict[str, float | int]:
         """JSON-able."""
@@ -100,7 +100,9 @@ Statistic = Callable[[Mapping[K, Array]], Array]
 class Crossed(Generic[K]):
     """Some samples and their resampled means, from which any number of statistics is estimated."""
 
-    def __init__(self, samples: Mapping[K, Sample], *, log: bool = False, resamples: int = RESAMPLES) -> None:
+    def __init__(
+        self, samples: Mapping[K, ScoreSample], *, log: bool = False, resamples: int = RESAMPLES
+    ) -> None:
         """
         Args:
             log: a mean over draws is one of logarithms of the draws' means (of a ratio scale with a

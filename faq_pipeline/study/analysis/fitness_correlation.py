@@ -1,6 +1,6 @@
 """Does fitness, known before quantizing, foretell the divergence after it?
 
-Spearman's rank correlation over all arms and draws of a spot (arms that look at no data have no
+Spearman's rank correlation over all arms and draws of a condition (arms that look at no data have no
 fitness). Its interval resamples draws, with all their arms: the bootstrap's standard error on Fisher's
 scale, unbiased for the number of draws, times Student's quantile.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
-from faq_pipeline.evaluation.bootstrap import LEVEL, Array, Estimate
-from faq_pipeline.study.analysis.outcomes import Scores, Spot
+from faq_pipeline.evaluation.bootstrap import LEVEL, Array, IntervalEstimate
+from faq_pipeline.study.analysis.outcomes import Condition, Scores
 
 RESAMPLES = 1_000
 _SEED = 20_260_111
@@ -25,28 +25,28 @@ _CLOSE = 0.9999
 
 @dataclass(frozen=True)
 class Correlation:
-    """Rank correlation of fitness (a mismatch: less is better) with log KL on a spot.
+    """Rank correlation of fitness (a mismatch: less is better) with log KL on a condition.
 
     Attributes:
         points: (arm, draw, fitness, KL per token in nats).
     """
 
-    spot: Spot
-    estimate: Estimate | None
+    condition: Condition
+    estimate: IntervalEstimate | None
     points: list[tuple[str, int, float, float]]
 
 
 def correlations(scores: Iterable[Scores]) -> list[Correlation]:
-    """One for each spot, in the order in which they come."""
-    by_spot: dict[Spot, list[tuple[str, int, float, float]]] = {}
+    """One for each condition, in the order in which they come."""
+    by_spot: dict[Condition, list[tuple[str, int, float, float]]] = {}
     for one in scores:
         if one.fitness is not None:
             kl = float(one.kl.sum() / one.tokens.sum())
-            by_spot.setdefault(one.key.spot, []).append((one.cell.arm, one.cell.draw, one.fitness, kl))
-    return [Correlation(spot, rank_correlation(points), points) for spot, points in by_spot.items()]
+            by_spot.setdefault(one.key.condition, []).append((one.cell.arm, one.cell.draw, one.fitness, kl))
+    return [Correlation(condition, rank_correlation(points), points) for condition, points in by_spot.items()]
 
 
-def rank_correlation(points: list[tuple[str, int, float, float]]) -> Estimate | None:
+def rank_correlation(points: list[tuple[str, int, float, float]]) -> IntervalEstimate | None:
     """With its 95% interval; None where there are fewer than three points, or all are equal."""
     fitness, kl = (np.array([point[i] for point in points], dtype=np.float64) for i in (2, 3))
     value = _spearman(fitness, kl)
@@ -55,7 +55,7 @@ def rank_correlation(points: list[tuple[str, int, float, float]]) -> Estimate | 
     draws = sorted({point[1] for point in points})
     of_draw = [np.flatnonzero([point[1] == draw for point in points]) for draw in draws]
     if len(draws) < 2:
-        return Estimate(value, -1.0, 1.0)
+        return IntervalEstimate(value, -1.0, 1.0)
     generator = np.random.default_rng(_SEED)
     found = []
     for picked in generator.integers(len(draws), size=(RESAMPLES, len(draws))):
@@ -68,7 +68,7 @@ def rank_correlation(points: list[tuple[str, int, float, float]]) -> Estimate | 
     reach = float(student.ppf((1 + LEVEL) / 2, count - 1)) * se
     middle = float(_fisher(np.array([value]))[0])
     low, high = np.tanh([middle - reach, middle + reach])
-    return Estimate(value, float(min(low, value)), float(max(high, value)))
+    return IntervalEstimate(value, float(min(low, value)), float(max(high, value)))
 
 
 def _spearman(fitness: Array, kl: Array) -> float | None:

@@ -16,30 +16,30 @@ from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.analysis.costs import Cost, cost_of
-from faq_pipeline.study.analysis.crossed import Sample
+from faq_pipeline.study.analysis.crossed import ScoreSample
 from faq_pipeline.study.design.cells import StudyCell
 from faq_pipeline.study.design.controls import has_draws
 from faq_pipeline.study.design.stages import JUDGED, MEASURED
 from faq_pipeline.study.execution.results import Result
 
 
-class Spot(NamedTuple):
+class Condition(NamedTuple):
     """Where arms are compared: on one target, under one quantizer."""
 
     member: str
     quantizer: str
 
 
-class Key(NamedTuple):
-    """An arm on a spot."""
+class ScoreKey(NamedTuple):
+    """An arm on a condition."""
 
     member: str
     quantizer: str
     arm: str
 
     @property
-    def spot(self) -> Spot:
-        return Spot(self.member, self.quantizer)
+    def condition(self) -> Condition:
+        return Condition(self.member, self.quantizer)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Scores:
     cost: Cost
 
     @property
-    def key(self) -> Key:
-        return Key(self.cell.member, self.cell.quantizer, self.cell.arm)
+    def key(self) -> ScoreKey:
+        return ScoreKey(self.cell.member, self.cell.quantizer, self.cell.arm)
 
 
 def read_scores(cells: Iterable[StudyCell], results: Mapping[str, Result], store: Store) -> list[Scores]:
@@ -115,16 +115,16 @@ class _Reader:
         )
 
 
-def samples(scores: Iterable[Scores], outcome: str) -> dict[Key, Sample]:
-    """Scores by arm and spot as (draws, units), for `accuracy`, `loss`, `kl` or `kl_prose`.
+def samples(scores: Iterable[Scores], outcome: str) -> dict[ScoreKey, ScoreSample]:
+    """Scores by arm and condition as (draws, units), for `accuracy`, `loss`, `kl` or `kl_prose`.
 
     Raises:
         FaqError: cells of one target were measured on other questions or texts, as where it was made
             on two kinds of device: their references differ.
     """
-    by_key: dict[Key, list[Scores]] = {}
+    by_key: dict[ScoreKey, list[Scores]] = {}
     weights: dict[str, Array] = {}
-    units: dict[Key, str] = {}
+    units: dict[ScoreKey, str] = {}
     for one in scores:
         found = _of(one, outcome)
         if found is None:
@@ -154,11 +154,13 @@ def _of(one: Scores, outcome: str) -> tuple[Array, Array, str] | None:
     return one.kl_prose, one.tokens_prose, f"prose of {member}"
 
 
-def _sample(scores: list[Scores], outcome: str, weights: Array, units: str) -> Sample:
+def _sample(scores: list[Scores], outcome: str, weights: Array, units: str) -> ScoreSample:
     ordered = sorted(scores, key=lambda one: one.cell.draw)
     values = [found[0] for one in ordered if (found := _of(one, outcome)) is not None]
     drawn = has_draws(ordered[0].cell.cell.recipe)
-    return Sample(np.stack(values), weights, tuple(one.cell.draw for one in ordered) if drawn else (), units)
+    return ScoreSample(
+        np.stack(values), weights, tuple(one.cell.draw for one in ordered) if drawn else (), units
+    )
 
 
 def _named(questions: tuple[Any, ...]) -> str:

@@ -1,8 +1,8 @@
 """Pairs of arms, compared draw by draw and question by question, with what the study could have seen.
 
-Each listed pair is tested twice: by the loss (over the spots that answer questions) and by the KL on
-tasks (over all of its spots). These tests are one family, and their p-values are Holm's. Figures of
-single spots, and those of the KL on prose, are there to be looked at and are not tested.
+Each listed pair is tested twice: by the loss (over the conditions that answer questions) and by the KL on
+tasks (over all of its conditions). These tests are one family, and their p-values are Holm's. Figures of
+single conditions, and those of the KL on prose, are there to be looked at and are not tested.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from faq_pipeline.config.study import Pair, Study
 from faq_pipeline.evaluation.bootstrap import Array
 from faq_pipeline.study.analysis.crossed import Crossed, Figure
-from faq_pipeline.study.analysis.outcomes import Key, Spot
+from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey
 
 TESTED = ("loss", "kl")
 ALPHA = 0.05
@@ -28,15 +28,15 @@ class Compared:
     Attributes:
         outcome: `loss` (what is less lost, as a share of the questions), or `kl`, `kl_prose` (the
             logarithm of how many times as large the other arm's KL is).
-        figure: the mean over its spots; None where there are none.
-        spots: the same for each.
+        figure: the mean over its conditions; None where there are none.
+        conditions: the same for each.
         holm: the p-value, corrected for all tests of the study; None where it is not tested.
     """
 
     pair: Pair
     outcome: str
     figure: Figure | None
-    spots: Mapping[Spot, Figure]
+    conditions: Mapping[Condition, Figure]
     holm: float | None = None
 
     @property
@@ -53,7 +53,7 @@ class Compared:
         return "not shown (alone it would be, but not after correction for all comparisons)"
 
 
-def compare_pairs(study: Study, outcomes: Mapping[str, Crossed[Key]]) -> list[Compared]:
+def compare_pairs(study: Study, outcomes: Mapping[str, Crossed[ScoreKey]]) -> list[Compared]:
     """Every pair of the study under every outcome, in the order of the file."""
     found = [
         _compared(study, pair, outcome, crossed)
@@ -68,24 +68,24 @@ def compare_pairs(study: Study, outcomes: Mapping[str, Crossed[Key]]) -> list[Co
     return found
 
 
-def _compared(study: Study, pair: Pair, outcome: str, crossed: Crossed[Key]) -> Compared:
-    spots = [
-        Spot(member, quantizer)
+def _compared(study: Study, pair: Pair, outcome: str, crossed: Crossed[ScoreKey]) -> Compared:
+    conditions = [
+        Condition(member, quantizer)
         for member in pair.members or study.members
         for quantizer in pair.quantizers or study.quantizers
-        if all(Key(member, quantizer, arm) in crossed.samples for arm in (pair.arm, pair.than))
+        if all(ScoreKey(member, quantizer, arm) in crossed.samples for arm in (pair.arm, pair.than))
     ]
-    single = {spot: gain(crossed, pair, [spot]) for spot in spots}
-    formed = {spot: figure for spot, figure in single.items() if figure is not None}
+    single = {condition: gain(crossed, pair, [condition]) for condition in conditions}
+    formed = {condition: figure for condition, figure in single.items() if figure is not None}
     return Compared(pair, outcome, gain(crossed, pair, list(formed)) if formed else None, formed)
 
 
-def gain(crossed: Crossed[Key], pair: Pair, spots: Sequence[Spot]) -> Figure | None:
-    """How much less the arm has than the other, on the mean over spots."""
-    mine = [Key(*spot, pair.arm) for spot in spots]
-    theirs = [Key(*spot, pair.than) for spot in spots]
+def gain(crossed: Crossed[ScoreKey], pair: Pair, conditions: Sequence[Condition]) -> Figure | None:
+    """How much less the arm has than the other, on the mean over conditions."""
+    mine = [ScoreKey(*condition, pair.arm) for condition in conditions]
+    theirs = [ScoreKey(*condition, pair.than) for condition in conditions]
 
-    def difference(means: Mapping[Key, Array]) -> Array:
+    def difference(means: Mapping[ScoreKey, Array]) -> Array:
         total: Array = sum(
             (means[b] - means[a] for a, b in zip(mine[1:], theirs[1:], strict=True)),
             start=means[theirs[0]] - means[mine[0]],

@@ -147,7 +147,7 @@ class _Maker:
 
     def _cell(self, spec: Spec, member: str) -> Cell:
         recipe = self.recipes.recipe(spec)
-        with self.recipes.blaming(spec):
+        with self.recipes.attach_location(spec):
             cell = resolve_cell(self.recipes.catalog, member, recipe, self.device, self.digests)
             check_spec(recipe.quantization, cell.target)
         return cell

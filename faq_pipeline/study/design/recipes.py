@@ -59,7 +59,7 @@ class StudyRecipes:
         return self._known[spec]
 
     @contextmanager
-    def blaming(self, spec: Spec) -> Iterator[None]:
+    def attach_location(self, spec: Spec) -> Iterator[None]:
         """Errors that name a key of the recipe leave with the file and line of the study that set it."""
         try:
             yield

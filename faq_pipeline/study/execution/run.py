@@ -1,4 +1,4 @@
-"""Making a study: what is not finished yet, piece by piece, over some workers."""
+"""Making a study: what is not finished yet, task by task, over some workers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from faq_pipeline.study.design.cells import Design, StudyCell
 from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.study.execution.machine import machine
 from faq_pipeline.study.execution.results import Result, is_finished, read_results, write_result
-from faq_pipeline.study.execution.tasks import Piece, Pieces
-from faq_pipeline.study.execution.workers import Blocked, Made, make, shared_gpus, workers
-from faq_pipeline.util.progress import Progress, Silent
+from faq_pipeline.study.execution.tasks import Task, Tasks
+from faq_pipeline.study.execution.workers import Blocked, TaskOutcome, make, shared_gpus, workers
+from faq_pipeline.util.progress import Progress, SilentProgress
 
 TRACED = ("quantized_checkpoint",)
 """Stages, beside the last, whose use by a cell is recorded: what they were made from is found by them."""
@@ -62,28 +62,26 @@ def run_study(
     Args:
         blocked: tells of an artifact that must not be used.
         processes: workers; more than take turns on the GPUs share them under one lease, see `shared_gpus`.
-        minutes: after these no piece is begun; those under way are finished.
+        minutes: after these no task is begun; those under way are finished.
 
     Raises:
         FaqError: a cell names something that is not there, the disk is full, or a worker died.
     """
-    started, listener = time.monotonic(), progress or Silent()
+    started, listener = time.monotonic(), progress or SilentProgress()
     results = read_results(store, design.study.name)
     waiting = [cell for cell in design.cells if not is_finished(cell, results, store)]
-    pieces = Pieces(STUDY_STAGES, waiting)
-    book = _Book(design, store, pieces, listener)
+    tasks = Tasks(STUDY_STAGES, waiting)
+    book = _Book(design, store, tasks, listener)
     listener.start("cells", len(design.cells))
     listener.advance(len(design.cells) - len(waiting))
     if waiting:
         device, what = waiting[0].cell.device, f"study {design.study.name}"
-        count = min(processes, len(pieces))
+        count = min(processes, len(tasks))
         with shared_gpus(device, count, what, listener) as gpus, workers(count) as executor:
             turns = cycle(gpus[i:] + gpus[:i] for i in range(len(gpus) or 1))
             _carry_out(
-                pieces,
-                lambda piece: executor.submit(
-                    make, piece.stage, piece.cell, store.root, blocked, next(turns)
-                ),
+                tasks,
+                lambda task: executor.submit(make, task.stage, task.cell, store.root, blocked, next(turns)),
                 book.record,
                 capacity=processes,
                 goes_on=lambda: time.monotonic() - started < 60 * minutes,
@@ -98,23 +96,23 @@ def run_study(
 
 
 def _carry_out(
-    pieces: Pieces,
-    submit: Callable[[Piece], Future[Made]],
-    record: Callable[[Piece, Made], None],
+    tasks: Tasks,
+    submit: Callable[[Task], Future[TaskOutcome]],
+    record: Callable[[Task, TaskOutcome], None],
     *,
     capacity: int,
     goes_on: Callable[[], bool],
 ) -> None:
-    """Keep `capacity` pieces under way until none is left that can be made."""
-    under_way: dict[Future[Made], Piece] = {}
+    """Keep `capacity` tasks under way until none is left that can be made."""
+    under_way: dict[Future[TaskOutcome], Task] = {}
     while True:
-        while len(under_way) < capacity and goes_on() and (piece := pieces.next()) is not None:
-            under_way[submit(piece)] = piece
+        while len(under_way) < capacity and goes_on() and (task := tasks.next()) is not None:
+            under_way[submit(task)] = task
         if not under_way:
             return
         ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
         for future in ended:
-            piece = under_way.pop(future)
+            task = under_way.pop(future)
             try:
                 made = future.result()
             except BrokenProcessPool:
@@ -123,8 +121,8 @@ def _carry_out(
                     hint="run it again, with fewer --workers: what is finished is kept",
                 ) from None
             if not made.problem:
-                pieces.done(piece)
-            record(piece, made)
+                tasks.done(task)
+            record(task, made)
 
 
 @dataclass
@@ -133,30 +131,30 @@ class _Book:
 
     design: Design
     store: Store
-    pieces: Pieces
+    tasks: Tasks
     progress: Progress
     made: dict[str, str] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
 
-    def record(self, piece: Piece, made: Made) -> None:
-        """Take in a piece; cells that it ends get their results."""
+    def record(self, task: Task, made: TaskOutcome) -> None:
+        """Take in a task; cells that it ends get their results."""
         if made.fingerprint:
-            self.made[piece.key] = made.fingerprint
-        self.progress.detail(f"{len(self.made)} of {len(self.pieces)} pieces")
-        for cell in self.pieces.cells(piece):
+            self.made[task.key] = made.fingerprint
+        self.progress.detail(f"{len(self.made)} of {len(self.tasks)} tasks")
+        for cell in self.tasks.cells(task):
             if cell.id in self.failed:
                 continue
             if made.problem:
-                self.failed[cell.id] = f"{piece.stage}: {made.problem}"
+                self.failed[cell.id] = f"{task.stage}: {made.problem}"
                 self._keep(cell, self.failed[cell.id], made.trace)
                 self.progress.note(f"{cell.id} failed in {self.failed[cell.id]}")
-            elif cell.last == piece.stage:
+            elif cell.last == task.stage:
                 self.finished.add(cell.id)
                 self._keep(cell)
 
     def _keep(self, cell: StudyCell, problem: str = "", trace: str = "") -> None:
-        keys = self.pieces.keys(cell)
+        keys = self.tasks.keys(cell)
         artifacts = {stage: self.made[key] for stage, key in keys.items() if key in self.made}
         study = self.design.study.name
         result = Result(

@@ -1,4 +1,4 @@
-"""Who makes the pieces of a study: this process, or several that import the model libraries once."""
+"""Who makes the tasks of a study: this process, or several that import the model libraries once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.execution.runner import obtain
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.gpu.lease import Lease
 from faq_pipeline.gpu.lease_holder import Holder
 from faq_pipeline.models.device import device_gpus, usable_cores
@@ -36,7 +36,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
-class Made:
+class TaskOutcome:
     """An artifact, or why there is none that can be used."""
 
     fingerprint: str
@@ -44,28 +44,28 @@ class Made:
     trace: str = ""
 
 
-def make(stage: str, cell: Cell, root: Path, blocked: Blocked, held: Sequence[Gpu] = ()) -> Made:
+def make(stage: str, cell: Cell, root: Path, blocked: Blocked, held: Sequence[Gpu] = ()) -> TaskOutcome:
     """The artifact of a stage in the store at `root`, its inputs being there.
 
     Args:
         held: GPUs on which the study has a lease for all its workers; none where each takes its own.
 
     Raises:
-        FaqError: the disk is full: no other piece will fare better.
+        FaqError: the disk is full: no other task will fare better.
     """
     try:
-        artifact = obtain(stage, cell, STUDY_STAGES, Store(root), held=held).artifact
-        return Made(artifact.fingerprint, blocked(stage, cell, artifact))
+        artifact = materialize(stage, cell, STUDY_STAGES, Store(root), held=held).artifact
+        return TaskOutcome(artifact.fingerprint, blocked(stage, cell, artifact))
     except FaqError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
             raise
-        return Made("", str(error))
+        return TaskOutcome("", str(error))
     except Exception as error:  # of one cell: the study goes on, and its table says so
         line = (str(error) or "no message").splitlines()[0]
-        return Made("", f"{type(error).__name__}: {line}", traceback.format_exc())
+        return TaskOutcome("", f"{type(error).__name__}: {line}", traceback.format_exc())
 
 
-class Here(Executor):
+class InlineExecutor(Executor):
     """Runs what is submitted at once, in this process."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -98,10 +98,10 @@ def shared_gpus(device: str, processes: int, what: str, progress: Progress) -> I
 
 
 class _Pool(ProcessPoolExecutor):
-    """Processes whose garbage collector passes over what outlives a piece.
+    """Processes whose garbage collector passes over what outlives a task.
 
-    Each piece collects garbage after each of its models; walking the modules of the model libraries
-    every time took a quarter of a small model's piece.
+    Each task collects garbage after each of its models; walking the modules of the model libraries
+    every time took a quarter of a small model's task.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -112,7 +112,7 @@ def _and_freeze(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     try:
         return fn(*args, **kwargs)
     finally:
-        gc.unfreeze()  # so that what earlier pieces left alive, and is garbage now, goes too
+        gc.unfreeze()  # so that what earlier tasks left alive, and is garbage now, goes too
         gc.collect()
         gc.freeze()
 
@@ -121,7 +121,7 @@ def _and_freeze(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 def workers(count: int) -> Iterator[Executor]:
     """An executor with `count` processes (1: this one). They end with it, and with this process."""
     if count == 1:
-        yield Here()
+        yield InlineExecutor()
         return
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())

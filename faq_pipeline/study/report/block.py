@@ -6,7 +6,7 @@ import math
 from collections.abc import Sized
 from dataclasses import dataclass, field
 
-from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.study.analysis.analysis import Analysis
 from faq_pipeline.study.analysis.crossed import Figure
 
@@ -49,7 +49,7 @@ def share(figure: Figure) -> str:
     return interval(figure.estimate, 3, 1)
 
 
-def interval(estimate: Estimate | None, digits: int, scale: float) -> str:
+def interval(estimate: IntervalEstimate | None, digits: int, scale: float) -> str:
     """A figure with its interval."""
     if estimate is None:
         return "-"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faq_pipeline.study.analysis.ablation import ablation
-from faq_pipeline.study.analysis.analysis import Analysis, ArmOnSpot
-from faq_pipeline.study.analysis.headline import Chosen, Headline
-from faq_pipeline.study.analysis.outcomes import Spot
+from faq_pipeline.study.analysis.analysis import Analysis, ArmUnderCondition
+from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition
+from faq_pipeline.study.analysis.outcomes import Condition
 from faq_pipeline.study.report.block import Block, count, interval, kl, points, seconds_of, share
 
 SCATTER = "fitness.svg"
@@ -109,12 +109,12 @@ def _primary(analysis: Analysis) -> Block:
     return Block(heading="Primary cells", level=3, text=[rule], columns=columns, rows=rows)
 
 
-def _primary_row(one: Chosen, analysis: Analysis) -> list[str]:
+def _primary_row(one: HeadlineCondition, analysis: Analysis) -> list[str]:
     if one.loss is None or one.noise_floor is None:
-        return [*one.spot, "-", "pilots are missing", "-", "no"]
+        return [*one.condition, "-", "pilots are missing", "-", "no"]
     title = analysis.design.study.arms[one.original].title
     return [
-        *one.spot,
+        *one.condition,
         title,
         points(one.loss),
         f"{one.noise_floor * 100:.2f}",
@@ -135,7 +135,7 @@ def _fitness(analysis: Analysis) -> Iterator[Block]:
         columns=["target", "quantizer", "calibration sets", "rank correlation", ""],
         rows=[
             [
-                *one.spot,
+                *one.condition,
                 str(len(one.points)),
                 interval(one.estimate, 2, 1),
                 "shown" if one.estimate.low > 0 or one.estimate.high < 0 else "not shown",
@@ -169,12 +169,12 @@ def _costs(analysis: Analysis) -> Block:
 
 def _spots(analysis: Analysis) -> Iterator[Block]:
     yield Block(heading="Each target and quantizer")
-    by_spot: dict[Spot, list[ArmOnSpot]] = {}
+    by_spot: dict[Condition, list[ArmUnderCondition]] = {}
     for arm in analysis.arms:
-        by_spot.setdefault(arm.key.spot, []).append(arm)
-    for spot, arms in by_spot.items():
+        by_spot.setdefault(arm.key.condition, []).append(arm)
+    for condition, arms in by_spot.items():
         yield Block(
-            heading=f"{spot.member}, {spot.quantizer}",
+            heading=f"{condition.member}, {condition.quantizer}",
             level=3,
             columns=[
                 "arm",
@@ -190,7 +190,7 @@ def _spots(analysis: Analysis) -> Iterator[Block]:
         )
 
 
-def _arm_row(analysis: Analysis, arm: ArmOnSpot) -> list[str]:
+def _arm_row(analysis: Analysis, arm: ArmUnderCondition) -> list[str]:
     failed = f" ({arm.failed} failed)" if arm.failed else ""
     return [
         analysis.design.study.arms[arm.key.arm].title,
@@ -204,7 +204,7 @@ def _arm_row(analysis: Analysis, arm: ArmOnSpot) -> list[str]:
     ]
 
 
-def _tokens(analysis: Analysis, arm: ArmOnSpot) -> str:
+def _tokens(analysis: Analysis, arm: ArmUnderCondition) -> str:
     if arm.calibration_tokens is None:
         return "-"
     cell = next(c for c in analysis.design.cells if c.arm == arm.key.arm and c.member == arm.key.member)

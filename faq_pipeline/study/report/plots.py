@@ -48,7 +48,7 @@ def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
 
 
 def draw_fitness(analysis: Analysis, paths: Sequence[Path]) -> None:
-    """KL against fitness, an axis a spot, a colour an arm."""
+    """KL against fitness, an axis a condition, a colour an arm."""
     found = [one for one in analysis.fitness if one.estimate is not None]
     rows = -(-len(found) // COLUMNS)
     arms = list(dict.fromkeys(point[0] for one in found for point in one.points))
@@ -78,7 +78,7 @@ def _forest_row(axes: Any, height: float, one: Compared, scale: Scale) -> None:
     reach = [[middle - scale(figure.low)], [scale(figure.high) - middle]]
     colour = "0.35" if one.verdict.startswith("not shown") else "tab:blue" if figure.value > 0 else "tab:red"
     axes.errorbar([middle], [height], xerr=reach, fmt="o", capsize=3, color=colour, markersize=5)
-    single = [scale(spot.value) for spot in one.spots.values()]
+    single = [scale(condition.value) for condition in one.conditions.values()]
     axes.plot(single, [height - 0.25] * len(single), ".", color="0.5", markersize=3)
 
 
@@ -103,7 +103,9 @@ def _scatter(axes: Any, one: Correlation, arms: Sequence[str], titles: dict[str,
     _few_ticks(axes.xaxis)
     _few_ticks(axes.yaxis)
     assert one.estimate is not None
-    axes.set_title(f"{one.spot.member}, {one.spot.quantizer}: {one.estimate.value:.2f}", fontsize="small")
+    axes.set_title(
+        f"{one.condition.member}, {one.condition.quantizer}: {one.estimate.value:.2f}", fontsize="small"
+    )
 
 
 def _few_ticks(axis: Any) -> None:

@@ -26,7 +26,7 @@ FOREST_PNG = "forest.png"
 RESULTS = "results.json"
 
 
-def obtain_report(design: Design, store: Store) -> Artifact:
+def materialize_report(design: Design, store: Store) -> Artifact:
     """The report of what is finished of a study, made anew only if a result changed.
 
     Raises:
