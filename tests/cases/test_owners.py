@@ -64,7 +64,7 @@ def test_the_slot_of_a_killed_materialize_is_freed(tmp_path: Path, monkeypatch: 
     with open_instance(Settings.from_environment()) as instance:
         statuses = [run.status.value for run in instance.get_runs()]
         slots = instance.event_log_storage.get_concurrency_info("gpu")
-    assert statuses == ["FAILURE"]
+    assert len(statuses) == 1 and statuses[0] in ("FAILURE", "CANCELED")
     assert slots.active_slot_count == 0
 
 
