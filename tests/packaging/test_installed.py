@@ -77,6 +77,15 @@ def test_fingerprints_do_not_depend_on_where_the_package_lies(installed: Install
     assert there["plan"] and there == here and any(row["fingerprint"] for row in here["plan"])
 
 
+def test_a_folder_of_the_users_works_beside_what_ships(
+    installed: Installed, tiny_data: Path, tmp_path: Path
+) -> None:
+    """In an empty folder, with FAQ_DATA naming a good folder, a run of its member is planned."""
+    command = ("-m", "faq_pipeline", "run", "--member", "tiny-s", "--recipe", "tiny-faq", "--dry-run")
+    settings = {"FAQ_DATA": tiny_data, "FAQ_HOME": tmp_path / "home", "FAQ_DEVICE": "cpu"}
+    assert json.loads(installed.python(*command, "--json", **settings))["plan"]
+
+
 def test_the_doctor_finds_nothing_missing_in_an_empty_home(installed: Installed) -> None:
     found = json.loads(installed.python("-m", "faq_pipeline", "doctor", "--json"))["checks"]
     assert [row for row in found if row["problem"]] == []
