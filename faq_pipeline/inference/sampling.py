@@ -99,7 +99,7 @@ def check_sampled(completions: Iterable[Completion]) -> None:
     if len(errors) > MOST_ERRORS * len(made):
         raise FaqError(
             f"{len(errors):,} of {len(made):,} samples failed, the first with: {errors[0]}",
-            hint="hint the cause and run again: finished candidates are kept",
+            hint="fix the cause and run again: finished candidates are kept",
         )
 
 

@@ -67,7 +67,7 @@ def _check_failures(answers: Sequence[Answer]) -> None:
     away = [(target, failure) for target, failure in answers if isinstance(failure, LostError)]
     if len(away) == len(answers):
         target, failure = away[0]
-        raise FaqError(f"{target.name} does not answer: {failure}", hint="start it, or hint base_urls")
+        raise FaqError(f"{target.name} does not answer: {failure}", hint="start it, or correct base_urls")
     for target, failure in away:
         logging.getLogger(__name__).warning("%s does not answer: %s", target.name, failure)
 
