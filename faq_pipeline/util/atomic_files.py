@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whenever their writer dies."""
+"""Atomic writes: a file or folder appears complete or not at all, even if its writer is killed."""
 
 from __future__ import annotations
 
