@@ -32,6 +32,11 @@ def short_hash(data: bytes) -> str:
 
 @memoized
 def file_digest(path: Path) -> str:
+    """As `hash_file`, for files that do not change within `memoizing()`."""
+    return hash_file(path)
+
+
+def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -81,7 +81,7 @@ def test_digests_of_unchanged_files_are_remembered(
     def read(path: Path) -> str:
         raise AssertionError(f"{path} was read again")
 
-    monkeypatch.setattr("faq_pipeline.models.weights.file_digest", read)
+    monkeypatch.setattr("faq_pipeline.models.weights.hash_file", read)
     assert find_weights(member(folder), tmp_path / "digests") == before
 
 
