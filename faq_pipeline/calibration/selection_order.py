@@ -1,4 +1,4 @@
-"""The recipe's selection across seeds, as `assemble` takes it."""
+"""Orders winners of different seeds by the recipe's selector."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def order_of(task: Build) -> Order | None:
 
 @contextmanager
 def _pool(task: Build, selector: Selector, samples: list[Sequence[int]]) -> Iterator[Pool]:
-    """What the selector may look at; the target is loaded only for those that need it."""
+    """The selector's inputs; the target is loaded only for selectors that need it."""
     if not selector.needs_activations:
         yield Pool(samples)
         return

@@ -1,4 +1,4 @@
-"""What an expert is: one opinion on the candidates of a group."""
+"""The expert protocol: an expert scores the candidates of a group."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Group:
 
 
 def exclusion(candidate: Candidate) -> str | None:
-    """Why a candidate can never win: `length` (cut at the limit), `error` (the engine failed), `empty`,
-    `looping`; None if it may.
+    """Why a candidate cannot win: `length` (cut at the limit), `error` (the engine failed), `empty`,
+    `looping`; None if it can.
     """
     if candidate.finish in ("length", "error"):
         return candidate.finish
@@ -68,7 +68,7 @@ def groups_of(seeds: Iterable[Seed], candidates: Iterable[Candidate]) -> list[Gr
 
 @dataclass
 class Context:
-    """What an expert may use besides the groups. The target is loaded when first asked for.
+    """What an expert may use besides the groups. The target is loaded on first use.
 
     Attributes:
         traces: the target's own inference traces; empty where no expert needs them.
@@ -87,7 +87,7 @@ class Context:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The target itself, in the precision that figures are computed in."""
+        """The target, in the precision used for statistics."""
         from faq_pipeline.models.loading import load_model
         from faq_pipeline.models.precision import precision_for
 
@@ -144,7 +144,7 @@ class Context:
         return VllmEngine(self.cell.target, self.cell.device, self.cell.serving(self.cell.target))
 
     def close(self) -> None:
-        """Let the target go."""
+        """Release the target."""
         if self.__dict__.pop("model", None) is not None:
             from faq_pipeline.models.loading import release
 
@@ -152,15 +152,15 @@ class Context:
 
 
 class Expert(Protocol):
-    """One way to judge candidates. Higher is better; only comparisons within a group count."""
+    """Scores candidates. Higher is better; scores are compared only within a group."""
 
     @property
     def name(self) -> str:
-        """What recipes call it."""
+        """The name used in recipes."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What its scores depend on besides the corpus."""
+        """The inputs that its scores depend on besides the corpus."""
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """One figure for each candidate, group after group, in order; None where it abstains."""

@@ -1,4 +1,4 @@
-"""Names to cells: which weights are the target, which teacher regenerates, on which device."""
+"""Resolves names to a cell: the target's weights, the teacher, the device."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> 
             hint="choose a teacher of the family, or set regeneration.allow_cross_family: true",
             key="regeneration.teacher",
         )
-    # Sizes of two families are no measure of which knows more: who asks for another family's decides.
+    # Sizes cannot be compared across families, so a teacher of another family may be smaller.
     if its_family.name == family.name and member.parameters < target.parameters:
         raise FaqError(
             f"teacher {name!r} ({member.parameters:,} parameters) is smaller than"

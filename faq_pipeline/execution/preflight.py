@@ -1,4 +1,4 @@
-"""What can be found wrong with a cell before its first stage takes its time. No model is loaded."""
+"""Checks a cell before its first stage runs. No model is loaded."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from faq_pipeline.store.store import Store
 
 
 def check(cell: Cell, catalog: Catalog, store: Store) -> None:
-    """Refuse what would stop one of the cell's stages.
+    """Refuse a cell if one of its stages would fail.
 
-    What needs the network or a tokenizer is asked only where something has to be made with it.
+    The network and tokenizers are used only if a missing artifact needs them.
 
     Raises:
         FaqError: naming the recipe's file and line where a key of it is at fault: a group size, a

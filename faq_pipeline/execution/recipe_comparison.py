@@ -1,4 +1,4 @@
-"""`recipe_comparison`: all recipes of a member that are evaluated, beside each other.
+"""`recipe_comparison`: compares all evaluated recipes of a member.
 
 Not a stage of a cell: its inputs are as many eval reports as there are.
 """

@@ -1,4 +1,4 @@
-"""Artifacts of a cell: what is there, what is missing, and making what is missing."""
+"""Plans and builds the artifacts of a cell."""
 
 from __future__ import annotations
 

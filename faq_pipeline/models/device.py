@@ -1,4 +1,4 @@
-"""Which device runs, and whether a model fits on it; asked without loading torch.
+"""The compute device, and whether a model fits on it; found without loading torch.
 
 A device is written in one way everywhere: `cpu`, `cuda`, or with chosen GPUs `cuda:1` or `cuda:0,1`.
 The numbers count the GPUs that CUDA_VISIBLE_DEVICES leaves. `cuda` alone is any GPU of the first
@@ -123,7 +123,7 @@ def gpu_name(device: str = "cuda") -> str | None:
 
 
 def compute_identity(member: Member, device: str) -> dict[str, Any]:
-    """What of the machine shapes the bytes of text, scores or weights that the member computes."""
+    """Fingerprint inputs of the machine: what shapes text, scores or weights that the member computes."""
     return {
         "device": "cpu" if device == "cpu" else f"cuda:{gpu_name(device)}",
         "threads": threads_for(member, device),

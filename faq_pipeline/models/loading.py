@@ -1,4 +1,4 @@
-"""Members into memory. The only place that calls `from_pretrained` on a member."""
+"""Loads members into memory. The only module that calls `from_pretrained` on a member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quantized checkpoint back into memory, at the speed of the dense model."""
+"""Loads a quantized checkpoint so that it runs at the speed of the dense model."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def load_quantized(folder: Path, member: Member, device: str) -> PreTrainedModel
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """Take off what compressed-tensors does around every layer and what changes nothing here.
+    """Remove compressed-tensors' wrappers around layers that need no rounding.
 
-    It could move weights in and out of the device, and round them; they lie there, rounded. Its Python
-    code around every layer takes a good part of the time where layers are small, or tokens come singly.
+    The wrappers could move weights and round them, but here the weights are rounded and in place. Their
+    Python code costs much of the time for small layers and for single tokens.
     """
     from compressed_tensors.offload import remove_dispatch
 

@@ -1,4 +1,4 @@
-"""One run of llmcompressor: a member in, a checkpoint folder out."""
+"""Runs llmcompressor's oneshot: a member in, a checkpoint folder out."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ COMMON = ("method", "scheme", "group_size", "ignore")
 
 
 def identity(cell: Cell) -> dict[str, Any]:
-    """What of the cell shapes a checkpoint, beside the calibration set."""
+    """Fingerprint inputs of a checkpoint, besides the calibration set."""
     return {
         "quantization": _used(cell),
         "target": cell.target.digest,

@@ -1,4 +1,4 @@
-"""How much each calibration token counts in GPTQ's Hessian, H = 2 sum_t w_t x_t x_t^T.
+"""Weights of calibration tokens in GPTQ's Hessian, H = 2 sum_t w_t x_t x_t^T.
 
 GPTQ itself has w = 1. A scale common to all tokens changes nothing: dampening follows it.
 

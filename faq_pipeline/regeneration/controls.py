@@ -1,4 +1,4 @@
-"""Candidates that no model writes: the seeds as they are, and random tokens."""
+"""Control candidates that no model writes: original seeds and random tokens."""
 
 from __future__ import annotations
 
