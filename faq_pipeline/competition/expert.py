@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import served_target_engine, target_traits
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.prompting.rendering import encode, render_sample
 from faq_pipeline.store.tables import Candidate, Seed, Trace
@@ -16,7 +17,7 @@ from faq_pipeline.util.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from faq_pipeline.inference.vllm_engine import VllmEngine
+    from faq_pipeline.inference.engine import ServedEngine
 
 
 Need = Literal["target", "activations", "traces", "scheme", "judge"]
@@ -136,12 +137,8 @@ class Context:
         return mean_logprobs(self.model, [Scored(*item) for item in items], advance)
 
     @cached_property
-    def _engine(self) -> VllmEngine | None:
-        if self.cell.recipe.evaluation.engine != "vllm":
-            return None
-        from faq_pipeline.inference.vllm_engine import VllmEngine
-
-        return VllmEngine(self.cell.target, self.cell.device, self.cell.serving(self.cell.target))
+    def _engine(self) -> ServedEngine | None:
+        return served_target_engine(self.cell) if target_traits(self.cell).served else None
 
     def close(self) -> None:
         """Release the target."""

@@ -25,7 +25,7 @@ from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import materialize
-from faq_pipeline.inference.factory import ENGINES
+from faq_pipeline.inference.factory import ENGINES, EngineKind
 from faq_pipeline.planning.identity_diff import identity_changes
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store import fingerprint
@@ -135,7 +135,8 @@ def other_engine(section: str) -> Change:
             return {"name": "other"}
 
     def change(bench: Bench) -> Cell:
-        bench.patch.setitem(ENGINES, "vllm", lambda *_: Other())
+        traits = ENGINES["vllm"].traits
+        bench.patch.setitem(ENGINES, "vllm", EngineKind(lambda spec: Other(), traits))
         return field(f"{section}.engine", "vllm")(bench)
 
     return change
