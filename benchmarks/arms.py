@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from faq_pipeline.config.recipe import Sampling
-from faq_pipeline.progress import Silent
-from faq_pipeline.regeneration.engine import Completion, Engine, Request
-from faq_pipeline.regeneration.ledger import Ledger
-from faq_pipeline.regeneration.sampling import sample
+from faq_pipeline.inference.engine import Completion, Engine, Request
+from faq_pipeline.inference.ledger import Ledger
+from faq_pipeline.inference.sampling import sample
+from faq_pipeline.util.progress import SilentProgress
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def through_engine(arm: str, engine: Engine, requests: Sequence[Request], sampli
     with TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder), {"benchmark": arm})
         started = time.perf_counter()
-        sampled = sample(Running(engine), requests, sampling, ledger, Silent())
+        sampled = sample(Running(engine), requests, sampling, ledger, SilentProgress())
         seconds = time.perf_counter() - started
     return _took(arm, sampled.completions.values(), seconds)
 

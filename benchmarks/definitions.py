@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from faq_pipeline.discovery.registry import Registered, Registry, Revision, update
+from faq_pipeline.registry.registry import Registered, Registry, Revision, update
 from faq_pipeline.settings import REPOSITORY
 
 FAMILY = """\
@@ -50,8 +50,8 @@ FIGURES = ("definitions", "definitions_cpu", "families")
 REGISTER = """
 import sys
 import dagster as dg
-from faq_pipeline.automation.registration import known_partitions
-from faq_pipeline.partitions import MEMBERS
+from faq_pipeline.orchestration.automation.registration import known_partitions
+from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.settings import Settings
 settings = Settings.from_environment()
 settings.dagster_home()

@@ -30,16 +30,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import naive
-from faq_pipeline.cell import Cell
 from faq_pipeline.competition.expert import Context, Group
 from faq_pipeline.competition.experts import EXPERTS
 from faq_pipeline.competition.experts.target_likelihood import _exchange, _ids
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.models.device import gpu_name
 from faq_pipeline.models.loading import load_model
 from faq_pipeline.quantization.rounding import rounded_copy
-from faq_pipeline.records import Candidate, Seed, Trace
-from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.settings import Settings
+from faq_pipeline.store.tables import Candidate, Seed, Trace
 from training.questions import balanced
 from training.settings import settings as family_settings
 

@@ -22,16 +22,16 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
-from faq_pipeline.matrix import cell_state
-from faq_pipeline.remembering import remembering
-from faq_pipeline.requantize import plan_tick
-from faq_pipeline.runner import obtain
+from faq_pipeline.planning.cell_status import cell_plan
+from faq_pipeline.planning.tick_plan import plan_tick
 from faq_pipeline.settings import REPOSITORY, Settings
-from faq_pipeline.stage import Build, Stage
-from faq_pipeline.stages import STAGES
+from faq_pipeline.util.memoize import memoizing
 
 BASE = "faq-gptq-w3a16"
 SCHEMES = ("W3A16", "W4A16", "W8A16", "W4A16_ASYM")
@@ -109,17 +109,17 @@ def _fill(settings: Settings) -> None:
     """Make the cells of two thirds of the members."""
     members = settings.catalog.families["many"].members
     stages = {name: _declared(stage) for name, stage in STAGES.items()}
-    with remembering():
+    with memoizing():
         for number, member in enumerate(members):
             for scheme in SCHEMES:
-                cell = cell_state(settings, member.name, _name(scheme)).cell
+                cell = cell_plan(settings, member.name, _name(scheme)).cell
                 if cell is not None and number % 3:
                     _make(settings, cell, stages)
 
 
 def _make(settings: Settings, cell: Cell, stages: dict[str, Stage]) -> None:
     for name in stages:
-        made = obtain(name, cell, stages, settings.store).artifact.fingerprint
+        made = materialize(name, cell, stages, settings.store).artifact.fingerprint
         record_use(settings.store, cell.partition, name, made, cell_licences(cell), cell_setting(cell))
 
 

@@ -23,15 +23,15 @@ from typing import Any
 from benchmarks.arms import Took, ratios, through_bare_client, through_engine
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe, Sampling
+from faq_pipeline.inference.engine import Request
+from faq_pipeline.inference.factory import EngineSpec, make_engine
 from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
-from faq_pipeline.regeneration.drawing import hashed
-from faq_pipeline.regeneration.engine import Request
-from faq_pipeline.regeneration.engines import Work, make_engine
-from faq_pipeline.regeneration.prompts import seed_prompt
+from faq_pipeline.prompting.prompts import seed_prompt
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.settings import Settings
+from faq_pipeline.util.seeded_choice import hashed
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     prompts = _prompts(family, recipe, weights, options.requests)
     sampling = Sampling(temperature=0.8, max_new_tokens=options.max_new_tokens)
     device = choose_device(settings.device)
-    work = Work(weights, device, options.batch_size, family.serving_of(member))
+    work = EngineSpec(weights, device, options.batch_size, family.serving_of(member))
 
     result = _served(work, prompts, sampling, options)
     subset = _requests(prompts[: options.subset], options.candidates, "transformers")
@@ -55,7 +55,7 @@ def main() -> None:
         Path(options.out).write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
 
 
-def _served(work: Work, prompts: Sequence[str], sampling: Sampling, options: Any) -> dict[str, Any]:
+def _served(work: EngineSpec, prompts: Sequence[str], sampling: Sampling, options: Any) -> dict[str, Any]:
     engine = make_engine("vllm", work)
     started = time.perf_counter()
     with engine:
@@ -94,7 +94,7 @@ def _served(work: Work, prompts: Sequence[str], sampling: Sampling, options: Any
 
 
 def _transformers(
-    work: Work, requests: Sequence[Request], sampling: Sampling, result: dict[str, Any]
+    work: EngineSpec, requests: Sequence[Request], sampling: Sampling, result: dict[str, Any]
 ) -> dict[str, Any]:
     engine = make_engine("transformers", work)
     with engine:

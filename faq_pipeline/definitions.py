@@ -5,12 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.assets import build_assets
-from faq_pipeline.automation import build_schedules, build_sensors
-from faq_pipeline.executor import patient_executor
-from faq_pipeline.jobs import build_jobs
-from faq_pipeline.partitions import cells
-from faq_pipeline.resources import PipelineResource, ProgressResource
+from faq_pipeline.orchestration.assets import build_assets
+from faq_pipeline.orchestration.automation import build_schedules, build_sensors
+from faq_pipeline.orchestration.executor import patient_executor
+from faq_pipeline.orchestration.jobs import build_jobs
+from faq_pipeline.orchestration.partitions import cells
+from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.settings import Settings
 
 EXECUTOR: dict[str, Any] = {

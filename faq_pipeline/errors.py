@@ -25,7 +25,7 @@ class FaqError(Exception):
         """
         Args:
             key: the recipe's key whose value is at fault, as `quantization.scheme`; who knows the
-                recipe's files adds file and line, see `Catalog.blaming`.
+                recipe's files adds file and line, see `Catalog.attach_location`.
         """
         self.problem, self.hint, self.file, self.line, self.key = problem, hint, file, line, key
         self.where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "

@@ -19,9 +19,9 @@ from functools import cached_property
 from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.discovery.known import known_from
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_device
+from faq_pipeline.registry.merge import merge_registry
 from faq_pipeline.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ class Settings:
             if not any((folder / part).is_dir() for part in ("families", "recipes", "studies")):
                 what = "has no families/, recipes/ or studies/" if folder.is_dir() else "is no folder"
                 raise FaqError(f"{folder} {what}", hint="check FAQ_DATA")
-        return Catalog(self.data, known_from(self.members))
+        return Catalog(self.data, merge_registry(self.members))
 
     @property
     def store(self) -> Store:

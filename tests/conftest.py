@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.resolve import resolve_cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
 from tests.tiny import make_family
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

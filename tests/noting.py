@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from faq_pipeline.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 
 
-class Noting(Silent):
+class Noting(SilentProgress):
     """Keeps notes alone."""
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from faq_pipeline.serving.environment import VARIABLE, Environment, find_environment
-from faq_pipeline.serving.install import install
+from faq_pipeline.inference.environment.environment import VARIABLE, Environment, find_environment
+from faq_pipeline.inference.environment.install import install
 from faq_pipeline.settings import REPOSITORY
 
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.core.stage import Build, Stage
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import obtain
+from faq_pipeline.planning.staleness import CellStatus, cell_status
 from faq_pipeline.settings import Settings
-from faq_pipeline.stage import Build, Stage
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import Judged, judge
 from faq_pipeline.store.artifact import MANIFEST
 
 SELF = "name: tiny-self\nextends: tiny-faq\ntitle: Its own teacher\nregeneration: {source: self}\n"
@@ -120,7 +120,7 @@ class Site:
     def run(self, cell: Cell, *, seconds: float = 36.0, until: str = "eval_report") -> None:
         store = self.settings.store
         for name in STAGES:
-            outcome = obtain(name, cell, {n: declared(s) for n, s in STAGES.items()}, store)
+            outcome = materialize(name, cell, {n: declared(s) for n, s in STAGES.items()}, store)
             if not outcome.hit:
                 manifest = outcome.artifact.path / MANIFEST
                 manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "seconds": seconds}))
@@ -135,8 +135,8 @@ class Site:
             if name == until:
                 return
 
-    def judge(self, member: str, recipe: str) -> Judged:
-        return judge(self.settings, member, recipe)
+    def cell_status(self, member: str, recipe: str) -> CellStatus:
+        return cell_status(self.settings, member, recipe)
 
 
 def make_site(root: Path, tiny_data: Path) -> Site:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.cli.options import DEFAULT_RECIPE
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.lineage.index import merge
 from faq_pipeline.lineage.uses import cell_setting, record_use
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import obtain
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.stages import STAGES
 from faq_pipeline.store.store import Store
-from tests.pipeline.conftest import Run, faq  # noqa: F401
+from tests.orchestration.conftest import Run, faq  # noqa: F401
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the seeds of the demo, which is what a run makes first."""
     folder = tmp_path_factory.mktemp("home")
     cell, store = demo_cell(folder), Store(folder / "store")
-    seeds = obtain("seed_data", cell, STAGES, store).artifact
+    seeds = materialize("seed_data", cell, STAGES, store).artifact
     record_use(store, cell.partition, "seed_data", seeds.fingerprint, {}, cell_setting(cell))
     assert merge(store, folder / "lineage.duckdb").merged == 1
     return folder

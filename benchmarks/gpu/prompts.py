@@ -7,8 +7,8 @@ import random
 from dataclasses import asdict
 from pathlib import Path
 
-from faq_pipeline.regeneration.drawing import hashed
-from faq_pipeline.regeneration.engine import Request
+from faq_pipeline.inference.engine import Request
+from faq_pipeline.util.seeded_choice import hashed
 
 BYTES = 256
 """Tokens of the shapes' vocabulary that are no words."""

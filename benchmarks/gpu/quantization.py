@@ -25,15 +25,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Member
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build
 from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.records import Row, write_rows
 from faq_pipeline.settings import Settings
-from faq_pipeline.stage import Build
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Key, Store
+from faq_pipeline.store.tables import TokenRow, write_rows
 
 RECIPE = "faq-gptq-w4a16"
 
@@ -86,11 +86,12 @@ def _ours(folder: Path, place: Path, results: Path, *, stay: bool) -> None:
     from llmcompressor.modifiers.gptq import GPTQModifier  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
-    from faq_pipeline.quantization import oneshot, placement
+    from faq_pipeline.quantization import compute_device as placement
+    from faq_pipeline.quantization import oneshot
     from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT as STAGE
 
     rows = json.loads((place / "rows.json").read_text())
-    write_rows(place / "rows.parquet", [Row(i, ids) for i, ids in enumerate(rows)], Row)
+    write_rows(place / "rows.parquet", [TokenRow(i, ids) for i, ids in enumerate(rows)], TokenRow)
     catalog = Settings.from_environment().catalog
     target = Weights(Member(name="shape", path=folder, parameters=_parameters(folder)), "random", "random")
     cell = Cell(catalog.member("kin-4m")[0], catalog.recipe(RECIPE), target, None, choose_device("auto"))

@@ -34,12 +34,12 @@ from benchmarks.gpu.prompts import make_requests, write_requests
 from benchmarks.gpu.seeded import compare_seeded
 from faq_pipeline.config.family import Member, Serving
 from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.inference.engine import Request
+from faq_pipeline.inference.environment.environment import find_environment
+from faq_pipeline.inference.factory import EngineSpec, make_engine
+from faq_pipeline.inference.server.command import server_command, server_variables
 from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.regeneration.engine import Request
-from faq_pipeline.regeneration.engines import Work, make_engine
-from faq_pipeline.serving.command import server_command, server_variables
-from faq_pipeline.serving.environment import find_environment
 
 CONTEXT = 4096
 TEMPERATURE = 0.8
@@ -57,7 +57,7 @@ def main() -> None:
     # The digests of 16 GB would take their time, and nothing here asks for them.
     weights = Weights(Member(name="shape", path=options.folder, parameters=1), "random", "random")
     serving = Serving(context=CONTEXT, arguments={**SAME[device], **options.arguments})
-    work = Work(weights, device, 1, serving)
+    work = EngineSpec(weights, device, 1, serving)
     result: dict[str, Any] = {"options": vars(options)}
     rounds = [_requests(options, str(number)) for number in range(1, options.rounds + 1)]
     _ours(work, rounds, options, result)
@@ -83,7 +83,7 @@ def _warm(options: Any) -> list[Request]:
     return make_requests(options.folder, "warm", 32, options.length, 1)
 
 
-def _ours(work: Work, rounds: Sequence[list[Request]], options: Any, result: dict[str, Any]) -> None:
+def _ours(work: EngineSpec, rounds: Sequence[list[Request]], options: Any, result: dict[str, Any]) -> None:
     sampling = Sampling(temperature=TEMPERATURE, max_new_tokens=options.new_tokens)
     engine = make_engine("vllm", work)
     result |= {"engine": engine.identity(), "ours": []}
@@ -115,13 +115,15 @@ def _ours(work: Work, rounds: Sequence[list[Request]], options: Any, result: dic
                 print(f"seeded, {name}: {value}", flush=True)
 
 
-def _bare(work: Work, rounds: Sequence[list[Request]], options: Any, result: dict[str, Any]) -> None:
+def _bare(work: EngineSpec, rounds: Sequence[list[Request]], options: Any, result: dict[str, Any]) -> None:
     named = [(f"round {number}", requests) for number, requests in enumerate(rounds, 1)]
     warm, plain = ("warm", _warm(options)), ("no log-probabilities", _requests(options, "plain"))
     result["bare"] = _generate(work, options, _engine_options(work), [warm, *named, plain])
 
 
-def _bare_with_graphs(work: Work, requests: list[Request], options: Any, result: dict[str, Any]) -> None:
+def _bare_with_graphs(
+    work: EngineSpec, requests: list[Request], options: Any, result: dict[str, Any]
+) -> None:
     """The first round once more, with graphs for as many sequences as our server makes them for."""
     name = "--max-cudagraph-capture-size="
     command = server_command(
@@ -140,7 +142,7 @@ def _bare_with_graphs(work: Work, requests: list[Request], options: Any, result:
 
 
 def _generate(
-    work: Work, options: Any, engine: dict[str, Any], wanted: Sequence[tuple[str, list[Request]]]
+    work: EngineSpec, options: Any, engine: dict[str, Any], wanted: Sequence[tuple[str, list[Request]]]
 ) -> dict[str, Any]:
     """What `bare_generate.py` finds in a process of its own."""
     with TemporaryDirectory() as temporary:
@@ -172,7 +174,7 @@ def _generate(
         return dict(json.loads(results.read_text(encoding="utf-8")))
 
 
-def _engine_options(work: Work) -> dict[str, Any]:
+def _engine_options(work: EngineSpec) -> dict[str, Any]:
     """What `serving.command` says to our server, as arguments of `LLM`."""
     return {
         "model": str(work.weights.folder),

@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import plan
 from faq_pipeline.models.loading import load_model, load_tokenizer
-from faq_pipeline.records import Candidate, read_rows
 from faq_pipeline.regeneration.corpus import teacher_engine
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import plan
 from faq_pipeline.settings import Settings
-from faq_pipeline.stages import STAGES
+from faq_pipeline.store.tables import Candidate, read_rows
 
 Item = tuple[list[int], list[int]]
 

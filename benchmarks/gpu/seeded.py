@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from faq_pipeline.config.recipe import Sampling
-from faq_pipeline.regeneration.engine import Engine, Request
+from faq_pipeline.inference.engine import Engine, Request
 
 Texts = dict[str, str]
 

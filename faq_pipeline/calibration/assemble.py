@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faq_pipeline.calibration.pack import pack
-from faq_pipeline.calibration.render import Rendered, encode, render_sample
-from faq_pipeline.calibration.select import Chosen, Piece, Selection, select
+from faq_pipeline.calibration.token_budget import BudgetItem, SelectedSample, Selection, select
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Calibration
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Candidate, Row, Sample, Seed, Standing
+from faq_pipeline.prompting.rendering import Rendered, encode, render_sample
 from faq_pipeline.regeneration.controls import original_candidates
 from faq_pipeline.store.fingerprint import short_hash
+from faq_pipeline.store.tables import Candidate, Sample, Seed, Standing, TokenRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-Order = Callable[[Sequence[Piece], Sequence[Sequence[int]]], list[Piece]]
+Order = Callable[[Sequence[BudgetItem], Sequence[Sequence[int]]], list[BudgetItem]]
 """Pieces with their token ids, in the draw's order, to the order in which they are to be taken."""
 
 
@@ -30,7 +30,7 @@ class Assembled:
     `originals` the tokens of seeds that went in as they were."""
 
     samples: list[Sample]
-    rows: list[Row]
+    rows: list[TokenRow]
     left_out: dict[str, int]
     originals: int
 
@@ -131,18 +131,18 @@ def _drafts(
     return drafts
 
 
-def _pieces(drafts: Mapping[str, _Draft]) -> list[Piece]:
-    return [Piece(i, d.seed.domain, len(d.ids), d.rendered.whole) for i, d in drafts.items()]
+def _pieces(drafts: Mapping[str, _Draft]) -> list[BudgetItem]:
+    return [BudgetItem(i, d.seed.domain, len(d.ids), d.rendered.whole) for i, d in drafts.items()]
 
 
 def _packed(
-    chosen: Sequence[Chosen],
+    chosen: Sequence[SelectedSample],
     drafts: Mapping[str, _Draft],
     length: int,
     tokenizer: PreTrainedTokenizerBase,
-) -> tuple[list[Sample], list[Row]]:
+) -> tuple[list[Sample], list[TokenRow]]:
     samples: list[Sample] = []
-    rows: list[Row] = []
+    rows: list[TokenRow] = []
     for number, indices in enumerate(pack([c.tokens for c in chosen], length)):
         ids: list[int] = []
         for index in indices:
@@ -151,7 +151,7 @@ def _packed(
             text = tokenizer.decode(draft.ids[:kept]) if cut else draft.rendered.text
             samples.append(_sample(draft, number, len(ids), kept, str(text)))
             ids += draft.ids[:kept]
-        rows.append(Row(number, ids))
+        rows.append(TokenRow(number, ids))
     return samples, rows
 
 

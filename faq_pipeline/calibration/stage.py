@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from faq_pipeline.calibration.activations import measuring
+from faq_pipeline.activations.fitness import by_layer, fitness, mismatches
+from faq_pipeline.activations.trace_moments import measuring
 from faq_pipeline.calibration.assemble import Assembled, assemble, winners_of
-from faq_pipeline.calibration.fitness import by_layer, fitness, mismatches
-from faq_pipeline.calibration.plot import draw_fitness
-from faq_pipeline.calibration.selection import order_of
+from faq_pipeline.calibration.fitness_plot import draw_fitness_by_layer
+from faq_pipeline.calibration.selection_order import order_of
 from faq_pipeline.calibration.selectors import find_selector
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import other_vocabulary, vocabulary_digest
-from faq_pipeline.records import (
+from faq_pipeline.store.fingerprint import tool_version
+from faq_pipeline.store.tables import (
     Candidate,
     ChannelMismatch,
-    Row,
     Sample,
     Seed,
     Standing,
+    TokenRow,
     Trace,
     read_rows,
     write_rows,
 )
-from faq_pipeline.stage import Build, Stage
-from faq_pipeline.store.fingerprint import tool_version
 
 TOLERANCE = 0.02
 """Share of the budget that may stay empty without a note."""
@@ -79,10 +79,10 @@ def build(task: Build) -> dict[str, Any]:
     _check_teacher(task)
     made = _assembled(task)
     write_rows(task.directory / "samples.parquet", made.samples, Sample)
-    write_rows(task.directory / "rows.parquet", made.rows, Row)
+    write_rows(task.directory / "rows.parquet", made.rows, TokenRow)
     measured = _fitness(task, made.rows)
     write_rows(task.directory / "fitness.parquet", measured, ChannelMismatch)
-    draw_fitness(measured, task.directory / "fitness.png")
+    draw_fitness_by_layer(measured, task.directory / "fitness.png")
     budget = task.cell.recipe.calibration.tokens
     notes = _notes(made.tokens, budget)
     for note in notes:
@@ -147,9 +147,9 @@ def _assembled(task: Build) -> Assembled:
     return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
 
 
-def _fitness(task: Build, rows: list[Row]) -> list[ChannelMismatch]:
+def _fitness(task: Build, rows: list[TokenRow]) -> list[ChannelMismatch]:
     """Mismatch of every linear layer of the target; empty where there are no traces."""
-    from faq_pipeline.models.moments import input_moments
+    from faq_pipeline.activations.moments import input_moments
 
     traces = read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
     traces = [trace for trace in traces if trace.input_ids]

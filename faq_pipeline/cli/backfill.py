@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.cli.backfill_cells import choose
 from faq_pipeline.cli.display import err, print_json, say
 from faq_pipeline.cli.dry_run import planned_rows, show_cells
 from faq_pipeline.cli.options import JsonOption
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 
@@ -64,10 +64,10 @@ def _launch(settings: Settings, members: str, recipes: str, *, wait: bool, dry_r
 
 
 def _queue(settings: Settings, cells: list[Cell]) -> str:
-    from faq_pipeline.cli.backfill_state import daemon_silence
-    from faq_pipeline.cli.dagster_backfill import launch
-    from faq_pipeline.cli.dagster_runs import open_instance
     from faq_pipeline.cli.follow import silence_in_words
+    from faq_pipeline.orchestration.backfill_state import daemon_silence
+    from faq_pipeline.orchestration.backfills import launch
+    from faq_pipeline.orchestration.runs import open_instance
 
     backfill_id = launch(settings, cells)
     with open_instance(settings) as instance:
@@ -78,8 +78,8 @@ def _queue(settings: Settings, cells: list[Cell]) -> str:
 
 
 def _follow(settings: Settings, backfill_id: str, json: bool) -> None:
-    from faq_pipeline.cli.dagster_runs import open_instance
     from faq_pipeline.cli.follow import as_json, follow, show_end
+    from faq_pipeline.orchestration.runs import open_instance
 
     try:
         with open_instance(settings) as instance:
@@ -101,7 +101,7 @@ def _follow(settings: Settings, backfill_id: str, json: bool) -> None:
 
 
 def _cancel(settings: Settings, backfill_id: str, json: bool) -> None:
-    from faq_pipeline.cli.dagster_backfill import cancel
+    from faq_pipeline.orchestration.backfills import cancel
 
     cancel(settings, backfill_id)
     told: dict[str, Any] = {"backfill": backfill_id, "status": "canceling"}

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.matrix import CellState, cell_states
-from faq_pipeline.preflight import check
+from faq_pipeline.execution.preflight import check
+from faq_pipeline.planning.cell_status import CellPlan, cell_plans
 from faq_pipeline.settings import Settings
 
 ALL = "all"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class BackfillSelection:
     """The cells, and those that cannot be made: key and reason."""
 
     cells: list[Cell]
     left_out: list[tuple[str, str]]
 
 
-def choose(settings: Settings, members: str, recipes: str) -> Chosen:
+def choose(settings: Settings, members: str, recipes: str) -> BackfillSelection:
     """The cells of members x recipes, each a list of names with commas, or `all`.
 
     A recipe for another family makes no cell with a member. What cannot be made otherwise is left out
@@ -31,7 +31,7 @@ def choose(settings: Settings, members: str, recipes: str) -> Chosen:
         FaqError: an unknown name, a name without any cell, a named cell that cannot be made.
     """
     named_members, named_recipes = _names(members), _names(recipes)
-    states = list(cell_states(settings, named_members, named_recipes))
+    states = list(cell_plans(settings, named_members, named_recipes))
     _check_each_has_a_cell(named_members, named_recipes, states)
     cells: dict[str, Cell] = {}
     left_out = []
@@ -44,7 +44,7 @@ def choose(settings: Settings, members: str, recipes: str) -> Chosen:
     if left_out and ((named_members and named_recipes) or not cells):
         key, problem = left_out[0]
         raise FaqError(f"{key}: {problem}", hint="leave that cell out")
-    return Chosen(list(cells.values()), left_out)
+    return BackfillSelection(list(cells.values()), left_out)
 
 
 def _names(text: str) -> list[str] | None:
@@ -58,7 +58,7 @@ def _names(text: str) -> list[str] | None:
 
 
 def _check_each_has_a_cell(
-    members: list[str] | None, recipes: list[str] | None, states: list[CellState]
+    members: list[str] | None, recipes: list[str] | None, states: list[CellPlan]
 ) -> None:
     seen = {state.member.partition("@")[0] for state in states}
     for name in members or []:

@@ -92,9 +92,9 @@ def gc(
     if broken:
         doomed |= {a.path: a for a in store.folders() if store.verify(a)}
     if unused:
-        from faq_pipeline.unused import unused as superseded
+        from faq_pipeline.planning.retention import unused_artifacts
 
-        doomed |= {a.path: a for a in superseded(settings)}
+        doomed |= {a.path: a for a in unused_artifacts(settings)}
     for artifact in doomed.values():
         say(f"{artifact.path.parent.name} {artifact.path.name}")
     if dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faq_pipeline.cli.display import figure, out, print_json, said, say, table
 from faq_pipeline.cli.options import DEFAULT_MEMBER, JsonOption, MemberOption
-from faq_pipeline.member_comparison import compare_member, read_comparison
+from faq_pipeline.execution.recipe_comparison import compare_member, read_comparison
 from faq_pipeline.settings import Settings
 
 

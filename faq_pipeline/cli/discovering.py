@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from faq_pipeline.cli.display import print_json, say
-from faq_pipeline.discovery.look import Seen, look
+from faq_pipeline.discovery.discover import DiscoveryResult, discover
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 
 
-def discover(settings: Settings, family: str | None, *, json: bool) -> None:
+def discover_members(settings: Settings, family: str | None, *, json: bool) -> None:
     """Look at one family, or at all that have a discovery rule, register and print what changed.
 
     Raises:
@@ -18,11 +18,11 @@ def discover(settings: Settings, family: str | None, *, json: bool) -> None:
     """
     families = settings.catalog.families
     names = [name for name, one in families.items() if one.discovery] if family is None else [family]
-    seen: list[Seen] = []
+    seen: list[DiscoveryResult] = []
     failed: list[FaqError] = []
     for name in names:
         try:
-            seen.append(look(settings, name))
+            seen.append(discover(settings, name))
             settings = seen[-1].settings
         except FaqError as error:
             failed.append(error if family is not None else _naming(name, error))
@@ -39,7 +39,7 @@ def _naming(family: str, error: FaqError) -> FaqError:
     return FaqError(f"family {family!r}: {error.where}{error.problem}", hint=error.hint)
 
 
-def _row(seen: Seen) -> dict[str, Any]:
+def _row(seen: DiscoveryResult) -> dict[str, Any]:
     return {
         "family": seen.family,
         "changes": [
@@ -47,14 +47,14 @@ def _row(seen: Seen) -> dict[str, Any]:
         ],
         "stale": [
             {"members": r.members, "teacher": r.now, "before": r.before, "recipes": r.recipes}
-            for r in seen.restaffed
+            for r in seen.teacher_changes
         ],
         "ignored": [{"source": i.source, "reason": i.reason} for i in seen.ignored],
     }
 
 
-def _show(seen: Seen) -> None:
-    lines = [str(one) for one in (*seen.changes, *seen.restaffed, *seen.ignored)]
+def _show(seen: DiscoveryResult) -> None:
+    lines = [str(one) for one in (*seen.changes, *seen.teacher_changes, *seen.ignored)]
     if not seen.changes:
         lines.insert(0, "nothing new")
     for line in lines:

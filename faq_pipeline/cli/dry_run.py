@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.cli.display import out, print_json, seconds, table
-from faq_pipeline.estimate import estimate
-from faq_pipeline.runner import plan
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.execution.cost_estimate import estimate_cost
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import plan
+from faq_pipeline.planning.staleness import declared_keys
 from faq_pipeline.settings import Settings
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import declared_keys
 
 
 def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:
@@ -77,7 +77,7 @@ def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
             shared = planned.artifact is None and key in wanted
             wanted.add(key)
             hit = planned.artifact is not None or shared
-            cost = {} if hit else estimate(name, cell, settings.store).as_dict()
+            cost = {} if hit else estimate_cost(name, cell, settings.store).as_dict()
             rows.append(
                 {
                     "member": cell.target.partition,

@@ -28,7 +28,7 @@ def install(
     ] = "auto",
 ) -> None:
     """Make an engine's environment from its lock: every package pinned, every wheel's hash checked."""
-    from faq_pipeline.serving.install import install as make
+    from faq_pipeline.inference.environment.install import install as make
 
     if engine != "vllm":
         raise FaqError(f"{engine!r} is no engine that is installed", hint="vllm")
@@ -62,8 +62,14 @@ def list_engines(json: JsonOption = False) -> None:
 
 def engine_rows(settings: Settings) -> list[dict[str, Any]]:
     """One row an environment; `state` is `ready`, or what is wrong with it."""
-    from faq_pipeline.serving.environment import VARIABLE, adopted, environments, folder_of, what_is_wrong
-    from faq_pipeline.serving.lock import read_lock
+    from faq_pipeline.inference.environment.environment import (
+        VARIABLE,
+        adopted,
+        environments,
+        folder_of,
+        what_is_wrong,
+    )
+    from faq_pipeline.inference.environment.lock import read_lock
 
     rows = []
     if named := os.environ.get(VARIABLE):
@@ -89,7 +95,7 @@ def engine_rows(settings: Settings) -> list[dict[str, Any]]:
 
 def doctor_row(settings: Settings) -> list[str]:
     """vLLM's line of `faq doctor`: absent is no problem, broken is one."""
-    from faq_pipeline.serving.environment import AbsentEnvironmentError, find_environment
+    from faq_pipeline.inference.environment.environment import AbsentEnvironmentError, find_environment
 
     try:
         found = find_environment(settings=settings)

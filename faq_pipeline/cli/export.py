@@ -9,7 +9,7 @@ import typer
 
 from faq_pipeline.cli.display import say
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quantization.served import has_kernel
+from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.settings import Settings
 
 

@@ -18,12 +18,18 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from faq_pipeline.cli.backfill_state import BackfillState, CellRun, Standing, daemon_silence, read_backfill
 from faq_pipeline.cli.display import err, out, say, seconds, table
+from faq_pipeline.orchestration.backfill_state import (
+    BackfillState,
+    CellProgress,
+    CellRun,
+    daemon_silence,
+    read_backfill,
+)
 
 POLL = 2.0
 """Seconds between two looks at the instance."""
-COLOURS = {Standing.DONE: "green", Standing.FAILED: "red", Standing.CANCELED: "yellow"}
+COLOURS = {CellProgress.DONE: "green", CellProgress.FAILED: "red", CellProgress.CANCELED: "yellow"}
 NO_DAEMON = "start one: make ui, or dagster-daemon run -w workspace.yaml"
 
 
@@ -61,7 +67,7 @@ def show_end(state: BackfillState) -> None:
     ]
     columns = ["member", "recipe", "", "time", "stages made", "reason"]
     out().print(table(f"Backfill {state.id}: {state.status.replace('_', ' ')}", columns, rows))
-    counts = [f"{state.count(one)} {one.value}" for one in Standing if state.count(one)]
+    counts = [f"{state.count(one)} {one.value}" for one in CellProgress if state.count(one)]
     say(f"{len(state.cells)} cells: {', '.join(counts)}")
     if state.problem:
         say(state.problem)
@@ -111,7 +117,7 @@ class _View:
             if cell.standing.ended and cell.partition not in self._told:
                 self._told.add(cell.partition)
                 self._line(cell)
-        counts = [f"{state.count(one)} {one.value}" for one in Standing if state.count(one)]
+        counts = [f"{state.count(one)} {one.value}" for one in CellProgress if state.count(one)]
         ended = sum(cell.standing.ended for cell in state.cells)
         self._bar.update(self._task, total=len(state.cells), completed=ended, description=", ".join(counts))
         self.live.update(Group(self._bar, *_running(state)))
@@ -132,5 +138,5 @@ class _View:
 
 def _running(state: BackfillState) -> list[Text]:
     """What is computed at this moment."""
-    running = [cell for cell in state.cells if cell.standing is Standing.RUNNING]
+    running = [cell for cell in state.cells if cell.standing is CellProgress.RUNNING]
     return [Text(f"  {cell.partition}  {', '.join(cell.now) or 'between stages'}") for cell in running]

@@ -19,8 +19,8 @@ def trace(
     json: JsonOption = False,
 ) -> None:
     """From a checkpoint back to its seeds, or from a seed to all that was made of it."""
-    from faq_pipeline.lineage.questions import trace as ask
-    from faq_pipeline.lineage.render import render
+    from faq_pipeline.lineage.trace_queries import trace as ask
+    from faq_pipeline.lineage.trace_text import render
 
     settings = Settings.from_environment()
     found = ask(settings.lineage, id)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.discovering import discover as look_for_members
+from faq_pipeline.cli.discovering import discover_members
 from faq_pipeline.cli.display import out, print_json, table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.config.family import Family, Member
@@ -30,12 +30,12 @@ def members(
     if discover and register:
         raise FaqError("--discover and --register go one by one", hint="discover first, then register")
     if discover:
-        look_for_members(settings, family, json=json)
+        discover_members(settings, family, json=json)
         return
     rows = _rows(settings, family)
     if register:
-        from faq_pipeline.cli.dagster_runs import open_instance
-        from faq_pipeline.cli.dagster_runs import register as make_partitions
+        from faq_pipeline.orchestration.runs import open_instance
+        from faq_pipeline.orchestration.runs import register as make_partitions
 
         with open_instance(settings) as instance:
             make_partitions(instance, [row["partition"] for row in rows if row["partition"]])

@@ -16,8 +16,8 @@ from rich.progress import (
 )
 
 from faq_pipeline.cli.display import err, seconds
-from faq_pipeline.resources import ProgressResource
-from faq_pipeline.runner import Outcome
+from faq_pipeline.execution.runner import Outcome
+from faq_pipeline.orchestration.resources import ProgressResource
 
 
 def bars() -> Progress:

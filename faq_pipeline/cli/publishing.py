@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.cli.display import out, print_json, say, table
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
@@ -18,8 +17,9 @@ from faq_pipeline.cli.options import (
     MemberOption,
     RecipeOption,
 )
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.resolve import resolve_cell
 from faq_pipeline.settings import Settings
 
 
@@ -64,7 +64,7 @@ def publish(
 
 def published(json: JsonOption = False) -> None:
     """List what was published where, and what was withdrawn."""
-    from faq_pipeline.promotion import records_of
+    from faq_pipeline.publishing.review import records_of
 
     records = records_of(Settings.from_environment())
     rows = [row for record in records.all() for row in _rows(record)]
@@ -89,7 +89,7 @@ def withdraw(
     json: JsonOption = False,
 ) -> None:
     """Take a published checkpoint back: its folder, and its files in the repository by a commit."""
-    from faq_pipeline.promotion import records_of
+    from faq_pipeline.publishing.review import records_of
     from faq_pipeline.publishing.withdraw import withdraw as take_back
 
     done = take_back(records_of(Settings.from_environment()), checkpoint, reason)
@@ -105,9 +105,9 @@ def withdraw(
 
 def _execute(settings: Settings, cell: Cell, *, again: bool) -> dict[str, Any]:
     """Publish through Dagster; see `Publication.as_dict`."""
-    from faq_pipeline.cli.dagster_runs import Runs, open_instance, register
     from faq_pipeline.cli.progress import TerminalProgress
-    from faq_pipeline.jobs import PUBLISH
+    from faq_pipeline.orchestration.jobs import PUBLISH
+    from faq_pipeline.orchestration.runs import Runs, open_instance, register
 
     with open_instance(settings) as instance:
         register(instance, [cell.target.partition])
@@ -122,7 +122,7 @@ def _show_review(settings: Settings, cell: Cell, *, json: bool) -> None:
     Raises:
         FaqError: the gate is not passed.
     """
-    from faq_pipeline.promotion import content_of, review_cell
+    from faq_pipeline.publishing.review import content_of, review_cell
 
     review = review_cell(settings, cell)
     card = content_of(settings, review).card
@@ -141,7 +141,7 @@ def _show_review(settings: Settings, cell: Cell, *, json: bool) -> None:
 
 def _rows(record: Any) -> list[dict[str, Any]]:
     """A row for each place of a record."""
-    from faq_pipeline.publishing.directory import Folder
+    from faq_pipeline.publishing.directory import PublishDirectory
 
     rows = []
     for place in record.places():
@@ -149,7 +149,11 @@ def _rows(record: Any) -> list[dict[str, Any]]:
         status = "published" if event.what == "published" else "withdrawn"
         if status == "published" and withdrawal is not None:
             status = "withdrawn, still there"
-        elif status == "published" and place.kind == "directory" and Folder(Path(place.name)).is_current:
+        elif (
+            status == "published"
+            and place.kind == "directory"
+            and PublishDirectory(Path(place.name)).is_current
+        ):
             status = "current"
         rows.append(
             {

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.cli.display import figure, out, print_json, said, say, seconds, table
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
@@ -17,11 +16,12 @@ from faq_pipeline.cli.options import (
     MemberOption,
     RecipeOption,
 )
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import plan
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import plan
 from faq_pipeline.settings import Settings
-from faq_pipeline.stages import STAGES
 
 
 def run(
@@ -52,11 +52,11 @@ def run(
 
 def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
     """The cells of a run, baselines first; what can be found wrong without a model is found here."""
-    from faq_pipeline.preflight import check
+    from faq_pipeline.execution.preflight import check
 
     catalog = settings.catalog
     wanted = catalog.recipe(recipe)
-    with catalog.blaming(wanted):
+    with catalog.attach_location(wanted):
         catalog.check_baselines(wanted)
     # The recipe that was asked for comes first here, so that a mistake names it and no baseline.
     first, *baselines = [
@@ -69,10 +69,10 @@ def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
 
 
 def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
-    from faq_pipeline.cli.dagster_runs import Runs, open_instance, register
     from faq_pipeline.cli.progress import TerminalProgress
-    from faq_pipeline.jobs import COMPARE, QUANTIZE
-    from faq_pipeline.member_comparison import read_comparison
+    from faq_pipeline.execution.recipe_comparison import read_comparison
+    from faq_pipeline.orchestration.jobs import COMPARE, QUANTIZE
+    from faq_pipeline.orchestration.runs import Runs, open_instance, register
 
     member = cells[-1].target.partition
     progress = TerminalProgress()

@@ -11,9 +11,9 @@ from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.cli.tick_plan import show_plans
 from faq_pipeline.config.family import Family
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.planning.staleness import CellStatus, State, cell_statuses
 from faq_pipeline.settings import Settings
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import Judged, State, judge_all
 
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Only its members.")]
 MemberOption = Annotated[str | None, typer.Option("--member", "-m", help="Only its cells.")]
@@ -40,7 +40,7 @@ def status(
         show_plans(settings, [one for one in families if one.requantize is not None], json=json)
         return
     members = [member] if member else [m.name for one in families for m in one.members]
-    _show_cells(settings, judge_all(settings, members), json=json)
+    _show_cells(settings, cell_statuses(settings, members), json=json)
 
 
 def _families(settings: Settings, name: str | None) -> list[Family]:
@@ -50,7 +50,7 @@ def _families(settings: Settings, name: str | None) -> list[Family]:
     return [family for family in known.values() if name in (None, family.name)]
 
 
-def _show_cells(settings: Settings, judged: list[Judged], *, json: bool) -> None:
+def _show_cells(settings: Settings, judged: list[CellStatus], *, json: bool) -> None:
     failed = _failed_runs(settings, judged)
     rows = [_row(one, failed.get(one.partition)) for one in judged]
     if json:
@@ -71,7 +71,7 @@ def _show_cells(settings: Settings, judged: list[Judged], *, json: bool) -> None
     out().print(table("Cells", columns, shown))
 
 
-def _row(one: Judged, failed: str | None) -> dict[str, Any]:
+def _row(one: CellStatus, failed: str | None) -> dict[str, Any]:
     return {
         "member": one.member,
         "recipe": one.recipe,
@@ -87,13 +87,13 @@ def _row(one: Judged, failed: str | None) -> dict[str, Any]:
     }
 
 
-def _failed_runs(settings: Settings, judged: list[Judged]) -> dict[str, str]:
+def _failed_runs(settings: Settings, judged: list[CellStatus]) -> dict[str, str]:
     """Of the cells that are not complete, by partition the last run where it failed."""
     waiting = [one.partition for one in judged if one.cell is not None and one.state is not State.COMPLETE]
     if not waiting or not settings.has_dagster_home:
         return {}
-    from faq_pipeline.automation.requests import FAILED, PARTITION, records_of
-    from faq_pipeline.cli.dagster_runs import open_instance
+    from faq_pipeline.orchestration.automation.requests import FAILED, PARTITION, records_of
+    from faq_pipeline.orchestration.runs import open_instance
 
     last: dict[str, Any] = {}
     with open_instance(settings) as instance:

@@ -18,7 +18,7 @@ from faq_pipeline.cli.display import figure, out, print_json, say, seconds, tabl
 from faq_pipeline.cli.options import DeviceOption, JsonOption
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
-from faq_pipeline.study.design import Design, resolve_study
+from faq_pipeline.study.design.cells import Design, resolve_study
 
 app = typer.Typer(help="Compare arms over quantizers and draws.", no_args_is_help=True)
 
@@ -65,12 +65,12 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Make what is not finished yet of a study's cells. Stopped at any time, it goes on from there."""
-    from faq_pipeline.checks import blocking_problem
     from faq_pipeline.cli.progress import TerminalListener, bars
     from faq_pipeline.lineage.index import merge
     from faq_pipeline.models.device import choose_device
-    from faq_pipeline.study.run import run_study
-    from faq_pipeline.study.workers import default_count
+    from faq_pipeline.orchestration.asset_checks import blocking_problem
+    from faq_pipeline.study.execution.run import run_study
+    from faq_pipeline.study.execution.workers import default_count
 
     settings = Settings.from_environment()
     if device:
@@ -105,7 +105,7 @@ def run(
 @app.command("status")
 def status(name: NameArgument, json: JsonOption = False) -> None:
     """Show how many cells of each target and quantizer are finished, failed or missing."""
-    from faq_pipeline.study.results import is_finished, read_results
+    from faq_pipeline.study.execution.results import is_finished, read_results
 
     settings = Settings.from_environment()
     design = _design(settings, name)
@@ -142,10 +142,10 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write what the finished cells of a study say: Markdown, HTML, JSON, and a row for every cell."""
-    from faq_pipeline.study.report import RESULTS, obtain_report
+    from faq_pipeline.study.report.report import RESULTS, materialize_report
 
     settings = Settings.from_environment()
-    artifact = obtain_report(_design(settings, name), settings.store)
+    artifact = materialize_report(_design(settings, name), settings.store)
     folder = artifact.path
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)

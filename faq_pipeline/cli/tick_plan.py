@@ -6,7 +6,7 @@ from typing import Any
 
 from faq_pipeline.cli.display import out, print_json, say, table
 from faq_pipeline.config.family import Family
-from faq_pipeline.requantize import TickPlan, plan_tick
+from faq_pipeline.planning.tick_plan import TickPlan, plan_tick
 from faq_pipeline.settings import Settings
 
 
@@ -25,8 +25,8 @@ def show_plans(settings: Settings, families: list[Family], *, json: bool) -> Non
 def _plans(settings: Settings, families: list[Family]) -> list[TickPlan]:
     if not settings.has_dagster_home:
         return [plan_tick(settings, family, lambda cells: {}) for family in families]
-    from faq_pipeline.automation.requests import asked_before
-    from faq_pipeline.cli.dagster_runs import open_instance
+    from faq_pipeline.orchestration.automation.requests import asked_before
+    from faq_pipeline.orchestration.runs import open_instance
 
     with open_instance(settings) as instance:
         return [plan_tick(settings, one, lambda cells: asked_before(instance, cells)) for one in families]

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from faq_pipeline.calibration.render import encode, render_sample
-from faq_pipeline.cell import Cell
-from faq_pipeline.progress import Progress, Silent
-from faq_pipeline.records import Candidate, Seed, Trace
-from faq_pipeline.regeneration.degeneration import is_empty, is_looping
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.prompting.degeneration import is_empty, is_looping
+from faq_pipeline.prompting.rendering import encode, render_sample
+from faq_pipeline.store.tables import Candidate, Seed, Trace
+from faq_pipeline.util.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from faq_pipeline.regeneration.vllm_engine import VllmEngine
+    from faq_pipeline.inference.vllm_engine import VllmEngine
 
 
 Need = Literal["target", "activations", "traces", "scheme", "judge"]
@@ -75,7 +75,7 @@ class Context:
     """
 
     cell: Cell
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=SilentProgress)
     traces: Sequence[Trace] = ()
 
     @cached_property
@@ -139,7 +139,7 @@ class Context:
     def _engine(self) -> VllmEngine | None:
         if self.cell.recipe.evaluation.engine != "vllm":
             return None
-        from faq_pipeline.regeneration.vllm_engine import VllmEngine
+        from faq_pipeline.inference.vllm_engine import VllmEngine
 
         return VllmEngine(self.cell.target, self.cell.device, self.cell.serving(self.cell.target))
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from faq_pipeline.competition.expert import Group
-from faq_pipeline.records import Candidate, Score, Standing
-from faq_pipeline.regeneration.drawing import hashed
+from faq_pipeline.store.tables import Candidate, Score, Standing
+from faq_pipeline.util.seeded_choice import hashed
 
 DIGITS = 9
 """Normalised scores and totals are rounded here, so that float noise never decides a competition."""
@@ -18,7 +18,7 @@ Raw = Mapping[str, Sequence[float | None]]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GroupResult:
     """The outcome of one group: every expert's score of every candidate, and the standings."""
 
     scores: list[Score]
@@ -30,7 +30,9 @@ class Verdict:
         return next((s for s in self.standings if s.winner), None)
 
 
-def compete(group: Group, raw: Raw, weights: Mapping[str, float], random_draw: int | None = None) -> Verdict:
+def compete(
+    group: Group, raw: Raw, weights: Mapping[str, float], random_draw: int | None = None
+) -> GroupResult:
     """Let the candidates of one group compete.
 
     A candidate's total is the weighted mean of its normalised scores over the experts that scored
@@ -43,7 +45,7 @@ def compete(group: Group, raw: Raw, weights: Mapping[str, float], random_draw: i
     """
     eligible = {c.id for c in group.eligible}
     sound = [c.id in eligible for c in group.candidates]
-    normalised = {name: normalise(raw[name], sound) for name in sorted(weights)}
+    normalised = {name: normalise_scores(raw[name], sound) for name in sorted(weights)}
     totals = [
         total({name: normalised[name][i] for name in normalised}, weights)
         for i in range(len(group.candidates))
@@ -61,10 +63,10 @@ def compete(group: Group, raw: Raw, weights: Mapping[str, float], random_draw: i
         Standing(c.id, group.seed.id, points, place, c.id == winner)
         for place, (c, points) in enumerate(ranked, 1)
     ]
-    return Verdict(_scores(group, raw, normalised), standings)
+    return GroupResult(_scores(group, raw, normalised), standings)
 
 
-def normalise(raw: Sequence[float | None], sound: Sequence[bool]) -> list[float | None]:
+def normalise_scores(raw: Sequence[float | None], sound: Sequence[bool]) -> list[float | None]:
     """One expert's scores of a group as z-scores; None stays None, a value that is not finite too.
 
     z-scores and not ranks: both are free of the expert's scale and offset, but ranks would make a

@@ -9,8 +9,8 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict
 
-from faq_pipeline.records import Seed
 from faq_pipeline.store.fingerprint import short_hash
+from faq_pipeline.store.tables import Seed
 
 RUBRIC = """\
 - Right: the reasoning holds, step by step, and so does the conclusion. A wrong conclusion loses.
@@ -56,7 +56,7 @@ SCHEMA: dict[str, Any] = {
 """Written out, since it is part of the identity: no upgrade of a library may move it."""
 
 
-class Verdict(BaseModel):
+class Preference(BaseModel):
     """What the judge says of a pair, by `SCHEMA`."""
 
     model_config = ConfigDict(extra="forbid")

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from faq_pipeline.calibration.activations import activations_identity
-from faq_pipeline.cell import Cell
-from faq_pipeline.competition.by_moments import MomentsExpert, score_by_moments
+from faq_pipeline.activations.trace_moments import activations_identity
 from faq_pipeline.competition.expert import Context, Expert, Group, Need, groups_of
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.competition.experts.judge import judge_identity
-from faq_pipeline.competition.group import Verdict, compete
+from faq_pipeline.competition.group import GroupResult, compete
+from faq_pipeline.competition.moments_expert import MomentsExpert, score_by_moments
 from faq_pipeline.competition.summary import summarise
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.factory import target_engine, target_gpus
 from faq_pipeline.models.device import check_fits
 from faq_pipeline.models.precision import figures_identity
-from faq_pipeline.records import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
-from faq_pipeline.regeneration.engines import target_engine, target_gpus
-from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import tool_version
+from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 
 
 def identity(cell: Cell) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def build(task: Build) -> dict[str, Any]:
     groups = groups_of(seeds, read_rows(corpus, Candidate))
     raw = _opinions(groups, experts_named(recipe.competition.experts), task)
     draw = recipe.draw if recipe.competition.selection == "random" else None
-    verdicts: list[Verdict] = []
+    verdicts: list[GroupResult] = []
     for index, group in enumerate(groups):
         own = {name: scores[index] for name, scores in raw.items()}
         verdicts.append(compete(group, own, recipe.competition.experts, draw))

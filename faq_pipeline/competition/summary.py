@@ -9,11 +9,11 @@ from typing import Any
 
 from faq_pipeline.competition.answers import answers_match
 from faq_pipeline.competition.expert import Group, exclusion
-from faq_pipeline.competition.group import Verdict
-from faq_pipeline.records import Candidate, Score
+from faq_pipeline.competition.group import GroupResult
+from faq_pipeline.store.tables import Candidate, Score
 
 
-def summarise(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def summarise(groups: Sequence[Group], verdicts: Sequence[GroupResult]) -> dict[str, Any]:
     """Figures of one competition; None where there is nothing to take a mean of.
 
     Accuracies count generated candidates of seeds whose answer is known.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.config.files import Sources, load_family, read_recipe, read_study, recipe_under
-from faq_pipeline.config.known import Known, Withdrawn
+from faq_pipeline.config.known_family import KnownFamilies, WithdrawnMember
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study
 from faq_pipeline.config.yaml import place
@@ -25,7 +25,7 @@ class Catalog:
     """Families and recipes under one or more data folders; a name in a later folder must be new."""
 
     folders: tuple[Path, ...]
-    discovered: Callable[[Mapping[str, Family]], Known] = Known
+    discovered: Callable[[Mapping[str, Family]], KnownFamilies] = KnownFamilies
     """What discovery adds to the families of the files."""
 
     @property
@@ -117,7 +117,7 @@ class Catalog:
                 raise FaqError(error.problem, hint=error.hint, key="baselines") from None
 
     @contextmanager
-    def blaming(self, recipe: Recipe) -> Iterator[None]:
+    def attach_location(self, recipe: Recipe) -> Iterator[None]:
         """Errors that name a key of the recipe leave with the file and line that set it."""
         try:
             yield
@@ -163,7 +163,7 @@ class Catalog:
         return _pick("member", name, self._members)
 
     @property
-    def withdrawn(self) -> Mapping[str, Withdrawn]:
+    def withdrawn(self) -> Mapping[str, WithdrawnMember]:
         """Members that were there and are none now, by name."""
         return self._as_known.withdrawn
 
@@ -181,7 +181,7 @@ class Catalog:
         return {m.name: (f, m) for f in self.families.values() for m in f.members}
 
     @cached_property
-    def _as_known(self) -> Known:
+    def _as_known(self) -> KnownFamilies:
         return self.discovered(self.written)
 
     def _files(self, kind: str) -> list[Path]:

@@ -88,7 +88,7 @@ class Pair(Strict):
     members: Names | None = None
 
 
-class Judged(Strict):
+class JudgedCells(Strict):
     """Arms that answer the questions under these quantizers; all where absent."""
 
     arms: Names | None = None
@@ -106,7 +106,7 @@ class Accuracy(Strict):
 
     questions: PositiveInt | None = None
     """The first so many of each task; all where absent."""
-    cells: Annotated[list[Judged], Field(min_length=1)]
+    cells: Annotated[list[JudgedCells], Field(min_length=1)]
 
 
 class Primary(Strict):

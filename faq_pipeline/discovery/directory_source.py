@@ -8,10 +8,10 @@ from pathlib import Path
 
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.discovery.listing import Listed, Listing
-from faq_pipeline.discovery.naming import member_name
-from faq_pipeline.discovery.registry import Registered
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import count_parameters, find_weights
+from faq_pipeline.registry.naming import member_name
+from faq_pipeline.registry.registry import Registered
 
 
 @dataclass(frozen=True)

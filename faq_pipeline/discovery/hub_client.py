@@ -21,7 +21,7 @@ LIST: list[Any] = ["sha", "tags", "safetensors", "gated", "disabled"]
 INFO: list[Any] = [*LIST, "siblings"]
 
 
-class RefusedError(FaqError):
+class HubRefusedError(FaqError):
     """The hub is down, busy or out of reach: there is no point in asking it more now."""
 
 
@@ -67,7 +67,7 @@ class HubClient:
         """
         from huggingface_hub import HfApi, constants
 
-        from faq_pipeline.discovery.session import bounded
+        from faq_pipeline.discovery.request_budget import bounded
 
         if constants.is_offline_mode():
             raise FaqError(
@@ -80,7 +80,7 @@ class HubClient:
     @property
     def requests_left(self) -> int:
         """How many more may be made."""
-        from faq_pipeline.discovery.session import requests_left
+        from faq_pipeline.discovery.request_budget import requests_left
 
         return requests_left()
 
@@ -148,7 +148,7 @@ class HubClient:
         import httpx
         from huggingface_hub.errors import HfHubHTTPError
 
-        from faq_pipeline.discovery.session import SpentError
+        from faq_pipeline.discovery.request_budget import BudgetSpentError
 
         try:
             return call()
@@ -156,9 +156,11 @@ class HubClient:
             raise self._refused(error) from error
         except httpx.HTTPError as error:
             reason = " ".join(str(error).split())
-            raise RefusedError(f"{self._name} does not answer: {type(error).__name__}: {reason}") from error
-        except SpentError as error:
-            raise RefusedError(
+            raise HubRefusedError(
+                f"{self._name} does not answer: {type(error).__name__}: {reason}"
+            ) from error
+        except BudgetSpentError as error:
+            raise HubRefusedError(
                 f"{self._name} was given up: {error}", hint="the next look may get on"
             ) from error
         except json.JSONDecodeError as error:
@@ -171,7 +173,7 @@ class HubClient:
         phrase = error.response.reason_phrase.lower()
         after = error.response.headers.get("Retry-After")
         wait = f", to be asked again after {after} s" if after else ""
-        error_type = RefusedError if status in (401, 429) else FaqError
+        error_type = HubRefusedError if status in (401, 429) else FaqError
         return error_type(
             f"{self._name} answers {status} {phrase}{wait}", hint="check HF_ENDPOINT and HF_TOKEN"
         )

@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable, Mapping
 
 from faq_pipeline.config.family import Family
-from faq_pipeline.discovery.hub_client import Gone, HubClient, RefusedError, Told
+from faq_pipeline.discovery.hub_client import Gone, HubClient, HubRefusedError, Told
 from faq_pipeline.discovery.listing import Listed, Listing
-from faq_pipeline.discovery.registry import Registered
 from faq_pipeline.errors import FaqError
+from faq_pipeline.registry.registry import Registered
 
 NEEDED = 2
 """Requests that it takes at most to look into one repository."""
@@ -70,7 +70,7 @@ class _Look:
                 return
             try:
                 yield source, self._client.info(source)
-            except RefusedError:
+            except HubRefusedError:
                 raise
             except FaqError:  # of this repository alone: what is known of it stays
                 continue
@@ -88,7 +88,7 @@ class _Look:
             return Listed(one.id, one.sha, problem=LATER)
         try:
             return self._inspected(one)
-        except RefusedError:
+        except HubRefusedError:
             raise
         except FaqError as error:  # of this repository alone
             return Listed(one.id, one.sha, problem=error.problem)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from faq_pipeline.config.family import Family
-from faq_pipeline.discovery.registry import Registered
+from faq_pipeline.registry.registry import Registered
 
 
 @dataclass(frozen=True)

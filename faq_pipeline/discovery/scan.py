@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.discovery.known import pins
 from faq_pipeline.discovery.listing import Listed, Listing
-from faq_pipeline.discovery.naming import member_name
-from faq_pipeline.discovery.registry import Registered, Revision
+from faq_pipeline.registry.merge import pins
+from faq_pipeline.registry.naming import member_name
+from faq_pipeline.registry.registry import Registered, Revision
 
 Kind = Literal["new member", "new commit", "rolled back", "withdrawn", "returned"]
 

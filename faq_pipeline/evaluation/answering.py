@@ -9,19 +9,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import Answered, answer_questions, run_tasks
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.progress import Progress
-from faq_pipeline.quantization.served import served_as
+from faq_pipeline.quantization.serving_format import served_as
+from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from faq_pipeline.evaluation.drafts import Drafts
-    from faq_pipeline.evaluation.served import ServedLM
-    from faq_pipeline.regeneration.vllm_engine import VllmEngine
+    from faq_pipeline.evaluation.served_lm import ServedLM
+    from faq_pipeline.inference.vllm_engine import VllmEngine
 
 
 def answer_and_load(
@@ -56,7 +56,7 @@ def _answer_served(
 ) -> list[Answered]:
     @contextmanager
     def opened() -> Iterator[ServedLM]:
-        from faq_pipeline.evaluation.served import ServedLM
+        from faq_pipeline.evaluation.served_lm import ServedLM
 
         with _served(cell, checkpoint) as engine:
             yield ServedLM(engine, tokenizer, cell.family.thinking, progress)
@@ -67,9 +67,9 @@ def _answer_served(
 @contextmanager
 def _served(cell: Cell, checkpoint: Path | None) -> Iterator[VllmEngine]:
     """The engine at work. That vLLM cannot load the model is told with a way out."""
+    from faq_pipeline.inference.server.server_error import ServerFailedError
+    from faq_pipeline.inference.vllm_engine import VllmEngine
     from faq_pipeline.models.loading import release
-    from faq_pipeline.regeneration.vllm_engine import VllmEngine
-    from faq_pipeline.serving.server_error import ServerFailedError
 
     with ExitStack() as stack:
         weights = cell.target

@@ -18,7 +18,7 @@ _CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A figure with its 95% interval."""
 
     value: float
@@ -34,7 +34,7 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(values: Array, statistic: Callable[[Array], Array]) -> Estimate:
+def bootstrap_estimate(values: Array, statistic: Callable[[Array], Array]) -> IntervalEstimate:
     """A statistic of column means, with the 95% percentile interval over resampled rows.
 
     Args:
@@ -47,11 +47,11 @@ def estimate(values: Array, statistic: Callable[[Array], Array]) -> Estimate:
     draws = statistic(resampled_means(values))
     draws = draws[~np.isnan(draws)]
     if not draws.size:
-        return Estimate(value, value, value)
+        return IntervalEstimate(value, value, value)
     tail = (1 - LEVEL) / 2
     # 'inverted_cdf' picks a draw and never interpolates, so that infinite draws stay at the ends.
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
-    return Estimate(value, float(low), float(high))
+    return IntervalEstimate(value, float(low), float(high))
 
 
 def resampled_means(values: Array, resamples: int = RESAMPLES) -> Array:

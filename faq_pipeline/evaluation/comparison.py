@@ -8,12 +8,12 @@ from itertools import permutations
 from typing import Any
 
 from faq_pipeline.config.recipe import Recipe
-from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.paired import Verdict, loss_difference, loss_reduction, verdict
 from faq_pipeline.evaluation.report import interval
 from faq_pipeline.evaluation.stage import ANSWERS, REFERENCE_ANSWERS
-from faq_pipeline.records import Answer, read_rows
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.tables import Answer, read_rows
 
 Figure = dict[str, float]
 Unfair = Mapping[tuple[str, str], str]
@@ -166,7 +166,7 @@ def _beside(name: str, base: str, reports: Mapping[str, _Report], unfair: Unfair
         "loss_reduction": reduction.estimate and reduction.estimate.as_dict(),
         "reason": reduction.reason,
         "difference": difference.as_dict(),
-        "verdict": verdict(Estimate(-difference.value, -difference.high, -difference.low)),
+        "verdict": verdict(IntervalEstimate(-difference.value, -difference.high, -difference.low)),
     }
 
 

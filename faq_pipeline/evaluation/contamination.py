@@ -31,9 +31,9 @@ from functools import lru_cache
 from typing import Literal
 
 from faq_pipeline.evaluation.documents import Document, evaluation_documents
-from faq_pipeline.records import Sample
+from faq_pipeline.store.tables import Sample
 
-__all__ = ["Document", "Leak", "evaluation_documents", "find_leaks", "normalise"]
+__all__ = ["Document", "Leak", "evaluation_documents", "find_leaks", "normalise_text"]
 
 N = 13
 """Words of an n-gram."""
@@ -68,7 +68,7 @@ def find_leaks(samples: Sequence[Sample], documents: Sequence[Document]) -> list
     return [leak for sample in samples for leak in _leaks_of(sample, index)]
 
 
-def normalise(text: str) -> Words:
+def normalise_text(text: str) -> Words:
     """The words of a text as they are compared."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
 
@@ -85,7 +85,7 @@ class _Index:
     templates: dict[Words, set[Words]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, document: Document) -> None:
-        words = normalise(document.text)
+        words = normalise_text(document.text)
         if not words or words in self.ids:
             return
         self.ids[words] = document.id
@@ -113,7 +113,7 @@ def _index(documents: tuple[Document, ...]) -> _Index:
 
 
 def _leaks_of(sample: Sample, index: _Index) -> Iterator[Leak]:
-    words = normalise(sample.text)
+    words = normalise_text(sample.text)
     exact = dict.fromkeys(_held(words, index.opening, lambda document: document))
     for document in exact:
         yield Leak(sample.id, index.ids[document], "exact", " ".join(document))

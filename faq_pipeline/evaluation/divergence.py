@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faq_pipeline.evaluation.bootstrap import Estimate, estimate
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate, bootstrap_estimate
 
 if TYPE_CHECKING:
     import torch
@@ -109,12 +109,12 @@ def measure(
     return found
 
 
-def mean_divergence(parts: Sequence[Divergence]) -> Estimate | None:
+def mean_divergence(parts: Sequence[Divergence]) -> IntervalEstimate | None:
     """Mean KL per token; its 95% interval resamples whole sequences. None where there are none."""
     if not parts:
         return None
     sums = np.array([[part.total, part.tokens] for part in parts], dtype=np.float64)
-    return estimate(sums, lambda means: means[:, 0] / means[:, 1])
+    return bootstrap_estimate(sums, lambda means: means[:, 0] / means[:, 1])
 
 
 def _divergence(

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from faq_pipeline.config.jsonl import read_jsonl
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.evaluation.tasks import TaskFolder
-from faq_pipeline.regeneration.jsonl import read_rows
 
 LONG = 8
 """Words from which an answer identifies its question; shorter ones (a number, a name) occur anywhere."""
@@ -59,7 +59,7 @@ def prose_rows(path: Path) -> list[Prose]:
     Raises:
         FaqError: naming file and line of what is missing or malformed.
     """
-    return [row for _, row in read_rows(path, Prose)]
+    return [row for _, row in read_jsonl(path, Prose)]
 
 
 def _from_files(spec: Evaluation) -> Iterator[Document]:

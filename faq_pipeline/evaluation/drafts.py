@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from faq_pipeline.evaluation.divergence import Passage, predicted_logits
-from faq_pipeline.evaluation.generation import Limits, Row
+from faq_pipeline.evaluation.generation import GenerationRow, Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,7 +24,7 @@ Drafts = Mapping[tuple[str, int], list[int]]
 
 def accept_drafts(
     model: PreTrainedModel,
-    rows: Sequence[Row],
+    rows: Sequence[GenerationRow],
     drafts: Sequence[list[int]],
     limits: Limits,
     advance: Callable[[int], None],

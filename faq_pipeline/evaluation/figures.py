@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from faq_pipeline.config.recipe import Gate
-from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.paired import PairedResult, accuracy, compare_paired, join
-from faq_pipeline.records import Answer, Evaluation
+from faq_pipeline.store.tables import Answer, EvaluationRow
 
 Figures = dict[str, Any]
 
@@ -30,8 +30,8 @@ def reference_figures(answers: Sequence[Answer]) -> Figures:
 def report_figures(
     reference: Sequence[Answer],
     quantized: Sequence[Answer],
-    kl: Estimate | None,
-    kl_prose: Estimate | None,
+    kl: IntervalEstimate | None,
+    kl_prose: IntervalEstimate | None,
     gate: Gate | None,
 ) -> Figures:
     """All figures of a quantized model beside its reference.
@@ -74,7 +74,7 @@ def by_label(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
     return dict(sorted(groups.items()))
 
 
-def evaluation_rows(figures: Figures, sequences: Mapping[str, int] | None = None) -> list[Evaluation]:
+def evaluation_rows(figures: Figures, sequences: Mapping[str, int] | None = None) -> list[EvaluationRow]:
     """The figures that have a value, one row each.
 
     Args:
@@ -89,18 +89,18 @@ def evaluation_rows(figures: Figures, sequences: Mapping[str, int] | None = None
     return rows
 
 
-def _rows(scope: str, figures: Mapping[str, Any], n: int) -> Iterator[Evaluation]:
+def _rows(scope: str, figures: Mapping[str, Any], n: int) -> Iterator[EvaluationRow]:
     for metric, figure in figures.items():
         if scope == "all" and metric in ("kl", "kl_prose"):
             continue
         if isinstance(figure, dict) and {"value", "low", "high"} <= figure.keys():
-            yield Evaluation(scope, metric, figure["value"], figure["low"], figure["high"], n)
+            yield EvaluationRow(scope, metric, figure["value"], figure["low"], figure["high"], n)
         elif metric in ("mcnemar_p", "noise_floor"):
-            yield Evaluation(scope, metric, float(figure), None, None, n)
+            yield EvaluationRow(scope, metric, float(figure), None, None, n)
         elif metric == "truncated":
             counts = figure if isinstance(figure, dict) else {"reference": figure}
             for model, count in counts.items():
-                yield Evaluation(scope, f"truncated_{model}", float(count), None, None, n)
+                yield EvaluationRow(scope, f"truncated_{model}", float(count), None, None, n)
 
 
 def _per_task(reference: Sequence[Answer], quantized: Sequence[Answer]) -> Figures:
@@ -119,5 +119,5 @@ def _task(result: PairedResult) -> Figures:
     }
 
 
-def _optional(figure: Estimate | None) -> dict[str, float] | None:
+def _optional(figure: IntervalEstimate | None) -> dict[str, float] | None:
     return None if figure is None else figure.as_dict()

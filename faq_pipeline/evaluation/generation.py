@@ -24,7 +24,7 @@ ROUNDS = 8
 
 
 @dataclass
-class Row:
+class GenerationRow:
     """One prompt and what the model has written after it, the end mark included."""
 
     prompt: list[int]
@@ -60,13 +60,13 @@ class Limits:
     batch_size: int
     end_ids: tuple[int, ...]
     pad_id: int
-    stopped: Callable[[Row], bool]
+    stopped: Callable[[GenerationRow], bool]
     options: dict[str, Any] = field(default_factory=dict)
 
 
 @torch.inference_mode()
 def continue_rows(
-    model: PreTrainedModel, rows: Sequence[Row], limits: Limits, advance: Callable[[int], None]
+    model: PreTrainedModel, rows: Sequence[GenerationRow], limits: Limits, advance: Callable[[int], None]
 ) -> None:
     """Let the model continue every row, in place; `advance(n)` is told of rows that are over.
 
@@ -85,7 +85,7 @@ def continue_rows(
         going = [row for row in going if not row.over(limits)]
 
 
-def _round(model: PreTrainedModel, batch: Sequence[Row], steps: int, limits: Limits) -> None:
+def _round(model: PreTrainedModel, batch: Sequence[GenerationRow], steps: int, limits: Limits) -> None:
     from transformers import GenerationConfig
 
     width = max(len(row.tokens) for row in batch)

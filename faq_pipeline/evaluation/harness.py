@@ -13,10 +13,10 @@ from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.divergence import Passage
-from faq_pipeline.evaluation.quiet import quiet
+from faq_pipeline.evaluation.quiet import quiet_lm_eval
 from faq_pipeline.evaluation.tasks import TaskFolder
-from faq_pipeline.progress import Progress
-from faq_pipeline.records import Answer
+from faq_pipeline.store.tables import Answer
+from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -52,7 +52,7 @@ def answer_questions(
     """
 
     def opened() -> AbstractContextManager[Recording]:
-        from faq_pipeline.evaluation.recording import RecordingLM
+        from faq_pipeline.evaluation.recording_lm import RecordingLM
 
         return nullcontext(
             RecordingLM(
@@ -85,7 +85,7 @@ def run_tasks(opened: Callable[[], AbstractContextManager[Recording]], spec: Eva
     """
     from lm_eval.evaluator import simple_evaluate
 
-    with TemporaryDirectory() as scratch, quiet():
+    with TemporaryDirectory() as scratch, quiet_lm_eval():
         manager = task_manager(spec, Path(scratch))
         with opened() as lm:
             results = simple_evaluate(

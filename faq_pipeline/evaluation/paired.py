@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.evaluation.bootstrap import Array, Estimate, estimate
-from faq_pipeline.records import Answer
+from faq_pipeline.evaluation.bootstrap import Array, IntervalEstimate, bootstrap_estimate
+from faq_pipeline.store.tables import Answer
 
 Verdict = Literal["better", "worse", "inconclusive"]
 Key = tuple[str, str, str, int]
@@ -38,10 +38,10 @@ class PairedResult:
     """
 
     questions: int
-    reference: Estimate
-    quantized: Estimate
-    recovery: Estimate | None
-    loss: Estimate
+    reference: IntervalEstimate
+    quantized: IntervalEstimate
+    recovery: IntervalEstimate | None
+    loss: IntervalEstimate
     noise_floor: float
     mcnemar_p: float
     verdict: Verdict
@@ -51,7 +51,7 @@ class PairedResult:
 class LossReduction:
     """1 - loss(recipe) / loss(original), or why it is not formed."""
 
-    estimate: Estimate | None
+    estimate: IntervalEstimate | None
     reason: str
 
 
@@ -82,15 +82,17 @@ def join(*runs: Sequence[Answer]) -> Array:
     return np.array([[run[key].correct for run in keyed] for key in keyed[0]], dtype=np.float64)
 
 
-def accuracy(correct: Array) -> Estimate:
+def accuracy(correct: Array) -> IntervalEstimate:
     """Mean score: Wilson's interval for right and wrong, else bootstrap."""
     if not np.isin(correct, (0.0, 1.0)).all():
-        return estimate(correct[:, None], lambda means: means[:, 0])
+        return bootstrap_estimate(correct[:, None], lambda means: means[:, 0])
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(correct.sum(), len(correct), alpha=0.05, method="wilson")
     value = float(correct.mean())
-    return Estimate(value, min(value, float(low)), max(value, float(high)))  # Wilson's ends may round past it
+    return IntervalEstimate(
+        value, min(value, float(low)), max(value, float(high))
+    )  # Wilson's ends may round past it
 
 
 def compare_paired(reference: Sequence[Answer], quantized: Sequence[Answer]) -> PairedResult:
@@ -100,8 +102,8 @@ def compare_paired(reference: Sequence[Answer], quantized: Sequence[Answer]) -> 
         FaqError: as `join`.
     """
     scores = join(reference, quantized)
-    loss = estimate(scores, lambda means: means[:, 0] - means[:, 1])
-    recovery = estimate(scores, _recovery) if scores[:, 0].any() else None
+    loss = bootstrap_estimate(scores, lambda means: means[:, 0] - means[:, 1])
+    recovery = bootstrap_estimate(scores, _recovery) if scores[:, 0].any() else None
     return PairedResult(
         questions=len(scores),
         reference=accuracy(scores[:, 0]),
@@ -110,7 +112,7 @@ def compare_paired(reference: Sequence[Answer], quantized: Sequence[Answer]) -> 
         loss=loss,
         noise_floor=loss.half_width,
         mcnemar_p=mcnemar_p(scores),
-        verdict=verdict(Estimate(-loss.value, -loss.high, -loss.low)),
+        verdict=verdict(IntervalEstimate(-loss.value, -loss.high, -loss.low)),
     )
 
 
@@ -135,28 +137,28 @@ def loss_reduction(
         FaqError: as `join`.
     """
     scores = join(reference, quantized, original)
-    lost = estimate(scores, lambda means: means[:, 0] - means[:, 2])
+    lost = bootstrap_estimate(scores, lambda means: means[:, 0] - means[:, 2])
     if lost.value <= lost.half_width:
         return LossReduction(
             None,
             f"the original's loss {lost.value:.4f} is within the noise floor {lost.half_width:.4f}",
         )
-    formed = estimate(scores, _reduction)
+    formed = bootstrap_estimate(scores, _reduction)
     if not np.isfinite([formed.low, formed.high]).all():
         return LossReduction(None, "the original's loss is too small for an interval")
     return LossReduction(formed, "")
 
 
-def loss_difference(quantized: Sequence[Answer], baseline: Sequence[Answer]) -> Estimate:
+def loss_difference(quantized: Sequence[Answer], baseline: Sequence[Answer]) -> IntervalEstimate:
     """loss(recipe) - loss(baseline), paired by question; the reference cancels.
 
     Raises:
         FaqError: as `join`.
     """
-    return estimate(join(quantized, baseline), lambda means: means[:, 1] - means[:, 0])
+    return bootstrap_estimate(join(quantized, baseline), lambda means: means[:, 1] - means[:, 0])
 
 
-def verdict(gain: Estimate) -> Verdict:
+def verdict(gain: IntervalEstimate) -> Verdict:
     """What an interval of a gain (positive is better) allows one to say."""
     if gain.low > 0:
         return "better"

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_lm_eval() -> Iterator[None]:
     """lm-eval and datasets without log lines and progress bars."""
     import datasets
     from lm_eval import evaluator
@@ -39,7 +39,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def quiet_requests() -> Iterator[None]:
+def quiet_lm_eval_requests() -> Iterator[None]:
     """lm-eval's requests without a progress bar, and without a log line for each that is tried again."""
     from lm_eval.models import api_models
 

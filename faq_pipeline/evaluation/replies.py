@@ -12,7 +12,7 @@ from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_tex
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.errors import FaqError
-from faq_pipeline.progress import Progress
+from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

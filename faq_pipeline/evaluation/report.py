@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.records import Checkpoint
+from faq_pipeline.store.tables import CheckpointRow
 
 PLOT = "recovery.png"
 
 
-def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: CheckpointRow) -> None:
     """Write the three files into `folder`; their bytes depend on the arguments alone."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

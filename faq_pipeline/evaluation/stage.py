@@ -6,21 +6,21 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.factory import target_engine, target_gpus
 from faq_pipeline.models.device import compute_identity
-from faq_pipeline.progress import Progress
-from faq_pipeline.quantization.served import served_as
-from faq_pipeline.records import SequenceDivergence
-from faq_pipeline.regeneration.engines import target_engine, target_gpus
-from faq_pipeline.stage import Build, Stage
+from faq_pipeline.quantization.serving_format import served_as
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import file_digest, tool_version
+from faq_pipeline.store.tables import SequenceDivergence
+from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from faq_pipeline.evaluation.bootstrap import Estimate
+    from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 
 ANSWERS, REFERENCE_ANSWERS, EVALUATIONS = (
     "answers.parquet",
@@ -75,7 +75,7 @@ def _build_reference(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.figures import evaluation_rows, reference_figures
     from faq_pipeline.evaluation.held_out import prose_passages, spread
     from faq_pipeline.models.loading import load_model, load_tokenizer
-    from faq_pipeline.records import Answer, Evaluation, ReplyTokens, write_rows
+    from faq_pipeline.store.tables import Answer, EvaluationRow, ReplyTokens, write_rows
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     tokenizer = load_tokenizer(cell.target)
@@ -97,7 +97,7 @@ def _build_reference(build: Build) -> dict[str, Any]:
     ]
     write_rows(build.directory / ANSWERS, answers, Answer)
     write_rows(build.directory / REPLIES, replies, ReplyTokens)
-    write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), Evaluation)
+    write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), EvaluationRow)
     return figures
 
 
@@ -107,7 +107,14 @@ def _build_report(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.report import write_report
     from faq_pipeline.models.loading import load_tokenizer
     from faq_pipeline.quantization.load import load_quantized
-    from faq_pipeline.records import Answer, Checkpoint, Evaluation, ReplyTokens, read_rows, write_rows
+    from faq_pipeline.store.tables import (
+        Answer,
+        CheckpointRow,
+        EvaluationRow,
+        ReplyTokens,
+        read_rows,
+        write_rows,
+    )
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     reference, checkpoint = build.inputs["reference_eval"], build.inputs["quantized_checkpoint"]
@@ -129,8 +136,10 @@ def _build_report(build: Build) -> dict[str, Any]:
     write_rows(build.directory / ANSWERS, answers, Answer)
     write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
     rows = evaluation_rows(figures, Counter(sequence.scope for sequence in sequences))
-    write_rows(build.directory / EVALUATIONS, rows, Evaluation)
-    write_report(build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), Checkpoint)[0])
+    write_rows(build.directory / EVALUATIONS, rows, EvaluationRow)
+    write_report(
+        build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), CheckpointRow)[0]
+    )
     return figures
 
 
@@ -146,7 +155,7 @@ def _build_divergence(build: Build) -> dict[str, Any]:
     """The divergence of `eval_report`, without any answers."""
     from faq_pipeline.evaluation.figures import evaluation_rows
     from faq_pipeline.quantization.load import load_quantized
-    from faq_pipeline.records import Evaluation, write_rows
+    from faq_pipeline.store.tables import EvaluationRow, write_rows
 
     cell, folder = build.cell, build.inputs["quantized_checkpoint"].file("checkpoint")
     model = load_quantized(folder, cell.target.member, cell.device)
@@ -158,13 +167,13 @@ def _build_divergence(build: Build) -> dict[str, Any]:
         {"questions": 0, "per_task": {}, **figures}, Counter(sequence.scope for sequence in sequences)
     )
     write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
-    write_rows(build.directory / EVALUATIONS, rows, Evaluation)
+    write_rows(build.directory / EVALUATIONS, rows, EvaluationRow)
     return figures
 
 
 def _divergences(
     model: PreTrainedModel, reference: Artifact, count: int, progress: Progress
-) -> tuple[Estimate | None, Estimate | None, list[SequenceDivergence]]:
+) -> tuple[IntervalEstimate | None, IntervalEstimate | None, list[SequenceDivergence]]:
     """Mean divergence on the reference's answers and on prose, and that of every sequence."""
     from faq_pipeline.evaluation.divergence import mean_divergence, measure
 

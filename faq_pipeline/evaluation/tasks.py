@@ -20,8 +20,8 @@ from ruamel.yaml.comments import CommentedMap
 from faq_pipeline.config.yaml import look, plain, read
 from faq_pipeline.errors import FaqError, nearest_or_known
 from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
-from faq_pipeline.remembering import remembered
 from faq_pipeline.store.fingerprint import file_digest, short_hash
+from faq_pipeline.util.memoize import memoized
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TaskFolder:
 
     root: Path
 
-    @remembered
+    @memoized
     def digests(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Digests of all files that each task depends on: its YAMLs, their modules and data files.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faq_pipeline.lineage.groups import origins
-from faq_pipeline.lineage.query import column, records, rows
+from faq_pipeline.lineage.sql import column, records, rows
 from faq_pipeline.lineage.trace import Licences, MadeCheckpoint, Report
-from faq_pipeline.records import Checkpoint, Evaluation
+from faq_pipeline.store.tables import CheckpointRow, EvaluationRow
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -34,7 +34,7 @@ def checkpoints_from(con: DuckDBPyConnection, fingerprints: list[str]) -> list[s
 
 def made(con: DuckDBPyConnection, fingerprint: str) -> MadeCheckpoint:
     """A checkpoint with its calibration set, cells, licences and evaluations."""
-    known = records(con, Checkpoint, "checkpoints WHERE fingerprint = ?", fingerprint)
+    known = records(con, CheckpointRow, "checkpoints WHERE fingerprint = ?", fingerprint)
     teachers = column(
         con,
         "SELECT DISTINCT model FROM calibration_lineage"
@@ -76,7 +76,7 @@ def _reports(con: DuckDBPyConnection, checkpoint: str) -> tuple[Report, ...]:
         checkpoint,
     )
     figures = "evaluations WHERE fingerprint = ? ORDER BY scope, metric"
-    return tuple(Report(one, tuple(records(con, Evaluation, figures, one))) for one in found)
+    return tuple(Report(one, tuple(records(con, EvaluationRow, figures, one))) for one in found)
 
 
 def cells_of(con: DuckDBPyConnection, fingerprint: str) -> tuple[str, ...]:

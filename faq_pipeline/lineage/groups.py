@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from faq_pipeline.lineage.query import records, rows
-from faq_pipeline.lineage.trace import ExpertScore, Group, JudgedCandidate, TracedSample
-from faq_pipeline.records import Candidate, Sample, Score, Seed, Standing
+from faq_pipeline.lineage.sql import records, rows
+from faq_pipeline.lineage.trace import ExpertScore, JudgedCandidate, TracedGroup, TracedSample
+from faq_pipeline.store.tables import Candidate, Sample, Score, Seed, Standing
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -47,7 +47,7 @@ def traced_samples(
     return [_traced(calibration, sample, groups[sample.seed_id]) for sample in samples]
 
 
-def groups_of_seed(con: DuckDBPyConnection, seed_id: str) -> list[Group]:
+def groups_of_seed(con: DuckDBPyConnection, seed_id: str) -> list[TracedGroup]:
     """The seed's group in each corpus, once for each competition over it; equal corpora count once."""
     pairs = rows(
         con,
@@ -77,7 +77,7 @@ def load_groups(
     scores: str | None,
     seeds: str | None,
     seed_ids: Collection[str],
-) -> dict[str, Group]:
+) -> dict[str, TracedGroup]:
     """A group for each of `seed_ids`; what lay in an artifact that is gone (None) is left empty."""
     ids = list(seed_ids)
     of_group = "WHERE fingerprint = ? AND seed_id IN (SELECT unnest(?))"
@@ -95,7 +95,7 @@ def load_groups(
     known = records(con, Seed, "seeds WHERE fingerprint = ? AND id IN (SELECT unnest(?))", seeds, ids)
     by_id = {seed.id: seed for seed in known}
     return {
-        id_: Group(corpus or "", scores, id_, by_id.get(id_), tuple(sorted(judged[id_], key=_place)))
+        id_: TracedGroup(corpus or "", scores, id_, by_id.get(id_), tuple(sorted(judged[id_], key=_place)))
         for id_ in ids
     }
 
@@ -114,7 +114,7 @@ def _place(judged: JudgedCandidate) -> tuple[bool, int, int]:
     return not judged.winner, judged.place or 0, judged.candidate.position
 
 
-def _traced(calibration: str, sample: Sample, group: Group) -> TracedSample:
+def _traced(calibration: str, sample: Sample, group: TracedGroup) -> TracedSample:
     winner = next((c for c in group.candidates if c.candidate.id == sample.candidate_id), None)
     losers = tuple(c for c in group.candidates if not c.winner and c is not winner)
     return TracedSample(calibration, sample, group.seed, winner, losers)

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage import schema
-from faq_pipeline.lineage.connect import PATIENCE, BusyError, UnreadableError, connection
+from faq_pipeline.lineage.connection import PATIENCE, BusyError, UnreadableError, connection
 from faq_pipeline.store.store import Store
 
 REBUILD_PATIENCE = 30.0
@@ -85,7 +85,7 @@ def _sole_writer(path: Path, patience: float) -> Iterator[None]:
 
 
 def _update(store: Store, path: Path) -> MergeResult:
-    from faq_pipeline.lineage.rows import bring_up
+    from faq_pipeline.lineage.ingest import bring_up
 
     with connection(path, read_only=False) as con:
         found = schema.version(con)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from faq_pipeline.records import Candidate, Checkpoint, Evaluation, Sample, Seed
+from faq_pipeline.store.tables import Candidate, CheckpointRow, EvaluationRow, Sample, Seed
 
 TraceKind = Literal["artifact", "seed", "candidate", "sample"]
 
@@ -31,7 +31,7 @@ class JudgedCandidate:
 
 
 @dataclass(frozen=True)
-class Group:
+class TracedGroup:
     """One seed's candidates in one corpus, as one competition judged them, best first.
 
     `seed` is None where its artifact was removed.
@@ -75,7 +75,7 @@ class Report:
     """An evaluation of a checkpoint."""
 
     fingerprint: str
-    figures: tuple[Evaluation, ...]
+    figures: tuple[EvaluationRow, ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class MadeCheckpoint:
 
     fingerprint: str
     calibration_fingerprint: str | None
-    checkpoint: Checkpoint | None
+    checkpoint: CheckpointRow | None
     cells: tuple[str, ...]
     teachers: tuple[str, ...]
     licences: Licences
@@ -118,7 +118,7 @@ class ArtifactSummary:
 
 
 @dataclass(frozen=True)
-class Trace:
+class LineageTrace:
     """The answer to `trace`.
 
     Attributes:
@@ -135,7 +135,7 @@ class Trace:
     artifact: ArtifactSummary | None
     checkpoints: tuple[MadeCheckpoint, ...]
     samples: tuple[TracedSample, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[TracedGroup, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """As dicts, lists and scalars."""

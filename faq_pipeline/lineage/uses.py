@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Family
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.device import device_kind
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.store.store import Store

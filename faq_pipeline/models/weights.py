@@ -17,8 +17,8 @@ from typing import Any
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
-from faq_pipeline.remembering import remembered
 from faq_pipeline.store.fingerprint import LENGTH, file_digest, short_hash
+from faq_pipeline.util.memoize import memoized
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -80,7 +80,7 @@ class Weights:
         return int(self.config.get("max_position_embeddings", 2048))
 
 
-@remembered
+@memoized
 def find_weights(member: Member, cache: Path) -> Weights:
     """Check and digest a member.
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.publishing.finished import Finished
-from faq_pipeline.publishing.gate import Verdict
-from faq_pipeline.quantization.served import has_kernel
+from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.publishing.gate import GateVerdict
+from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.store.fingerprint import tool_version
 
 LICENCES = (
@@ -46,7 +46,7 @@ class Reduction:
     remark: str
 
 
-def write_card(finished: Finished, verdict: Verdict, reduction: Reduction | None) -> str:
+def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reduction | None) -> str:
     """The card's text. It depends on the arguments and the version of this package alone."""
     cell, report = finished.cell, finished.report
     spec, calibrated = cell.recipe.quantization, finished.calibration is not None
@@ -103,7 +103,7 @@ def _shown(node: Any) -> Any:
     return node.name if isinstance(node, Path) else node
 
 
-def _front_matter(finished: Finished) -> str:
+def _front_matter(finished: FinishedCell) -> str:
     from huggingface_hub import ModelCardData
 
     cell = finished.cell
@@ -131,14 +131,14 @@ def _revision(weights: Weights) -> str:
     return f"{'digest of its files' if weights.member.hub is None else 'commit'} {weights.digest}"
 
 
-def _teacher(finished: Finished) -> str:
+def _teacher(finished: FinishedCell) -> str:
     teacher = finished.cell.teacher
     if teacher is None or finished.calibration is None:
         return "none"
     return f"{_base(teacher)}, {_revision(teacher)}"
 
 
-def _counts(finished: Finished) -> dict[str, str]:
+def _counts(finished: FinishedCell) -> dict[str, str]:
     found = {
         "seeds": finished.artifacts["seed_data"].metadata["seeds"],
         "candidates": finished.artifacts["regenerated_corpus"].metadata["candidates"],
@@ -149,7 +149,7 @@ def _counts(finished: Finished) -> dict[str, str]:
     return {name: f"{count:,}" for name, count in found.items()}
 
 
-def _tools(finished: Finished) -> str:
+def _tools(finished: FinishedCell) -> str:
     """The versions of what shaped the checkpoint's bytes, and the device it was made on."""
     identity = finished.checkpoint.manifest.identity
     tools = [f"{name} {version}" for name, version in identity["tools"].items()]

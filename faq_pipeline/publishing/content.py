@@ -17,7 +17,7 @@ CARD, STATEMENT = "README.md", "publication.json"
 
 
 @dataclass(frozen=True)
-class Content:
+class PublishedContent:
     """A checkpoint ready to be published.
 
     Attributes:

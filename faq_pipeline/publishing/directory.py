@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.publishing.content import Content
+from faq_pipeline.publishing.content import PublishedContent
 from faq_pipeline.publishing.record import Place
-from faq_pipeline.store.whole import appearing, beside
+from faq_pipeline.util.atomic_files import atomic_folder, staging_path
 
 CURRENT = "current"
 
 
 @dataclass(frozen=True)
-class Folder:
+class PublishDirectory:
     """The place of one checkpoint."""
 
     path: Path
@@ -34,7 +34,7 @@ class Folder:
         link = self.path.parent / CURRENT
         return link.is_symlink() and link.readlink() == Path(self.path.name)
 
-    def publish(self, content: Content) -> bool:
+    def publish(self, content: PublishedContent) -> bool:
         """Put the content there, unless it lies there already, and have `current` name it.
 
         Returns:
@@ -47,7 +47,7 @@ class Folder:
             self._sweep()
             new = not self.path.is_dir()
             if new:
-                with appearing(self.path) as staging:
+                with atomic_folder(self.path) as staging:
                     content.write(staging)
             self._point(self.path.name)
         except OSError as error:
@@ -65,7 +65,7 @@ class Folder:
         """
         try:
             if self.path.is_dir():
-                self.path.rename(beside(self.path))
+                self.path.rename(staging_path(self.path))
             if self.is_current:
                 self._point(successor)
             self._sweep()
@@ -77,7 +77,7 @@ class Folder:
         if digest is None:
             link.unlink(missing_ok=True)
             return
-        fresh = beside(link)
+        fresh = staging_path(link)
         fresh.symlink_to(digest)
         fresh.replace(link)
 

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.lineage.uses import cell_licences
-from faq_pipeline.records import Seed, read_rows
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.tables import Seed, read_rows
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedCell:
     """A cell with the artifacts of all its stages, by stage."""
 
     cell: Cell

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from faq_pipeline import findings
-from faq_pipeline.publishing.finished import Finished
+from faq_pipeline.execution import findings
+from faq_pipeline.publishing.finished import FinishedCell
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """All criteria. A checkpoint is published if every one of them passed."""
 
     criteria: tuple[Criterion, ...]
@@ -50,12 +50,12 @@ class Verdict:
         return {"passed": self.passed, "criteria": [asdict(criterion) for criterion in self.criteria]}
 
 
-def judge(finished: Finished) -> Verdict:
+def judge_publication(finished: FinishedCell) -> GateVerdict:
     """The verdict on a finished cell; it depends on the artifacts, the recipe and the family alone."""
-    return Verdict(tuple(ask(finished) for ask in CRITERIA))
+    return GateVerdict(tuple(ask(finished) for ask in CRITERIA))
 
 
-def _recovery(finished: Finished) -> Criterion:
+def _recovery(finished: FinishedCell) -> Criterion:
     """Recovery's lower bound against the recipe's gate, neither of them rounded."""
     recipe, figure = finished.cell.recipe, finished.report.metadata["recovery"]
     if recipe.evaluation.gate is None:
@@ -81,7 +81,7 @@ def apart(bound: float, gate: float) -> str:
     return next((t for t in texts if (float(t) >= gate) == (bound >= gate)), repr(bound))
 
 
-def _contamination(finished: Finished) -> Criterion:
+def _contamination(finished: FinishedCell) -> Criterion:
     needed = "no evaluation document within a calibration sample"
     if finished.calibration is None:
         return Criterion("contamination", True, "there is no calibration set", needed)
@@ -98,7 +98,7 @@ def _contamination(finished: Finished) -> Criterion:
     )
 
 
-def _licence(finished: Finished) -> Criterion:
+def _licence(finished: FinishedCell) -> Criterion:
     family = finished.cell.family
     if family.publish is None:
         return Criterion(
@@ -133,7 +133,7 @@ def _listed(licences: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in licences.items())
 
 
-def _soundness(finished: Finished) -> Criterion:
+def _soundness(finished: FinishedCell) -> Criterion:
     problems = list(_problems(finished))
     return Criterion(
         "soundness",
@@ -144,7 +144,7 @@ def _soundness(finished: Finished) -> Criterion:
     )
 
 
-def _problems(finished: Finished) -> Iterable[str]:
+def _problems(finished: FinishedCell) -> Iterable[str]:
     cell, checkpoint = finished.cell, finished.checkpoint
     sound, fallback = findings.soundness(cell, checkpoint), findings.fallback(cell, checkpoint)
     found = sound.metadata
@@ -164,4 +164,4 @@ def _problems(finished: Finished) -> Iterable[str]:
         yield f"{len(modules)} modules fell back to round-to-nearest ({modules[0]})"
 
 
-CRITERIA: tuple[Callable[[Finished], Criterion], ...] = (_recovery, _contamination, _licence, _soundness)
+CRITERIA: tuple[Callable[[FinishedCell], Criterion], ...] = (_recovery, _contamination, _licence, _soundness)

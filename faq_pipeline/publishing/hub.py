@@ -30,7 +30,7 @@ _TITLE = re.compile(r"(Publish|Withdraw) checkpoint ([0-9a-f]{20}): ")
 
 
 @dataclass(frozen=True)
-class Repository:
+class HubRepository:
     """A repository and what opens it.
 
     Attributes:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.publishing.content import Content
-from faq_pipeline.publishing.directory import Folder
-from faq_pipeline.publishing.hub import TOKEN, Repository, place_of
+from faq_pipeline.publishing.content import PublishedContent
+from faq_pipeline.publishing.directory import PublishDirectory
+from faq_pipeline.publishing.hub import TOKEN, HubRepository, place_of
 from faq_pipeline.publishing.record import Event, Place, Record, Records, now, somebody
 
 Status = Literal["new", "already", "withdrawn"]
@@ -32,13 +32,13 @@ class Destinations:
     repository: str | None = None
     token: str | None = field(default=None, repr=False)
 
-    def folder(self, digest: str) -> Folder:
+    def folder(self, digest: str) -> PublishDirectory:
         """Where the directory holds a checkpoint."""
-        return Folder(self.cell_directory / digest)
+        return PublishDirectory(self.cell_directory / digest)
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """A checkpoint at a place."""
 
     place: Place
@@ -56,7 +56,7 @@ class Publication:
     """
 
     digest: str
-    places: tuple[Placed, ...] = ()
+    places: tuple[Placement, ...] = ()
     notes: tuple[str, ...] = ()
     reason: str = ""
 
@@ -82,7 +82,7 @@ class Publication:
 
 
 def publish(
-    content: Content,
+    content: PublishedContent,
     destinations: Destinations,
     records: Records,
     *,
@@ -118,7 +118,7 @@ def publish(
             if destinations.token is None and (again or record.at(place) is None):
                 notes.append(f"not pushed to {destinations.repository}: {TOKEN} is not set")
             else:
-                repository = Repository(destinations.repository, destinations.token or "")
+                repository = HubRepository(destinations.repository, destinations.token or "")
                 visit.put(place, lambda: _push(repository, folder, content, again))
         return Publication(digest, tuple(visit.placed), tuple(notes))
 
@@ -126,8 +126,10 @@ def publish(
 class _Visit:
     """One way through the destinations; the record grows on it."""
 
-    def __init__(self, content: Content, records: Records, record: Record, again: bool, run: str | None):
-        self.placed: list[Placed] = []
+    def __init__(
+        self, content: PublishedContent, records: Records, record: Record, again: bool, run: str | None
+    ):
+        self.placed: list[Placement] = []
         self._content, self._records, self._record = content, records, record
         self._again, self._run = again, run
 
@@ -135,7 +137,7 @@ class _Visit:
         """Have the place hold the checkpoint, unless the record says that it does."""
         known = self._record.at(place)
         if known is not None and not self._again:
-            self.placed.append(Placed(place, "already", known.commit))
+            self.placed.append(Placement(place, "already", known.commit))
             return
         commit, new = put()
         event = Event(
@@ -148,10 +150,12 @@ class _Visit:
             run=self._run,
         )
         self._record = self._records.add(self._record, event)
-        self.placed.append(Placed(place, "new" if new else "already", commit))
+        self.placed.append(Placement(place, "new" if new else "already", commit))
 
 
-def _push(repository: Repository, folder: Folder, content: Content, again: bool) -> tuple[str | None, bool]:
+def _push(
+    repository: HubRepository, folder: PublishDirectory, content: PublishedContent, again: bool
+) -> tuple[str | None, bool]:
     if not folder.path.is_dir():
         raise FaqError(
             "what should be pushed was deleted by hand", hint="faq publish --again", file=folder.path

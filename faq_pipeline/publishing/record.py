@@ -19,7 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.store.whole import write_whole
+from faq_pipeline.util.atomic_files import write_atomic
 
 What = Literal["published", "withdrawn", "removed"]
 
@@ -145,7 +145,7 @@ class Records:
     def add(self, record: Record, event: Event) -> Record:
         """The record with one event more, on disk before this returns. Call with the lock held."""
         grown = record.model_copy(update={"events": (*record.events, event)})
-        write_whole(self._path(record.digest), grown.model_dump_json(indent=1, exclude_none=True) + "\n")
+        write_atomic(self._path(record.digest), grown.model_dump_json(indent=1, exclude_none=True) + "\n")
         return grown
 
     def _path(self, digest: str) -> Path:

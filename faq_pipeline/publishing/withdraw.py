@@ -7,8 +7,8 @@ from pathlib import Path
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.publishing.card import write_notice
-from faq_pipeline.publishing.directory import Folder
-from faq_pipeline.publishing.hub import TOKEN, Repository, place_of, write_token
+from faq_pipeline.publishing.directory import PublishDirectory
+from faq_pipeline.publishing.hub import TOKEN, HubRepository, place_of, write_token
 from faq_pipeline.publishing.record import Event, Place, Record, Records, now, somebody
 
 
@@ -59,7 +59,7 @@ def withdraw(records: Records, prefix: str, reason: str) -> Withdrawal:
 def _remove(records: Records, record: Record, place: Place) -> tuple[str | None, str]:
     """Take the checkpoint away from one place; the commit, and what is to be said of it."""
     if place.kind == "directory":
-        folder = Folder(Path(place.name))
+        folder = PublishDirectory(Path(place.name))
         folder.withdraw(_successor(records, folder))
         return None, ""
     name = place.name.partition("/")[2]
@@ -72,12 +72,12 @@ def _remove(records: Records, record: Record, place: Place) -> tuple[str | None,
         )
     assert record.withdrawal is not None
     notice = write_notice(record.digest, record.withdrawal.cell, record.withdrawal.reason or "")
-    commit = Repository(name, token).withdraw(record.digest, record.withdrawal.cell, notice)
+    commit = HubRepository(name, token).withdraw(record.digest, record.withdrawal.cell, notice)
     moved_on = f"{place} shows another checkpoint by now: only its history holds this one"
     return commit, "" if commit else moved_on
 
 
-def _successor(records: Records, folder: Folder) -> str | None:
+def _successor(records: Records, folder: PublishDirectory) -> str | None:
     """The checkpoint that was published last beside the folder and still stands."""
     newest: tuple[str, str] | None = None
     for other in records.all():

@@ -8,7 +8,7 @@ from pathlib import Path
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.whole import appearing
+from faq_pipeline.util.atomic_files import atomic_folder
 
 
 def export(artifact: Artifact, target_dir: Path) -> Path:
@@ -32,7 +32,7 @@ def export(artifact: Artifact, target_dir: Path) -> Path:
     if target.exists() and not target.is_dir():
         raise FaqError("this is a file", hint="name a new folder", file=target_dir)
     try:
-        with appearing(target) as staging:
+        with atomic_folder(target) as staging:
             shutil.copytree(source, staging, dirs_exist_ok=True)
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=target_dir) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.config.family import Member
 from faq_pipeline.models.device import fix_threads, torch_device
 from faq_pipeline.models.loading import load_folder
-from faq_pipeline.quantization.quiet import quiet
+from faq_pipeline.quantization.quiet import quiet_llmcompressor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,7 +30,7 @@ def load_quantized(folder: Path, member: Member, device: str) -> PreTrainedModel
     fix_threads(member, device)
     # On a GPU integers are unpacked there: on CPU cores that takes minutes where a model is large.
     place: dict[str, Any] = {} if device == "cpu" else {"device_map": {"": torch_device(device)}}
-    with quiet():
+    with quiet_llmcompressor():
         model = load_folder(
             folder,
             device,

@@ -14,11 +14,11 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import fix_threads
 from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_tokenizer, release
 from faq_pipeline.models.weights import COMPANIONS, Weights
-from faq_pipeline.progress import Progress
+from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.methods import Method, find_method
-from faq_pipeline.quantization.placement import activations_device, computing_on, reporting_to
-from faq_pipeline.quantization.quiet import quiet
-from faq_pipeline.quantization.weighting import is_weighted, row_weights
+from faq_pipeline.quantization.quiet import quiet_llmcompressor
+from faq_pipeline.quantization.token_weights import is_weighted, row_weights
+from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +123,7 @@ def _run(
     method = find_method(spec.method)
     modifiers = method.modifiers(spec)
     fallback = _watched(modifiers)
-    with quiet(), computing_on(device):
+    with quiet_llmcompressor(), computing_on(device):
         fix_threads(weights.member, device)  # not those of the CPU, which is only where the weights lie
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
         with reporting_to(progress, _blocks(model, method, modifiers)):
@@ -151,7 +151,7 @@ def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
     """
     from llmcompressor.core import reset_session
 
-    with quiet():
+    with quiet_llmcompressor():
         model.save_pretrained(folder, save_compressed=True)
         reset_session()
     _without_version(folder / "generation_config.json")

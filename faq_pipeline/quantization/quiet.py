@@ -18,7 +18,7 @@ os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "CRITICAL")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_llmcompressor() -> Iterator[None]:
     """No log lines, progress bars or warnings of llmcompressor and what it calls."""
     from loguru import logger
     from tqdm.std import tqdm

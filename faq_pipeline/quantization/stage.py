@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.models.device import compute_identity, roomy_device
 from faq_pipeline.models.precision import precision_for
-from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods import find_method
-from faq_pipeline.quantization.weighting import is_weighted
-from faq_pipeline.records import Checkpoint, Row, Sample, read_rows, write_rows
-from faq_pipeline.stage import Build, Stage
+from faq_pipeline.quantization.spec_check import check_spec
+from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
+from faq_pipeline.store.tables import CheckpointRow, Sample, TokenRow, read_rows, write_rows
 
 CHECKPOINT = "checkpoint"
 """Folder of an artifact that transformers and vLLM load."""
@@ -48,7 +48,7 @@ def build(job: Build) -> dict[str, Any]:
     Raises:
         FaqError: see `check_spec`, `run`.
     """
-    from faq_pipeline.quantization.inspect import bits_per_weight, inspect_checkpoint
+    from faq_pipeline.quantization.inspection import bits_per_weight, inspect_checkpoint
     from faq_pipeline.quantization.layers import weight_bytes
     from faq_pipeline.quantization.oneshot import quantize
 
@@ -59,10 +59,10 @@ def build(job: Build) -> dict[str, Any]:
     fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
     job.settled()
     size, original_size = weight_bytes(folder), weight_bytes(original)
-    row = Checkpoint(
+    row = CheckpointRow(
         cell.target.partition, spec.method, spec.scheme, str(spec.group_size), size, original_size
     )
-    write_rows(job.directory / "checkpoints.parquet", [row], Checkpoint)
+    write_rows(job.directory / "checkpoints.parquet", [row], CheckpointRow)
     return {
         "bytes": size,
         "original_bytes": original_size,
@@ -78,7 +78,7 @@ def build(job: Build) -> dict[str, Any]:
 def _rows(job: Build) -> list[list[int]]:
     if "calibration_set" not in job.inputs:
         return []
-    rows = read_rows(job.inputs["calibration_set"].file("rows.parquet"), Row)
+    rows = read_rows(job.inputs["calibration_set"].file("rows.parquet"), TokenRow)
     return [row.input_ids for row in sorted(rows, key=lambda row: row.row)]
 
 

@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from faq_pipeline.records import Candidate, Seed
 from faq_pipeline.regeneration.corpus import candidate_id
-from faq_pipeline.regeneration.drawing import hashed
+from faq_pipeline.store.tables import Candidate, Seed
+from faq_pipeline.util.seeded_choice import hashed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

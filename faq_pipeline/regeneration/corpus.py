@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.engine import Completion, Engine, Request
+from faq_pipeline.inference.factory import EngineSpec, make_engine
+from faq_pipeline.inference.ledger import Ledger
+from faq_pipeline.inference.sampling import Sampled, sample
 from faq_pipeline.models.chat import split_thinking
-from faq_pipeline.progress import Progress
-from faq_pipeline.records import Candidate, Failed, Seed
-from faq_pipeline.regeneration.context import check_fits_context
-from faq_pipeline.regeneration.drawing import hashed
-from faq_pipeline.regeneration.engine import Completion, Engine, Request
-from faq_pipeline.regeneration.engines import Work, make_engine
-from faq_pipeline.regeneration.ledger import Ledger
-from faq_pipeline.regeneration.prompts import seed_prompt
-from faq_pipeline.regeneration.sampling import Sampled, sample
+from faq_pipeline.prompting.context_length import check_fits_context
+from faq_pipeline.prompting.prompts import seed_prompt
 from faq_pipeline.regeneration.seeds import seed_error
 from faq_pipeline.store.fingerprint import short_hash
+from faq_pipeline.store.tables import Candidate, Failed, Seed
+from faq_pipeline.util.progress import Progress
+from faq_pipeline.util.seeded_choice import hashed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,7 +51,7 @@ def teacher_engine(cell: Cell) -> Engine:
     """
     assert cell.teacher is not None
     regeneration = cell.recipe.regeneration
-    work = Work(
+    work = EngineSpec(
         weights=cell.teacher,
         device=cell.device,
         batch_size=regeneration.batch_size,

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from faq_pipeline.config.jsonl import line_of, read_jsonl
 from faq_pipeline.config.recipe import Dataset, Seeds
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Kind, Seed
-from faq_pipeline.regeneration.drawing import draw_balanced
-from faq_pipeline.regeneration.jsonl import line_of, read_rows
 from faq_pipeline.store.fingerprint import file_digest
+from faq_pipeline.store.tables import Kind, Seed
+from faq_pipeline.util.seeded_choice import draw_balanced
 
 POOL = 8
 """Of a hub dataset, the first `POOL * count` usable rows are read, and the draw is made among them."""
@@ -57,7 +57,7 @@ def load_seeds(path: Path, count: int) -> list[Seed]:
     """
     seeds: dict[str, Seed] = {}
     lines: dict[str, int] = {}
-    for line, row in read_rows(path, SeedRow):
+    for line, row in read_jsonl(path, SeedRow):
         if row.id in seeds:
             raise FaqError(
                 f"id {row.id!r} is already on line {lines[row.id]}",

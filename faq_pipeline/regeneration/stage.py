@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.sampling import Sampled
 from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
-from faq_pipeline.records import Candidate, Failed, Seed, read_rows, write_rows
-from faq_pipeline.regeneration.context import check_fits_context
+from faq_pipeline.prompting.context_length import check_fits_context
+from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.regeneration.controls import original_candidates, random_candidates
 from faq_pipeline.regeneration.corpus import checked_prompts, engine_configuration, regenerate
-from faq_pipeline.regeneration.degeneration import is_empty, is_looping
-from faq_pipeline.regeneration.sampling import Sampled
 from faq_pipeline.regeneration.seeds import seed_error
-from faq_pipeline.stage import Build, Stage
+from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from faq_pipeline.config.family import Thinking
+from faq_pipeline.config.jsonl import read_jsonl
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.models.chat import render
 from faq_pipeline.models.retokenize import written_ids
-from faq_pipeline.records import Trace
-from faq_pipeline.regeneration.drawing import draw_balanced, hashed
-from faq_pipeline.regeneration.engine import Completion, Request
-from faq_pipeline.regeneration.jsonl import read_rows
+from faq_pipeline.store.tables import Trace
+from faq_pipeline.util.seeded_choice import draw_balanced, hashed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,7 +65,7 @@ def load_development(path: Path) -> list[Development]:
             type, duplicate id.
     """
     found: dict[str, Development] = {}
-    for line, row in read_rows(path, _Row):
+    for line, row in read_jsonl(path, _Row):
         domain = row.domain or row.task or "general"
         prompt = Development(row.id, row.question or row.text or "", domain, path, line)
         if row.id in found:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Trace, write_rows
-from faq_pipeline.regeneration.context import check_fits_context
-from faq_pipeline.regeneration.engines import target_engine, target_gpus
-from faq_pipeline.regeneration.sampling import check_sampled
+from faq_pipeline.inference.factory import target_engine, target_gpus
+from faq_pipeline.inference.sampling import check_sampled
+from faq_pipeline.prompting.context_length import check_fits_context
 from faq_pipeline.regeneration.traces import (
     Development,
     load_development,
@@ -18,8 +18,8 @@ from faq_pipeline.regeneration.traces import (
     pick_development,
     trace_requests,
 )
-from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.fingerprint import file_digest
+from faq_pipeline.store.tables import Trace, write_rows
 
 ANSWER_LIMIT = "evaluation.max_new_tokens"
 COUNT = 64

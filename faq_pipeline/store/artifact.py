@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from faq_pipeline.remembering import remembered
+from faq_pipeline.util.memoize import memoized
 
 MANIFEST = "manifest.json"
 
@@ -80,6 +80,6 @@ class Artifact:
         return self.path / name
 
 
-@remembered
+@memoized
 def _read(folder: Path) -> Manifest:
     return Manifest.model_validate(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))

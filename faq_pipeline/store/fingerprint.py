@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.remembering import remembered
+from faq_pipeline.util.memoize import memoized
 
 LENGTH = 20
 """Hex digits of a fingerprint or digest: 80 bits, beyond accidental collision."""
@@ -30,7 +30,7 @@ def short_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:LENGTH]
 
 
-@remembered
+@memoized
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:

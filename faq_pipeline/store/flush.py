@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faq_pipeline.store.artifact import FileEntry
 from faq_pipeline.store.fingerprint import file_digest
-from faq_pipeline.store.whole import sync
+from faq_pipeline.util.atomic_files import fsync_path
 
 THREADS = 4
 """Files that are hashed, and flushed, at a time."""
@@ -45,7 +45,7 @@ class Flush:
         for path in self._files():
             begun, state = self._begun.get(path), _state(path)
             if begun is None or begun.state != state:
-                flushed = self._disk.submit(sync, path)
+                flushed = self._disk.submit(fsync_path, path)
                 self._begun[path] = _Begun(state, self._hashing.submit(file_digest, path), flushed)
 
     def end(self) -> list[FileEntry]:

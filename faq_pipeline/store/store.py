@@ -19,7 +19,7 @@ from filelock import FileLock
 from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry, Manifest
 from faq_pipeline.store.fingerprint import LENGTH, file_digest
 from faq_pipeline.store.flush import Flush
-from faq_pipeline.store.whole import sync
+from faq_pipeline.util.atomic_files import fsync_path
 
 
 @dataclass(frozen=True)
@@ -167,15 +167,15 @@ class Store:
         )
         text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        sync(staging / MANIFEST)
+        fsync_path(staging / MANIFEST)
         for path in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
-            sync(path)
+            fsync_path(path)
         final = self.root / key.stage / key.fingerprint
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():  # no artifact, or `produce` would have found it: a rename would fail on it
             self._bury(final)
         staging.rename(final)
-        sync(final.parent)
+        fsync_path(final.parent)
         return Artifact(final)
 
     def _bury(self, folder: Path) -> None:

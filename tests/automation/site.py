@@ -11,7 +11,7 @@ import dagster as dg
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.utils import make_new_run_id
 
-from faq_pipeline.partitions import MEMBERS
+from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.settings import Settings
 from tests.hub import HubFolder
 from tests.tiny import RECIPE, TASK, make_seeds

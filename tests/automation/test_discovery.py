@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from faq_pipeline.automation import build_sensors, releases
-from faq_pipeline.automation.discovery import MOST_PARTITIONS, sensor_names
-from faq_pipeline.automation.registration import register_members
 from faq_pipeline.definitions import build_defs
+from faq_pipeline.orchestration.automation import build_sensors, releases
+from faq_pipeline.orchestration.automation.discovery import MOST_PARTITIONS, sensor_names
+from faq_pipeline.orchestration.automation.registration import register_members
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.automation.site import BILLION, Site, write_family
 from tests.hub import HubServer

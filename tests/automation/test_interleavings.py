@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from faq_pipeline.automation import discovery, releases
-from faq_pipeline.discovery.registry import load
+from faq_pipeline.orchestration.automation import discovery, releases
+from faq_pipeline.registry.registry import load
 from tests.automation.site import BILLION, Site
 
 SIZES = {"Ace-1B": 1, "Ace-3B": 3, "Ace-7B": 7, "Ace-9B": 9}

@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from faq_pipeline.calibration.activations import trace_moments
+from faq_pipeline.activations.sample_moments import sample_moments
+from faq_pipeline.activations.trace_moments import trace_moments
 from faq_pipeline.calibration.selectors import SELECTORS
 from faq_pipeline.calibration.selectors.fidelity import CHANNELS
 from faq_pipeline.calibration.selectors.protocol import Activations, Pool
-from faq_pipeline.competition.by_moments import MomentsExpert
 from faq_pipeline.competition.experts import EXPERTS
-from faq_pipeline.models.sample_moments import sample_moments
-from faq_pipeline.records import Trace
+from faq_pipeline.competition.moments_expert import MomentsExpert
+from faq_pipeline.store.tables import Trace
 
 SMALL, LARGE = 500, 2000
 LAYERS = 4

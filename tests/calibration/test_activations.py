@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.activations import TraceMoments, trace_moments
-from faq_pipeline.calibration.fitness import fitness, mismatches
-from faq_pipeline.calibration.outliers import find_outliers
-from faq_pipeline.cell import Cell
+from faq_pipeline.activations.fitness import fitness, mismatches
+from faq_pipeline.activations.moments import input_moments
+from faq_pipeline.activations.outliers import find_outliers
+from faq_pipeline.activations.sample_moments import Input, sample_moments
+from faq_pipeline.activations.trace_moments import TraceMoments, trace_moments
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.models.moments import input_moments
-from faq_pipeline.models.sample_moments import Input, sample_moments
-from faq_pipeline.records import Trace
+from faq_pipeline.store.tables import Trace
 from tests.models.test_sample_moments import samples
 
 

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.fitness import by_layer, fitness, mismatch, mismatches
-from faq_pipeline.calibration.plot import draw_fitness
-from faq_pipeline.cell import Cell
-from faq_pipeline.models.layer_names import layer_of
+from faq_pipeline.activations.fitness import by_layer, fitness, mismatch, mismatches
+from faq_pipeline.activations.layer_names import layer_of
+from faq_pipeline.activations.moments import Moments, input_moments
+from faq_pipeline.calibration.fitness_plot import draw_fitness_by_layer
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.models.moments import Moments, input_moments
-from faq_pipeline.records import ChannelMismatch
+from faq_pipeline.store.tables import ChannelMismatch
 
 POSITIVE = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=16)
 
@@ -105,16 +105,16 @@ def test_layers_and_the_mean():
 
 def test_the_picture_depends_on_the_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made = [ChannelMismatch(f"layers.{n}.{k}", n, 4, 0.1 * n) for n in range(3) for k in ("q", "up")]
-    draw_fitness(made, tmp_path / "a.png")
+    draw_fitness_by_layer(made, tmp_path / "a.png")
     import matplotlib
 
     monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "red")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    draw_fitness(made, tmp_path / "b.png")
+    draw_fitness_by_layer(made, tmp_path / "b.png")
     first = (tmp_path / "a.png").read_bytes()
     assert first == (tmp_path / "b.png").read_bytes()
     assert first.startswith(b"\x89PNG") and b"Software" not in first
-    draw_fitness([], tmp_path / "empty.png")
+    draw_fitness_by_layer([], tmp_path / "empty.png")
     assert (tmp_path / "empty.png").exists()
-    draw_fitness(made[:-1], tmp_path / "c.png")
+    draw_fitness_by_layer(made[:-1], tmp_path / "c.png")
     assert first != (tmp_path / "c.png").read_bytes()

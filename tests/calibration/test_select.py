@@ -5,21 +5,21 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.select import Piece, select
+from faq_pipeline.calibration.token_budget import BudgetItem, select
 
 
 @st.composite
-def pools(draw: st.DrawFn) -> tuple[list[Piece], int, int]:
+def pools(draw: st.DrawFn) -> tuple[list[BudgetItem], int, int]:
     shapes = draw(
         st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 80), st.booleans()), max_size=40)
     )
-    pieces = [Piece(f"p{i}", *shape) for i, shape in enumerate(shapes)]
+    pieces = [BudgetItem(f"p{i}", *shape) for i, shape in enumerate(shapes)]
     longest = draw(st.integers(1, 60))
     return pieces, draw(st.integers(longest, 900)), longest
 
 
-def uncuttable(sizes: str | list[int], domain: str = "a") -> list[Piece]:
-    return [Piece(f"{domain}{i}", domain, int(n), True) for i, n in enumerate(sizes)]
+def uncuttable(sizes: str | list[int], domain: str = "a") -> list[BudgetItem]:
+    return [BudgetItem(f"{domain}{i}", domain, int(n), True) for i, n in enumerate(sizes)]
 
 
 @given(pools())
@@ -61,7 +61,7 @@ def test_the_same_pool_gives_the_same_choice(pool):
 @given(pools())
 def test_text_that_may_be_cut_fills_the_budget_to_the_token(pool):
     pieces, budget, longest = pool
-    loose = [Piece(p.id, p.domain, p.tokens, False) for p in pieces]
+    loose = [BudgetItem(p.id, p.domain, p.tokens, False) for p in pieces]
     held = sum(min(p.tokens, longest) for p in loose)
     assert select(loose, budget, longest).tokens == min(budget, held)
 
@@ -69,7 +69,7 @@ def test_text_that_may_be_cut_fills_the_budget_to_the_token(pool):
 @given(pools())
 def test_of_one_domain_nothing_is_left_that_would_fit(pool):
     pieces, budget, longest = pool
-    whole = [Piece(p.id, "a", p.tokens, True) for p in pieces]
+    whole = [BudgetItem(p.id, "a", p.tokens, True) for p in pieces]
     selection = select(whole, budget, longest)
     assert all(p.tokens > budget - selection.tokens for p in selection.unused)
 
@@ -88,7 +88,7 @@ def test_domains_and_pieces_come_in_the_order_given():
 
 def test_many_ordinary_samples_come_within_two_percent():
     sizes = [90 + (37 * i) % 110 for i in range(200)]
-    pieces = [Piece(f"p{i}", f"d{i % 5}", n, True) for i, n in enumerate(sizes)]
+    pieces = [BudgetItem(f"p{i}", f"d{i % 5}", n, True) for i, n in enumerate(sizes)]
     assert 0.98 * 12288 <= select(pieces, 12288, 512).tokens <= 12288
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from faq_pipeline.calibration.stage import CALIBRATION_SET
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Row, Sample, Trace, read_rows, write_rows
+from faq_pipeline.store.tables import Sample, TokenRow, Trace, read_rows, write_rows
 from tests.calibration.test_stage import build, inputs, with_calibration
 
 SELECTIONS = ["coverage", "fidelity", "diversity"]
@@ -46,7 +46,7 @@ def test_fidelity_finds_the_samples_that_the_traces_are_made_of(tiny_cell: Cell,
     upstream = inputs(tmp_path / "in", count=18)
     long = with_calibration(tiny_cell, sequence_length=400)
     build(with_calibration(long, tokens=9000), upstream, tmp_path / "all")
-    rows = {row.row: row.input_ids for row in read_rows(tmp_path / "all/rows.parquet", Row)}
+    rows = {row.row: row.input_ids for row in read_rows(tmp_path / "all/rows.parquet", TokenRow)}
     text = [s for s in samples_of(tmp_path / "all") if int(s.seed_id[1:]) % 2]
     traces = [Trace(s.id, "a", rows[s.row][s.start : s.start + s.tokens], 1) for s in text]
     write_rows(upstream["inference_traces"].file("traces.parquet"), traces, Trace)

@@ -14,14 +14,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.calibration.activations import TraceMoments
-from faq_pipeline.calibration.select import Piece, select
+from faq_pipeline.activations.sample_moments import Input, SampleMoments
+from faq_pipeline.activations.trace_moments import TraceMoments
 from faq_pipeline.calibration.selectors import SELECTORS, find_selector
 from faq_pipeline.calibration.selectors.ordering import ordered
 from faq_pipeline.calibration.selectors.protocol import Pool
 from faq_pipeline.calibration.selectors.table import Table
+from faq_pipeline.calibration.token_budget import BudgetItem, select
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.sample_moments import Input, SampleMoments
 from tests.calibration.test_select import pools
 
 
@@ -152,7 +152,7 @@ def test_a_chooser_that_takes_the_first_changes_nothing(pool):
 
 
 def test_domains_take_turns_in_the_order_of_their_first_piece():
-    pieces = [Piece(f"{d}{i}", d, 5, True) for i in range(3) for d in "ba"]
+    pieces = [BudgetItem(f"{d}{i}", d, 5, True) for i in range(3) for d in "ba"]
     order = ordered(pieces, Last(), 30, 5)
     assert [p.id for p in order] == ["b2", "a2", "b1", "a1", "b0", "a0"]
     assert [p.id for p in ordered(pieces, Last(), 12, 5)] == ["b2", "a2", "b1", "a1", "b0", "a0"]

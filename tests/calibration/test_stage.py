@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from faq_pipeline.calibration.stage import CALIBRATION_SET
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Prompts, Thinking
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import vocabulary_digest
-from faq_pipeline.records import (
+from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
+from faq_pipeline.store.tables import (
     Candidate,
     ChannelMismatch,
-    Row,
     Sample,
     Seed,
     Standing,
+    TokenRow,
     Trace,
     read_rows,
     write_rows,
 )
-from faq_pipeline.stage import Build
-from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
 from tests.noting import Noting
 
 THOUGHT = "<think>\n{} - 5 = {}\n</think>\n\nAnswer: {}"
@@ -90,7 +90,7 @@ def made(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory):
 
 def test_rows_hold_the_tokens_of_their_samples(made, tiny_cell: Cell):
     _, _, metadata, folder = made
-    rows = read_rows(folder / "rows.parquet", Row)
+    rows = read_rows(folder / "rows.parquet", TokenRow)
     samples = read_rows(folder / "samples.parquet", Sample)
     tokenizer = load_tokenizer(tiny_cell.target)
     rebuilt: dict[int, list[int]] = {row.row: [] for row in rows}
@@ -149,7 +149,7 @@ def test_calibrating_on_the_traces_themselves_has_fitness_zero(tiny_cell: Cell, 
     upstream = inputs(tmp_path / "in")
     cell = with_calibration(tiny_cell, tokens=400)
     build(cell, upstream, tmp_path / "first")
-    rows = read_rows(tmp_path / "first/rows.parquet", Row)
+    rows = read_rows(tmp_path / "first/rows.parquet", TokenRow)
     traces = [Trace(f"t{row.row}", "a", row.input_ids, 1) for row in rows]
     write_rows(upstream["inference_traces"].file("traces.parquet"), traces, Trace)
     assert build(cell, upstream, tmp_path / "second")["fitness"] == pytest.approx(0, abs=1e-12)
@@ -174,7 +174,7 @@ def test_a_sample_longer_than_a_row_is_left_out_and_counted(tiny_cell: Cell, tmp
     cell = with_calibration(tiny_cell, sequence_length=60, tokens=400)
     metadata = build(cell, inputs(tmp_path / "in"), tmp_path / "out")
     assert metadata["left_out"]["too_long"] > 0
-    assert all(len(row.input_ids) <= 60 for row in read_rows(tmp_path / "out/rows.parquet", Row))
+    assert all(len(row.input_ids) <= 60 for row in read_rows(tmp_path / "out/rows.parquet", TokenRow))
 
 
 def test_a_set_without_any_sample_is_an_error(tiny_cell: Cell, tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Run, faq  # noqa: F401
+from tests.orchestration.conftest import Run, faq  # noqa: F401
 
 ORIGINAL = """\
 name: original

@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.lineage.connect import reading
+from faq_pipeline.lineage.connection import reading
 from faq_pipeline.lineage.index import merge, rebuild
-from faq_pipeline.records import Seed
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Seed
 from tests.cases.known_fault import known_fault
 from tests.lineage.small_store import put
 

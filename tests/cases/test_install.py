@@ -13,7 +13,7 @@ import pytest
 
 from faq_pipeline.settings import REPOSITORY
 from tests.cases.known_fault import known_fault
-from tests.pipeline.cli import Faq
+from tests.orchestration.cli import Faq
 
 NO_SOURCE = (".*", "build", "dist", "tests", "*.egg-info", "__pycache__")
 

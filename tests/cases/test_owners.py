@@ -12,16 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faq_pipeline.cli.dagster_runs import open_instance
-from faq_pipeline.processes import mark_is_dead, own_mark
+from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.settings import REPOSITORY, Settings
+from faq_pipeline.util.processes import mark_is_dead, own_mark
 from tests.cases.known_fault import known_fault
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 import dagster as dg
-from faq_pipeline.cli.dagster_runs import open_instance
+from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.settings import Settings
 
 @dg.op(pool="gpu")

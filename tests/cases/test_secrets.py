@@ -8,7 +8,7 @@ import pytest
 
 from faq_pipeline.config.catalog import Catalog
 from tests.cases.known_fault import known_fault
-from tests.pipeline.conftest import Run
+from tests.orchestration.conftest import Run
 
 SECRET = "planted-5e3c"
 URLS = {

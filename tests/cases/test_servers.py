@@ -14,12 +14,12 @@ import pytest
 
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
-from faq_pipeline.regeneration.engine import Request
-from faq_pipeline.serving.answers import read_completion
-from faq_pipeline.serving.balance import Patience
-from faq_pipeline.serving.client import Client
-from faq_pipeline.serving.failures import FaultyError
-from faq_pipeline.serving.target import Target
+from faq_pipeline.inference.client.client import Client
+from faq_pipeline.inference.client.failures import FaultyError
+from faq_pipeline.inference.client.load_balancer import RetryPolicy
+from faq_pipeline.inference.client.responses import read_completion
+from faq_pipeline.inference.client.server_address import ServerAddress
+from faq_pipeline.inference.engine import Request
 from tests.cases.known_fault import known_fault
 
 TIMEOUT, DRIP, LIMIT = 0.5, 0.1, 8.0
@@ -69,8 +69,8 @@ def dripping() -> Iterator[DrippingServer]:
 @known_fault("the client's timeout counts from the last byte, so a server that drips is never given up")
 def test_the_timeout_holds_for_a_whole_answer(dripping: DrippingServer) -> None:
     """`timeout` is the seconds for one answer, however often a byte of it comes."""
-    patience = Patience(tries=1, first=0.05, longest=0.1)
-    client = Client([Target(dripping.url)], "fake", most=1, timeout=TIMEOUT, patience=patience)
+    patience = RetryPolicy(tries=1, first=0.05, longest=0.1)
+    client = Client([ServerAddress(dripping.url)], "fake", most=1, timeout=TIMEOUT, patience=patience)
     started = time.monotonic()
     with suppress(FaqError):  # or a completion with an error
         list(client.complete([Request("r", "prompt", 1)], Sampling(temperature=1, max_new_tokens=8)))

@@ -11,7 +11,7 @@ import pytest
 from faq_pipeline.settings import REPOSITORY
 from tests.cases.conftest import Lab
 from tests.cases.known_fault import known_fault
-from tests.pipeline.cli import Faq
+from tests.orchestration.cli import Faq
 
 
 @known_fault("a line of seeds that is nested too deep is a traceback")

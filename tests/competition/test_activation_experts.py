@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from benchmarks import naive
-from faq_pipeline.calibration.fitness import fitness, mismatches
-from faq_pipeline.cell import Cell
+from faq_pipeline.activations.fitness import fitness, mismatches
+from faq_pipeline.activations.moments import input_moments
 from faq_pipeline.competition.expert import Context, Group
 from faq_pipeline.competition.experts import EXPERTS
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.moments import input_moments
 from faq_pipeline.quantization.rounding import rounded_copy
-from faq_pipeline.records import Trace
+from faq_pipeline.store.tables import Trace
 from tests.competition.groups import make_candidate, make_group
 from tests.models.test_sample_moments import one_at_a_time, samples
 
@@ -74,7 +74,7 @@ def test_a_candidate_that_is_the_traces_has_no_mismatch(tiny_cell: Cell, context
 
 
 def test_coverage_counts_outliers_that_are_excited(tiny_cell: Cell, context: Context, monkeypatch):
-    monkeypatch.setattr("faq_pipeline.calibration.outliers.DEVIATIONS", 0.5)  # random weights have few
+    monkeypatch.setattr("faq_pipeline.activations.outliers.DEVIATIONS", 0.5)  # random weights have few
     got = scores("outlier_coverage", tiny_cell, groups())
     moments = {place: one_at_a_time(context.model, ids) for place, ids in placed(context).items()}
     total = sum(len(t.input_ids) for t in TRACES)
@@ -130,7 +130,7 @@ def test_candidates_that_no_model_wrote_are_judged_too(name: str, tiny_cell: Cel
 
 
 def test_the_target_runs_once_for_all_experts_on_moments(tiny_cell: Cell, monkeypatch):
-    from faq_pipeline.competition.by_moments import score_by_moments
+    from faq_pipeline.competition.moments_expert import score_by_moments
 
     experts = [EXPERTS[name] for name in BY_ACTIVATIONS[:2]]
     context = Context(tiny_cell, traces=TRACES)
@@ -158,7 +158,7 @@ def test_without_bf16_arithmetic_small_targets_compute_in_float32(
 def test_experts_say_what_a_loop_over_samples_says(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
     """The loops that `benchmarks.experts` is measured against, to one part in 1,000 in float32."""
     monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: False)
-    monkeypatch.setattr("faq_pipeline.calibration.outliers.DEVIATIONS", 0.5)
+    monkeypatch.setattr("faq_pipeline.activations.outliers.DEVIATIONS", 0.5)
     monkeypatch.setattr(naive, "DEVIATIONS", 0.5)
     context = Context(tiny_cell, traces=TRACES)
     samples = list(context.samples(groups()[:1]))

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.competition.answers import answers_match, final_answer
 from faq_pipeline.competition.expert import Context, Group, groups_of
 from faq_pipeline.competition.experts import EXPERTS, experts_named
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from tests.competition.groups import make_candidate, make_group, make_seed
-from tests.serving.fake_server import FakeServer, Fault
-from tests.serving.managed import Managed
+from tests.inference.fake_server import FakeServer, Fault
+from tests.inference.managed import Managed
 
 
 def scores(name: str, cell: Cell, *groups: Group) -> list[float | None]:

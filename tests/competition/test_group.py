@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faq_pipeline.competition.expert import Group
-from faq_pipeline.competition.group import Verdict, compete, normalise
+from faq_pipeline.competition.group import GroupResult, compete, normalise_scores
 from tests.competition.groups import make_candidate, make_group, make_seed
 
 SCORE = st.one_of(st.none(), st.integers(-1000, 1000).map(float))
@@ -24,7 +24,7 @@ def competitions(draw: st.DrawFn) -> tuple[Group, dict[str, list[float | None]],
     return make_group(*candidates), raw, weights
 
 
-def standings(verdict: Verdict) -> dict[str, tuple[float | None, int, bool]]:
+def standings(verdict: GroupResult) -> dict[str, tuple[float | None, int, bool]]:
     return {s.candidate_id: (s.total, s.place, s.winner) for s in verdict.standings}
 
 
@@ -73,20 +73,20 @@ def test_the_scale_and_offset_of_an_expert_do_not_matter(case, scale, offset):
 
 
 def test_scores_become_z_scores_of_the_group():
-    assert normalise([1.0, 2.0, 3.0], [True] * 3) == pytest.approx([-1.224744871, 0, 1.224744871])
+    assert normalise_scores([1.0, 2.0, 3.0], [True] * 3) == pytest.approx([-1.224744871, 0, 1.224744871])
 
 
 def test_without_spread_an_expert_has_no_preference():
-    assert normalise([0.1, None, 0.1, 0.1], [True] * 4) == [0.0, None, 0.0, 0.0]
+    assert normalise_scores([0.1, None, 0.1, 0.1], [True] * 4) == [0.0, None, 0.0, 0.0]
 
 
 def test_a_score_that_is_not_finite_counts_as_abstention():
-    assert normalise([float("-inf"), 1.0, float("nan"), 2.0], [True] * 4) == [None, -1.0, None, 1.0]
+    assert normalise_scores([float("-inf"), 1.0, float("nan"), 2.0], [True] * 4) == [None, -1.0, None, 1.0]
 
 
 def test_a_broken_candidate_does_not_decide_between_the_others():
-    alone = normalise([1.0, 2.0, None], [True, True, False])
-    beside = normalise([1.0, 2.0, -900.0], [True, True, False])
+    alone = normalise_scores([1.0, 2.0, None], [True, True, False])
+    beside = normalise_scores([1.0, 2.0, -900.0], [True, True, False])
     assert alone[:2] == beside[:2]
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.competition.stage import COMPETITION_SCORES
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
-from faq_pipeline.stage import Build
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 from tests.competition.groups import make_candidate, make_seed
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from faq_pipeline.config.family import Family
 from faq_pipeline.discovery.listing import Listed, Listing
-from faq_pipeline.discovery.registry import Registered, Registry
 from faq_pipeline.discovery.scan import Scan, scan
+from faq_pipeline.registry.registry import Registered, Registry
 
 NOW = "2026-11-20T10:00:00+00:00"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from faq_pipeline.config.family import Family
-from faq_pipeline.discovery import session
+from faq_pipeline.discovery import request_budget as session
 from faq_pipeline.discovery.hub_source import HubSource
 from faq_pipeline.discovery.listing import Listed, Listing
-from faq_pipeline.discovery.registry import Registered
 from faq_pipeline.errors import FaqError
+from faq_pipeline.registry.registry import Registered
 from tests.discovery.acme import Known, acme
 from tests.hub import HubServer
 

@@ -8,11 +8,11 @@ import pytest
 
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.known import Known as Seen
-from faq_pipeline.discovery.known import with_registered
-from faq_pipeline.discovery.registry import Registry
-from faq_pipeline.discovery.teachers import restaffed
+from faq_pipeline.config.known_family import KnownFamilies as Seen
+from faq_pipeline.discovery.teacher_changes import teacher_changes
 from faq_pipeline.errors import FaqError
+from faq_pipeline.registry.merge import with_registered
+from faq_pipeline.registry.registry import Registry
 from tests.discovery.acme import Known, acme, repo, sha, shown
 from tests.tiny import RECIPE
 
@@ -164,7 +164,7 @@ def test_a_larger_sibling_makes_smaller_ones_corpora_stale(recipes: Catalog) -> 
     before = family_of(known)
     found = known.look(shown(repo("Ace-7B", "b", 7 * 10**9)))
     moved = {change.member: change.commit for change in found.changes}
-    (one,) = restaffed(before, family_of(known), moved, recipes.recipes.values())
+    (one,) = teacher_changes(before, family_of(known), moved, recipes.recipes.values())
     # ace-2b had no teacher, so nothing of it is stale.
     assert one.members == ("small",) and one.recipes == ("auto",)
     assert one.before == f"ace-2b@{sha('a')[:8]}" and one.now == f"ace-7b@{sha('b')[:8]}"
@@ -181,7 +181,7 @@ def test_so_does_a_teachers_new_commit_and_its_withdrawal(recipes: Catalog) -> N
         before = family_of(known)
         found = known.look(listing)
         moved = {change.member: change.commit for change in found.changes}
-        (one,) = restaffed(before, family_of(known), moved, recipes.recipes.values())
+        (one,) = teacher_changes(before, family_of(known), moved, recipes.recipes.values())
         assert (one.members, one.now) == (("small",), now)
 
 
@@ -190,4 +190,4 @@ def test_a_smaller_sibling_changes_no_teacher(recipes: Catalog) -> None:
     known.look(shown(repo("Ace-7B", "b", 7 * 10**9)))
     before = family_of(known)
     known.look(shown(repo("Ace-2B", "a", 2 * 10**9)))
-    assert restaffed(before, family_of(known), {"ace-2b": sha("a")}, recipes.recipes.values()) == []
+    assert teacher_changes(before, family_of(known), {"ace-2b": sha("a")}, recipes.recipes.values()) == []

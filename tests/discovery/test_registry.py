@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.discovery.registry import Registered, Registry, Revision, load, update
 from faq_pipeline.errors import FaqError
+from faq_pipeline.registry.registry import Registered, Registry, Revision, load, update
 from tests.discovery.acme import NOW, Known, repo, sha, shown
 
 WRITER = """
 import sys
 from pathlib import Path
-from faq_pipeline.discovery.registry import Registered, Revision, update
+from faq_pipeline.registry.registry import Registered, Revision, update
 
 path, who = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)

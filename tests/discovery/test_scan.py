@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faq_pipeline.discovery.listing import Listed, Listing
-from faq_pipeline.discovery.registry import Registered
+from faq_pipeline.registry.registry import Registered
 from tests.discovery.acme import Known, acme, kinds, repo, sha, shown
 
 

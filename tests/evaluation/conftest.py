@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
-from faq_pipeline.evaluation.generation import Limits, Row
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.evaluation.generation import GenerationRow, Limits
 from faq_pipeline.evaluation.harness import Answered, answer_questions
 from faq_pipeline.models.loading import load_model, load_tokenizer
-from faq_pipeline.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,14 @@ def say(
     """Evaluate a model that says what it is told to, reply by reply."""
 
     def run(spec: Evaluation, replies: Sequence[str], thinking: Thinking | None = None) -> list[Answered]:
-        def scripted(_: Any, rows: Sequence[Row], limits: Limits, advance: Callable[[int], None]) -> None:
+        def scripted(
+            _: Any, rows: Sequence[GenerationRow], limits: Limits, advance: Callable[[int], None]
+        ) -> None:
             for row, reply in zip(rows, replies, strict=True):
                 row.ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
                 row.ended = row.ids[-1] in limits.end_ids or limits.stopped(row)
 
-        monkeypatch.setattr("faq_pipeline.evaluation.recording.continue_rows", scripted)
-        return answer_questions(model, tokenizer, spec, thinking or Thinking(), Silent())
+        monkeypatch.setattr("faq_pipeline.evaluation.recording_lm.continue_rows", scripted)
+        return answer_questions(model, tokenizer, spec, thinking or Thinking(), SilentProgress())
 
     return run

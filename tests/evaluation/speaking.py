@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from tests.serving.fake_server import Asked, FakeServer
+from tests.inference.fake_server import Asked, FakeServer
 
 END = "<|im_end|>"
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Recipe
-from faq_pipeline.evaluation.bootstrap import Estimate
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.comparison import compare, one_original, unfair_baselines
 from faq_pipeline.evaluation.figures import report_figures
-from faq_pipeline.records import Answer, write_rows
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Key, Store
+from faq_pipeline.store.tables import Answer, write_rows
 from tests.evaluation.answers import answers
 
 N = 400
@@ -33,7 +33,7 @@ def report(tmp_path: Path) -> Any:
 
         def build(folder: Path) -> dict[str, Any]:
             _write(folder, reference, quantized)
-            return report_figures(reference, quantized, Estimate(0.01, 0.009, 0.011), None, None)
+            return report_figures(reference, quantized, IntervalEstimate(0.01, 0.009, 0.011), None, None)
 
         key = Key("eval_report", 1, name.ljust(20, "0"), {"name": name}, {}, {})
         return store.produce(key, build)[0]

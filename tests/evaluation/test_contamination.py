@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.contamination import (
     Document,
     Leak,
     evaluation_documents,
     find_leaks,
-    normalise,
+    normalise_text,
 )
-from faq_pipeline.records import Sample
+from faq_pipeline.store.tables import Sample
 
 QUESTION = (
     "A baker in Ardel fills 14 trays with rolls before dawn. Each tray holds 24 rolls, and by noon the"
@@ -77,7 +77,7 @@ def test_a_leak_with_a_changed_word_is_found_by_its_13_grams() -> None:
 def test_part_of_a_question_is_a_warning() -> None:
     (leak,) = _leaks(QUESTION[:90], QUESTION)
     assert (leak.kind, leak.blocking) == ("overlap", False)
-    assert leak.matched in " ".join(normalise(QUESTION))
+    assert leak.matched in " ".join(normalise_text(QUESTION))
 
 
 def test_a_short_question_with_a_changed_word_is_missed() -> None:
@@ -126,8 +126,8 @@ def test_a_planted_document_is_always_found(document: list, before: list, after:
 @given(text=st.text(max_size=200))
 @settings(max_examples=100, deadline=None)
 def test_normalising_again_changes_nothing(text: str) -> None:
-    once = normalise(text)
-    assert normalise(" ".join(once)) == once
+    once = normalise_text(text)
+    assert normalise_text(" ".join(once)) == once
 
 
 def test_documents_are_questions_and_prose(tiny_cell: Cell) -> None:

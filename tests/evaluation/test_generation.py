@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.evaluation.drafts import accept_drafts
-from faq_pipeline.evaluation.generation import Limits, Row, continue_rows
+from faq_pipeline.evaluation.generation import GenerationRow, Limits, continue_rows
 from faq_pipeline.models.loading import load_model
 
 PROMPTS = [[1, 70, 80, 90], [1, 33], [1, 60, 61, 62, 63, 64, 65], [5, 44, 9], [7, 7, 7, 7, 7]]
@@ -46,8 +46,8 @@ def _alone(model: PreTrainedModel, prompt: list[int], ends: tuple[int, ...] = ()
     return out[0, len(prompt) :].tolist()
 
 
-def _run(model: PreTrainedModel, **changes: object) -> tuple[list[Row], list[int]]:
-    rows, told = [Row(list(prompt)) for prompt in PROMPTS], []
+def _run(model: PreTrainedModel, **changes: object) -> tuple[list[GenerationRow], list[int]]:
+    rows, told = [GenerationRow(list(prompt)) for prompt in PROMPTS], []
     continue_rows(model, rows, _limits(model, **changes), told.append)
     return rows, told
 
@@ -78,9 +78,9 @@ def test_a_stop_between_rounds_ends_a_row(model: PreTrainedModel) -> None:
 
 
 def test_the_members_own_sampling_defaults_do_not_enter(tiny_cell: Cell) -> None:
-    from faq_pipeline.evaluation.recording import RecordingLM
+    from faq_pipeline.evaluation.recording_lm import RecordingLM
     from faq_pipeline.models.loading import load_tokenizer
-    from faq_pipeline.progress import Silent
+    from faq_pipeline.util.progress import SilentProgress
 
     model = load_model(tiny_cell.target, "cpu")
     model.generation_config = GenerationConfig(
@@ -88,7 +88,7 @@ def test_the_members_own_sampling_defaults_do_not_enter(tiny_cell: Cell) -> None
     )
     thinking = tiny_cell.family.thinking
     lm = RecordingLM(
-        model, load_tokenizer(tiny_cell.target), batch_size=2, thinking=thinking, progress=Silent()
+        model, load_tokenizer(tiny_cell.target), batch_size=2, thinking=thinking, progress=SilentProgress()
     )
     assert lm.model.generation_config.repetition_penalty in (None, 1.0)
     assert lm._ends == (9, 2)
@@ -104,7 +104,7 @@ def test_drafts_change_no_answer(model: PreTrainedModel, spoilt: int | None) -> 
     for draft in drafts:
         if spoilt is not None and spoilt < len(draft):
             draft[spoilt] = (draft[spoilt] + 1) % 300
-    rows, told = [Row(list(prompt)) for prompt in PROMPTS], []
+    rows, told = [GenerationRow(list(prompt)) for prompt in PROMPTS], []
     limits = _limits(model, end_ids=ends)
     accept_drafts(model, rows, drafts, limits, told.append)
     taken = sum(len(row.ids) for row in rows)
@@ -116,7 +116,7 @@ def test_drafts_change_no_answer(model: PreTrainedModel, spoilt: int | None) -> 
 
 def test_a_draft_longer_than_the_limit_is_cut(model: PreTrainedModel) -> None:
     alone = _alone(model, PROMPTS[1])
-    row = Row(list(PROMPTS[1]))
+    row = GenerationRow(list(PROMPTS[1]))
     limits = _limits(model, max_new_tokens=20)
     accept_drafts(model, [row], [alone], limits, lambda done: None)
     continue_rows(model, [row], limits, lambda done: None)

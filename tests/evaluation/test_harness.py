@@ -12,11 +12,11 @@ from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import answer_questions
-from faq_pipeline.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 from tests.evaluation.choices import CHOICES
 
 
-class Listener(Silent):
+class Listener(SilentProgress):
     def __init__(self) -> None:
         self.totals: dict[str, int] = {}
         self.done = 0
@@ -46,7 +46,7 @@ def test_a_real_run_answers_every_question(
         prompt = tokenizer.decode(passage.ids[: passage.start])
         assert prompt.endswith("<|im_start|>assistant\n") and f"{answer.doc_id} + " in prompt
         assert tokenizer.decode(passage.ids[passage.start :]).removesuffix("<|im_end|>") == answer.response
-    assert answer_questions(model, tokenizer, spec, Thinking(), Silent()) == found
+    assert answer_questions(model, tokenizer, spec, Thinking(), SilentProgress()) == found
     assert capfd.readouterr() == ("", "")
 
 
@@ -54,7 +54,7 @@ def test_limit_takes_the_first_questions(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: Evaluation
 ) -> None:
     limited = spec.model_copy(update={"limit": 3, "batch_size": 2})
-    found = answer_questions(model, tokenizer, limited, Thinking(), Silent())
+    found = answer_questions(model, tokenizer, limited, Thinking(), SilentProgress())
     assert [a.answer.doc_id for a in found] == [0, 1, 2]
 
 
@@ -120,7 +120,7 @@ def test_changed_data_is_never_taken_from_a_cache(
     for question in ("one", "two"):
         (tmp_path / "test.jsonl").write_text(json.dumps({"question": question, "answer": "1"}) + "\n")
         own = spec.model_copy(update={"include": tmp_path})
-        (found,) = answer_questions(model, tokenizer, own, Thinking(), Silent())
+        (found,) = answer_questions(model, tokenizer, own, Thinking(), SilentProgress())
         hashes.append(found.answer.doc_hash)
     assert hashes[0] != hashes[1]
     assert {path.name for path in tmp_path.iterdir()} == {"tiny_sums.yaml", "test.jsonl"}
@@ -134,7 +134,7 @@ def test_a_member_without_a_template_is_asked_plainly(
 ) -> None:
     monkeypatch.setattr(tokenizer, "chat_template", None)
     spec = spec.model_copy(update={"limit": 1})
-    (found,) = answer_questions(model, tokenizer, spec, Thinking(), Silent())
+    (found,) = answer_questions(model, tokenizer, spec, Thinking(), SilentProgress())
     assert found.passage is not None
     assert tokenizer.decode(found.passage.ids[: found.passage.start]) == "What is 0 + 0?"
 
@@ -150,7 +150,7 @@ def test_mistakes_are_one_clear_line(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: Evaluation, changes: dict, problem: str
 ) -> None:
     with pytest.raises(FaqError, match=problem):
-        answer_questions(model, tokenizer, spec.model_copy(update=changes), Thinking(), Silent())
+        answer_questions(model, tokenizer, spec.model_copy(update=changes), Thinking(), SilentProgress())
 
 
 def test_a_task_that_lm_eval_does_not_know(
@@ -163,7 +163,7 @@ def test_a_task_that_lm_eval_does_not_know(
     monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda: SimpleNamespace(task_index={"gsm8k": None}))
     spec = spec.model_copy(update={"tasks": ["gsm9k"], "include": None})
     with pytest.raises(FaqError, match="lm-eval has no task 'gsm9k'"):
-        answer_questions(model, tokenizer, spec, Thinking(), Silent())
+        answer_questions(model, tokenizer, spec, Thinking(), SilentProgress())
 
 
 def test_a_task_without_a_score_per_question_is_refused(
@@ -176,4 +176,4 @@ def test_a_task_without_a_score_per_question_is_refused(
     )
     spec = spec.model_copy(update={"include": tmp_path, "tasks": ["choices"]})
     with pytest.raises(FaqError, match=r"its first metric \(perplexity\) is not a score"):
-        answer_questions(model, tokenizer, spec, Thinking(), Silent())
+        answer_questions(model, tokenizer, spec, Thinking(), SilentProgress())

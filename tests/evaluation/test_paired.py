@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.evaluation.bootstrap import Estimate, estimate, resampled_means
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate, bootstrap_estimate, resampled_means
 from faq_pipeline.evaluation.paired import (
     compare_paired,
     join,
@@ -101,7 +101,7 @@ def test_mcnemar_is_the_exact_binomial_of_the_changed_answers() -> None:
 def test_resampling_agrees_with_scipy() -> None:
     draw = np.random.default_rng(5)
     values = draw.choice([0.0, 0.5, 1.0], size=(300, 2), p=[0.2, 0.2, 0.6])
-    ours = estimate(values, lambda means: means[:, 0] - means[:, 1])
+    ours = bootstrap_estimate(values, lambda means: means[:, 0] - means[:, 1])
     theirs = bootstrap(
         (values[:, 0], values[:, 1]),
         lambda a, b, axis: a.mean(axis) - b.mean(axis),
@@ -181,7 +181,7 @@ def test_a_loss_that_one_model_does_not_have_is_not_reduced() -> None:
     [(0.01, 0.1, "better"), (-0.1, -0.01, "worse"), (-0.1, 0.1, "inconclusive"), (0.0, 0.1, "inconclusive")],
 )
 def test_a_verdict_needs_an_interval_without_zero(low: float, high: float, word: str) -> None:
-    assert verdict(Estimate(0.0, low, high)) == word
+    assert verdict(IntervalEstimate(0.0, low, high)) == word
 
 
 def test_a_clear_loss_is_called_worse() -> None:

@@ -9,25 +9,25 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Serving, Thinking
 from faq_pipeline.config.recipe import Evaluation, Quantization
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.answering import answer_and_load
 from faq_pipeline.evaluation.harness import Answered, answer_questions
 from faq_pipeline.evaluation.stage import EVAL_REPORT, REFERENCE_EVAL
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.models.loading import load_folder
-from faq_pipeline.progress import Progress, Silent
 from faq_pipeline.quantization.oneshot import quantize
-from faq_pipeline.records import Answer, ReplyTokens, read_rows
-from faq_pipeline.runner import obtain
-from faq_pipeline.stage import Stage
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Answer, ReplyTokens, read_rows
+from faq_pipeline.util.progress import Progress, SilentProgress
 from tests.evaluation.choices import CHOICES
 from tests.evaluation.speaking import END, Speaking, question
 from tests.evaluation.test_stages import _build_checkpoint
-from tests.serving.fake_server import Asked, Fault
-from tests.serving.managed import Managed
+from tests.inference.fake_server import Asked, Fault
+from tests.inference.managed import Managed
 
 Ask = Callable[..., list[Answered]]
 
@@ -35,7 +35,7 @@ Ask = Callable[..., list[Answered]]
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever CPU this is, vLLM has its kernels for packed weights."""
-    monkeypatch.setattr("faq_pipeline.quantization.served.cpu_reads_packed", lambda: True)
+    monkeypatch.setattr("faq_pipeline.quantization.serving_format.cpu_reads_packed", lambda: True)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def ask(tiny_cell: Cell, tokenizer: PreTrainedTokenizerBase, managed: Managed) -
 
     def run(spec: Evaluation, progress: Progress | None = None, **changes: Any) -> list[Answered]:
         cell = _served(replace(tiny_cell, **changes), spec)
-        return answer_and_load(cell, tokenizer, _nothing, progress or Silent())[0]
+        return answer_and_load(cell, tokenizer, _nothing, progress or SilentProgress())[0]
 
     return run
 
@@ -169,7 +169,7 @@ def test_greedy_is_greedy_and_the_limit_is_the_recipes(ask: Ask, server: Speakin
 
 
 def test_every_question_is_told_of_once_it_is_answered(ask: Ask, spec: Evaluation) -> None:
-    class Listener(Silent):
+    class Listener(SilentProgress):
         heard: list[Any] = []
 
         def start(self, what: str, total: int) -> None:
@@ -192,7 +192,7 @@ def test_options_are_scored_as_in_memory(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     spec = _choices(spec, tmp_path)
-    assert ask(spec) == answer_questions(model, tokenizer, spec, Thinking(), Silent())
+    assert ask(spec) == answer_questions(model, tokenizer, spec, Thinking(), SilentProgress())
     assert len(server.asked) == 12
     assert capfd.readouterr() == ("", "")
 
@@ -276,7 +276,7 @@ def test_a_checkpoint_that_vllm_cannot_load_is_one_line_with_a_way_out(
 ) -> None:
     managed.broken = "vLLM's server ended before it was ready: ValueError: no kernel for 3 bits"
     with pytest.raises(FaqError) as error:
-        answer_and_load(_served(tiny_cell), tokenizer, _nothing, Silent(), checkpoint=tmp_path)
+        answer_and_load(_served(tiny_cell), tokenizer, _nothing, SilentProgress(), checkpoint=tmp_path)
     said = str(error.value)
     assert "'tiny-s' as it was quantized" in said and "no kernel for 3 bits" in said
     assert "set evaluation.engine: transformers" in said and "\n" not in said
@@ -291,7 +291,7 @@ def test_a_checkpoint_without_a_kernel_is_served_dense_for_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = Quantization(method="rtn", scheme="W3A16", group_size=32)
-    quantize(spec, tiny_cell.target, [], tmp_path, "cpu", Silent())
+    quantize(spec, tiny_cell.target, [], tmp_path, "cpu", SilentProgress())
     cell = _served(tiny_cell)
     cell = cell.with_recipe(cell.recipe.model_copy(update={"quantization": spec}))
     configs = []
@@ -300,8 +300,8 @@ def test_a_checkpoint_without_a_kernel_is_served_dense_for_as_long(
         configs.append(json.loads((asked[1] / "config.json").read_text()))
         return managed._server(*asked)
 
-    monkeypatch.setattr("faq_pipeline.regeneration.vllm_engine.Server", start)
-    answer_and_load(cell, tokenizer, _nothing, Silent(), checkpoint=tmp_path)
+    monkeypatch.setattr("faq_pipeline.inference.vllm_engine.Server", start)
+    answer_and_load(cell, tokenizer, _nothing, SilentProgress(), checkpoint=tmp_path)
     folder = managed.asked[1]
     assert folder != tmp_path and not folder.exists()
     assert [config["model_type"] for config in configs] == ["qwen3"]
@@ -328,7 +328,7 @@ def stages(managed: Managed, monkeypatch: pytest.MonkeyPatch) -> dict[str, Stage
 def test_stages_serve_the_target_and_its_checkpoint_and_load_them_afterwards(
     tiny_cell: Cell, managed: Managed, stages: dict[str, Stage], server: Speaking, tmp_path: Path
 ) -> None:
-    made = {name: obtain(name, _served(tiny_cell), stages, Store(tmp_path)).artifact for name in stages}
+    made = {name: materialize(name, _served(tiny_cell), stages, Store(tmp_path)).artifact for name in stages}
     folder = made["quantized_checkpoint"].file("checkpoint")
     served, again = f"up {tiny_cell.target.folder}", f"up {folder}"
     assert managed.events == ["free", served, "down", "load", "free", again, "down", "load"]
@@ -348,5 +348,5 @@ def test_the_checkpoint_is_served_as_the_target_is(
     family = tiny_cell.family.model_copy(update={"serving": serving})
     cell = _served(replace(tiny_cell, family=family))
     (tmp_path / "config.json").write_text((cell.target.folder / "config.json").read_text())
-    answer_and_load(cell, tokenizer, _nothing, Silent(), checkpoint=tmp_path)
+    answer_and_load(cell, tokenizer, _nothing, SilentProgress(), checkpoint=tmp_path)
     assert managed.asked[1:5] == (tmp_path, "tiny-s", serving, "cpu")

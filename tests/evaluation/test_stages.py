@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Gate
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.documents import Document
 from faq_pipeline.evaluation.held_out import spread
 from faq_pipeline.evaluation.stage import DIVERGENCE, EVAL_REPORT, REFERENCE_EVAL
+from faq_pipeline.execution.runner import Outcome, materialize
 from faq_pipeline.models.loading import load_folder
-from faq_pipeline.records import Answer, Checkpoint, Evaluation, read_rows, write_rows
-from faq_pipeline.runner import Outcome, obtain
-from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Answer, CheckpointRow, EvaluationRow, read_rows, write_rows
 
-CHECKPOINT = Checkpoint("tiny-s@0", "gptq", "W4A16", "128", 2_000_000, 8_000_000)
+CHECKPOINT = CheckpointRow("tiny-s@0", "gptq", "W4A16", "128", 2_000_000, 8_000_000)
 
 
 def _build_checkpoint(build: Build) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def _build_checkpoint(build: Build) -> dict[str, Any]:
         for weight in model.parameters():
             weight.add_(0.02 * torch.randn_like(weight))
     model.save_pretrained(build.directory / "checkpoint")
-    write_rows(build.directory / "checkpoints.parquet", [CHECKPOINT], Checkpoint)
+    write_rows(build.directory / "checkpoints.parquet", [CHECKPOINT], CheckpointRow)
     return {}
 
 
@@ -66,7 +66,7 @@ def outcomes(store: Store, gated: Cell) -> dict[str, Outcome]:
             "faq_pipeline.quantization.load.load_quantized",
             lambda folder, member, device: load_folder(folder, device),
         )
-        return {name: obtain(name, gated, STAGES, store) for name in STAGES}
+        return {name: materialize(name, gated, STAGES, store) for name in STAGES}
 
 
 def _changed(cell: Cell, **changes: Any) -> Cell:
@@ -82,7 +82,7 @@ def test_the_reference_keeps_its_answers_and_distributions(outcomes: dict[str, O
     assert set(artifact.metadata["accuracy"]) == {"value", "low", "high"}
     for name in ("traces", "prose"):
         assert artifact.file(f"divergence/{name}.safetensors").stat().st_size > 1000
-    rows = read_rows(artifact.file("evaluations.parquet"), Evaluation)
+    rows = read_rows(artifact.file("evaluations.parquet"), EvaluationRow)
     assert {(r.scope, r.metric) for r in rows} == {
         ("all", "accuracy"),
         ("all", "truncated_reference"),
@@ -106,7 +106,7 @@ def test_the_report_holds_every_figure(outcomes: dict[str, Outcome]) -> None:
 
 
 def test_figures_are_lineage_rows(outcomes: dict[str, Outcome]) -> None:
-    rows = read_rows(outcomes["eval_report"].artifact.file("evaluations.parquet"), Evaluation)
+    rows = read_rows(outcomes["eval_report"].artifact.file("evaluations.parquet"), EvaluationRow)
     found = {(r.scope, r.metric): r for r in rows}
     kl = outcomes["eval_report"].artifact.metadata["kl"]
     assert found["traces", "kl"].value == kl["value"] and found["traces", "kl"].high == kl["high"]
@@ -126,7 +126,7 @@ def test_the_divergence_alone_is_that_of_the_report(outcomes: dict[str, Outcome]
     assert alone.file(name).read_bytes() == report.file(name).read_bytes()
     assert alone.metadata["kl"] == report.metadata["kl"]
     assert alone.metadata["kl_prose"] == report.metadata["kl_prose"]
-    rows = read_rows(alone.file("evaluations.parquet"), Evaluation)
+    rows = read_rows(alone.file("evaluations.parquet"), EvaluationRow)
     assert {(row.scope, row.metric) for row in rows} == {("traces", "kl"), ("prose", "kl")}
 
 
@@ -147,14 +147,14 @@ def test_artifacts_repeat_byte_by_byte(
         "faq_pipeline.quantization.load.load_quantized",
         lambda folder, member, device: load_folder(folder, device),
     )
-    again = {name: obtain(name, gated, STAGES, Store(tmp_path)) for name in STAGES}
+    again = {name: materialize(name, gated, STAGES, Store(tmp_path)) for name in STAGES}
     assert {name: o.artifact.digest for name, o in again.items()} == {
         name: o.artifact.digest for name, o in outcomes.items()
     }
 
 
 def test_a_second_run_is_a_hit(outcomes: dict[str, Outcome], gated: Cell, store: Store) -> None:
-    assert all(obtain(name, gated, STAGES, store).hit for name in outcomes)
+    assert all(materialize(name, gated, STAGES, store).hit for name in outcomes)
 
 
 @pytest.mark.parametrize(

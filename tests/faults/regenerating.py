@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import obtain
-from faq_pipeline.stages import STAGES
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.store.store import Store
 
 
@@ -19,8 +19,8 @@ def regenerate(data: Path, store: Store, recipe: str) -> str:
     """The digest of the corpus, which is made if need be."""
     catalog = Catalog((data,))
     cell = resolve_cell(catalog, "tiny-s", catalog.recipe(recipe), "cpu", store.root.parent / "digests")
-    obtain("seed_data", cell, STAGES, store)
-    return obtain("regenerated_corpus", cell, STAGES, store).artifact.digest
+    materialize("seed_data", cell, STAGES, store)
+    return materialize("regenerated_corpus", cell, STAGES, store).artifact.digest
 
 
 if __name__ == "__main__":

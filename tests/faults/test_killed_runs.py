@@ -16,7 +16,7 @@ import pytest
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import LENGTH
 from faq_pipeline.store.store import Store
-from tests.pipeline.cli import Faq
+from tests.orchestration.cli import Faq
 
 RUN = ("run", "--member", "tiny-s", "--recipe", "tiny-faq")
 MOMENTS, IN_CI = 20, 3

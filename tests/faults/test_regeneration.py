@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Candidate, Failed, read_rows
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Candidate, Failed, read_rows
 from tests.faults.regenerating import regenerate
-from tests.serving.fake_server import Asked, FakeServer, Fault
+from tests.inference.fake_server import Asked, FakeServer, Fault
 
 SEEDS, CANDIDATES = 12, 4
 ANSWERS = SEEDS * CANDIDATES

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.lineage.uses import record_use
-from faq_pipeline.records import (
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.fingerprint import fingerprint, short_hash
+from faq_pipeline.store.store import Key, Store
+from faq_pipeline.store.tables import (
     TABLES,
     Candidate,
-    Checkpoint,
-    Evaluation,
+    CheckpointRow,
+    EvaluationRow,
     Sample,
     Score,
     Seed,
     Standing,
     write_rows,
 )
-from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.fingerprint import fingerprint, short_hash
-from faq_pipeline.store.store import Key, Store
 
 FAQ = "tiny-s@11112222|tiny-faq"
 RTN = "tiny-s@11112222|tiny-rtn"
@@ -113,11 +113,11 @@ def samples(candidates: list[Candidate], places: list[Standing]) -> list[Sample]
     ]
 
 
-def evaluations(recovery: float) -> list[Evaluation]:
+def evaluations(recovery: float) -> list[EvaluationRow]:
     return [
-        Evaluation("all", "accuracy", 0.8 * recovery, 0.7 * recovery, 0.9 * recovery, 40),
-        Evaluation("all", "recovery", recovery, recovery - 0.1, recovery + 0.1, 40),
-        Evaluation("prose", "kl", 0.05, None, None, 6),
+        EvaluationRow("all", "accuracy", 0.8 * recovery, 0.7 * recovery, 0.9 * recovery, 40),
+        EvaluationRow("all", "recovery", recovery, recovery - 0.1, recovery + 0.1, 40),
+        EvaluationRow("prose", "kl", 0.05, None, None, 6),
     ]
 
 
@@ -145,14 +145,14 @@ def fill(store: Store, *, draw: int = 0, note: bool = True) -> dict[str, Artifac
         drawn,
         samples=samples(candidates, places),
     )
-    gptq = Checkpoint("tiny-s@11112222", "gptq", "W3A16", "64", 1000 + draw, 4000)
-    rtn = Checkpoint("tiny-s@11112222", "rtn", "W3A16", "64", 1001, 4000)
+    gptq = CheckpointRow("tiny-s@11112222", "gptq", "W3A16", "64", 1000 + draw, 4000)
+    rtn = CheckpointRow("tiny-s@11112222", "rtn", "W3A16", "64", 1001, 4000)
     made["checkpoint"] = put(
         store, "quantized_checkpoint", [made["calibration"]], {"method": "gptq"}, checkpoints=[gptq]
     )
     made["rtn"] = put(store, "quantized_checkpoint", [], {"method": "rtn"}, checkpoints=[rtn])
     made["reference"] = put(
-        store, "reference_eval", evaluations=[Evaluation("all", "accuracy", 0.8, 0.7, 0.9, 40)]
+        store, "reference_eval", evaluations=[EvaluationRow("all", "accuracy", 0.8, 0.7, 0.9, 40)]
     )
     for name, checkpoint, recovery in (("report", "checkpoint", 0.95), ("rtn_report", "rtn", 0.7)):
         made[name] = put(

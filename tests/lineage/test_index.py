@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from faq_pipeline.lineage.index import merge, rebuild
 from faq_pipeline.lineage.uses import record_use
-from faq_pipeline.records import TABLES
+from faq_pipeline.store.tables import TABLES
 from tests.lineage.conftest import Small
 from tests.lineage.small_store import FAQ, RTN, fill
 
@@ -198,7 +198,7 @@ def test_processes_that_merge_at_once_enter_each_artifact_once(small: Small) -> 
 
 def test_a_killed_merge_is_repaired(small: Small) -> None:
     kill = (
-        "import os, signal, faq_pipeline.lineage.rows as rows\n"
+        "import os, signal, faq_pipeline.lineage.ingest as rows\n"
         "rows._refresh_cells = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     with another_process(kill + MERGE, small.store.root, small.index) as process:
@@ -313,7 +313,8 @@ def test_an_index_that_cannot_be_written_is_pending(small: Small, tmp_path: Path
 
 def test_importing_the_index_does_not_load_duckdb() -> None:
     code = (
-        "import sys, faq_pipeline.lineage.index, faq_pipeline.lineage.uses, faq_pipeline.lineage.questions\n"
+        "import sys, faq_pipeline.lineage.index, faq_pipeline.lineage.uses\n"
+        "import faq_pipeline.lineage.trace_queries\n"
         "print(sorted({'duckdb', 'torch', 'pandas', 'dagster'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,19 +10,19 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.index import merge, rebuild
-from faq_pipeline.lineage.questions import trace
-from faq_pipeline.lineage.render import render
-from faq_pipeline.lineage.trace import Trace
+from faq_pipeline.lineage.trace import LineageTrace
+from faq_pipeline.lineage.trace_queries import trace
+from faq_pipeline.lineage.trace_text import render
 from faq_pipeline.lineage.uses import cell_licences
-from faq_pipeline.records import Checkpoint
+from faq_pipeline.store.tables import CheckpointRow
 from tests.lineage.conftest import Small
 from tests.lineage.small_store import FAQ, SEEDS, TEACHER, candidate, fill, put
 
 
-def text_of(found: Trace, most: int | None = None) -> str:
+def text_of(found: LineageTrace, most: int | None = None) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(render(found, most))
     return console.export_text()
@@ -68,7 +68,7 @@ def test_a_report_is_traced_as_its_checkpoint(indexed: Small) -> None:
 
 
 def test_a_report_counts_for_every_checkpoint_of_equal_bytes(indexed: Small) -> None:
-    rows = [Checkpoint("tiny-s@11112222", "gptq", "W3A16", "64", 1000, 4000)]
+    rows = [CheckpointRow("tiny-s@11112222", "gptq", "W3A16", "64", 1000, 4000)]
     twin = put(indexed.store, "quantized_checkpoint", identity={"method": "again"}, checkpoints=rows)
     assert twin.digest == indexed.made["checkpoint"].digest
     merge(indexed.store, indexed.index)

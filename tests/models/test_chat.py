@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Thinking
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.chat import render, split_thinking
 from faq_pipeline.models.loading import load_folder, load_tokenizer

@@ -28,7 +28,7 @@ from faq_pipeline.models.device import (
     working_bytes,
 )
 from faq_pipeline.models.precision import figures_identity, precision_for
-from tests.leases.fakes import MEMORY, have_cores, make_gpus
+from tests.gpu.fakes import MEMORY, have_cores, make_gpus
 
 HUGE = 10**15
 Machine = Callable[..., None]
@@ -199,7 +199,7 @@ def test_figures_of_small_members_are_computed_in_what_the_processor_can(
 
 def test_asking_loads_no_torch() -> None:
     code = (
-        "import sys, faq_pipeline.resolve, faq_pipeline.runner\n"
+        "import sys, faq_pipeline.core.resolver, faq_pipeline.execution.runner\n"
         "from faq_pipeline.models.device import choose_device; choose_device('auto')\n"
         "print(sorted({'torch', 'transformers', 'llmcompressor', 'duckdb'} & set(sys.modules)))"
     )

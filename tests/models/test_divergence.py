@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.divergence import mean_divergences
 from faq_pipeline.models.loading import load_model
 from tests.models.test_sample_moments import samples

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.loading import load_model
 
 CODE = """

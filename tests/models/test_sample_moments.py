@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.activations.sample_moments import sample_moments
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.batches import by_length, padded
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.models.sample_moments import sample_moments
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.stages import STAGES
-from tests.pipeline.conftest import Run, faq  # noqa: F401
+from faq_pipeline.execution.graph import STAGES
+from tests.orchestration.conftest import Run, faq  # noqa: F401
 
 FOUR = "tiny-raw,tiny-chat,tiny-rtn,tiny-faq"
 

@@ -13,11 +13,11 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
 
-from faq_pipeline.cli.backfill_state import (
+from faq_pipeline.orchestration.backfill_state import (
     DAEMONS,
     BackfillState,
+    CellProgress,
     CellRun,
-    Standing,
     daemon_silence,
     read_backfill,
 )
@@ -85,8 +85,8 @@ def test_cells_that_ended_say_how(instance: DagsterInstance) -> None:
     state = read_backfill(instance, ID)
     # The daemon has not looked yet: nothing is left to wait for.
     assert state.over and state.status == "requested" and not state.complete
-    assert cell(state, "a|x").standing is Standing.DONE and cell(state, "a|x").made == 2
-    assert [state.count(one) for one in (Standing.DONE, Standing.FAILED)] == [1, 3]
+    assert cell(state, "a|x").standing is CellProgress.DONE and cell(state, "a|x").made == 2
+    assert [state.count(one) for one in (CellProgress.DONE, CellProgress.FAILED)] == [1, 3]
     assert cell(state, "b|x").reason == "a seed has no text (give it one)"
     assert cell(state, "c|x").reason == "broken failed: ValueError: no such thing"
     assert cell(state, "d|x").reason.startswith("check contamination of refused failed: questions: 4")
@@ -98,7 +98,11 @@ def test_what_has_not_ended(instance: DagsterInstance) -> None:
     create_run_for_test(instance, status=DagsterRunStatus.STARTING, tags=tags("b|x"))
     create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags("c|x"))
     state = read_backfill(instance, ID)
-    assert [one.standing for one in state.cells] == [Standing.WAITING, Standing.QUEUED, Standing.RUNNING]
+    assert [one.standing for one in state.cells] == [
+        CellProgress.WAITING,
+        CellProgress.QUEUED,
+        CellProgress.RUNNING,
+    ]
     assert not state.over and not state.complete
 
 
@@ -108,11 +112,11 @@ def test_a_run_that_died_and_will_be_run_again_has_not_failed(instance: DagsterI
         instance, status=DagsterRunStatus.FAILURE, tags={**tags("a|x"), "dagster/will_retry": "true"}
     )
     state = read_backfill(instance, ID)
-    assert cell(state, "a|x").standing is Standing.QUEUED and not state.over
+    assert cell(state, "a|x").standing is CellProgress.QUEUED and not state.over
     instance.add_run_tags(died.run_id, {"dagster/auto_retry_run_id": "again"})
     run(instance, "a|x", cached("one", "miss"))
     state = read_backfill(instance, ID, state)
-    assert cell(state, "a|x").standing is Standing.DONE and cell(state, "a|x").run != died.run_id
+    assert cell(state, "a|x").standing is CellProgress.DONE and cell(state, "a|x").run != died.run_id
     assert state.over and state.complete
 
 
@@ -125,13 +129,16 @@ def test_a_backfill_that_counts_as_ended_is_not_over_while_a_run_is_run_again(
         instance, status=DagsterRunStatus.FAILURE, tags={**tags("a|x"), "dagster/will_retry": "true"}
     )
     state = read_backfill(instance, ID)
-    assert [one.standing for one in state.cells] == [Standing.QUEUED, Standing.WAITING] and not state.over
+    assert [one.standing for one in state.cells] == [
+        CellProgress.QUEUED,
+        CellProgress.WAITING,
+    ] and not state.over
     instance.add_run_tags(died.run_id, {"dagster/auto_retry_run_id": "again"})
     create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags("a|x"))
     assert not read_backfill(instance, ID).over
     run(instance, "a|x", cached("one", "miss"))
     state = read_backfill(instance, ID)
-    assert state.over and cell(state, "a|x").standing is Standing.DONE
+    assert state.over and cell(state, "a|x").standing is CellProgress.DONE
 
 
 def test_a_backfill_that_was_canceled_runs_nothing_again(instance: DagsterInstance) -> None:
@@ -141,16 +148,16 @@ def test_a_backfill_that_was_canceled_runs_nothing_again(instance: DagsterInstan
     )
     state = read_backfill(instance, ID)
     assert state.over and state.status == "canceled" and not state.complete
-    assert [one.standing for one in state.cells] == [Standing.FAILED, Standing.WAITING]
+    assert [one.standing for one in state.cells] == [CellProgress.FAILED, CellProgress.WAITING]
 
 
 def test_a_cell_that_is_run_again_by_hand_counts_anew(instance: DagsterInstance) -> None:
     backfill(instance, "a|x", "b|x")
     run(instance, "a|x", broken)
     first = read_backfill(instance, ID)
-    assert cell(first, "a|x").standing is Standing.FAILED
+    assert cell(first, "a|x").standing is CellProgress.FAILED
     run(instance, "a|x", cached("one", "miss"))
-    assert cell(read_backfill(instance, ID, first), "a|x").standing is Standing.DONE
+    assert cell(read_backfill(instance, ID, first), "a|x").standing is CellProgress.DONE
 
 
 def test_a_daemon_is_silent_as_soon_as_one_of_its_parts_is(instance: DagsterInstance) -> None:

@@ -24,10 +24,10 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from faq_pipeline.definitions import build_defs
-from faq_pipeline.op_tags import GPU_POOL
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.orchestration.op_tags import GPU_POOL
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.stages import STAGES
-from tests.pipeline.cli import Faq
+from tests.orchestration.cli import Faq
 from tests.postgres import Postgres, find_binaries, postgres_server
 from tests.services import Service, answers, free_port, script, until
 

@@ -25,13 +25,13 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from faq_pipeline.cli.dagster_backfill import LAUNCH
-from faq_pipeline.matrix import cell_states
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.orchestration.backfills import LAUNCH
+from faq_pipeline.planning.cell_status import cell_plans
+from faq_pipeline.planning.staleness import declared_keys
 from faq_pipeline.settings import REPOSITORY, Settings
-from faq_pipeline.stages import STAGES
-from faq_pipeline.staleness import declared_keys
 from faq_pipeline.store.store import Store
-from tests.pipeline.cli import Faq
+from tests.orchestration.cli import Faq
 from tests.services import PATIENCE, Service, answers, free_port, script, until
 
 pytestmark = pytest.mark.slow
@@ -167,7 +167,7 @@ def finished(world: World, lost: dict[str, Any], webserver: Service) -> dict[str
     )
     try:
         settings = Settings.from_environment()
-        keys = [s.cell.partition for s in cell_states(settings, list(MEMBERS), list(RECIPES)) if s.cell]
+        keys = [s.cell.partition for s in cell_plans(settings, list(MEMBERS), list(RECIPES)) if s.cell]
         until("the command's backfill", lambda: len(world.instance.get_backfills()) == 2)
         params = {"assetSelection": [{"path": [name]} for name in STAGES], "partitionNames": keys}
         launched = world.graphql(LAUNCH, {"params": params})["launchPartitionBackfill"]
@@ -240,12 +240,12 @@ def test_both_backfills_complete_every_cell(world: World, finished: dict[str, An
     assert (
         backfill is not None and backfill.status.value == "COMPLETED_SUCCESS" and backfill.is_asset_backfill
     )
-    for state in cell_states(Settings.from_environment(), list(MEMBERS), list(RECIPES)):
+    for state in cell_plans(Settings.from_environment(), list(MEMBERS), list(RECIPES)):
         assert state.complete, state
 
 
 def test_nothing_is_made_twice(world: World, finished: dict[str, Any]) -> None:
-    states = cell_states(Settings.from_environment(), list(MEMBERS), list(RECIPES))
+    states = cell_plans(Settings.from_environment(), list(MEMBERS), list(RECIPES))
     wanted = {key for state in states if state.cell for key in declared_keys(state.cell).values()}
     written = world.manifests()
     assert len(written) == len(wanted)

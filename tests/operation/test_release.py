@@ -23,7 +23,7 @@ from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
 from tests.hub.folder import HubFolder
 from tests.hub.server import HubServer
-from tests.pipeline.cli import Faq
+from tests.orchestration.cli import Faq
 from tests.services import Service, answers, free_port, until
 
 pytestmark = pytest.mark.slow

@@ -19,9 +19,9 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
 
-from faq_pipeline.processes import MARK, is_alive, own_mark
-from faq_pipeline.run_launcher import WatchedRunLauncher
+from faq_pipeline.orchestration.run_launcher import WatchedRunLauncher
 from faq_pipeline.settings import REPOSITORY
+from faq_pipeline.util.processes import MARK, is_alive, own_mark
 from tests.services import free_port
 
 SOCKET = {"host": "localhost", "socket": "/tmp/a-code-server-that-is-gone"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from faq_pipeline.publishing.content import Content
+from faq_pipeline.publishing.content import PublishedContent
 from faq_pipeline.publishing.publish import Destinations, Publication, publish
 from faq_pipeline.publishing.record import Records
 from faq_pipeline.store.artifact import Artifact
@@ -41,13 +41,13 @@ class Site:
     def directory(self) -> Path:
         return self.root / "published/tiny-s/tiny-faq"
 
-    def content(self, name: str, *, extra: bool = False) -> Content:
+    def content(self, name: str, *, extra: bool = False) -> PublishedContent:
         """A checkpoint of that name, ready to be published; `extra`: with one file more."""
         return content_of(make_checkpoint(self.store, name, extra=extra))
 
     def publish(
         self,
-        content: Content,
+        content: PublishedContent,
         *,
         again: bool = False,
         repository: str | None = None,
@@ -82,8 +82,8 @@ def make_checkpoint(store: Store, name: str, *, extra: bool = False) -> Artifact
     return store.produce(key, build)[0]
 
 
-def content_of(checkpoint: Artifact) -> Content:
-    return Content("tiny-s@01234567|tiny-faq", checkpoint, "# card\n", {"digest": checkpoint.digest})
+def content_of(checkpoint: Artifact) -> PublishedContent:
+    return PublishedContent("tiny-s@01234567|tiny-faq", checkpoint, "# card\n", {"digest": checkpoint.digest})
 
 
 @pytest.fixture

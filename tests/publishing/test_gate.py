@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.operation import Publish
 from faq_pipeline.config.recipe import Gate
-from faq_pipeline.publishing.finished import Finished
-from faq_pipeline.publishing.gate import Criterion, apart, judge
-from faq_pipeline.records import Sample, Seed, write_rows
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.publishing.gate import Criterion, apart, judge_publication
 from faq_pipeline.store.artifact import MANIFEST, Artifact
+from faq_pipeline.store.tables import Sample, Seed, write_rows
 
 SEED = Seed("s0", "How many harvests?", "question", None, "sums", "tests", "Apache-2.0")
 SAMPLE = Sample("a0", "c0", "s0", "sums", 0, 0, 9, "The river town had a harvest.")
@@ -65,7 +65,7 @@ def finished(
     inspection: dict[str, Any] | None = None,
     fallback: tuple[str, ...] = (),
     calibrated: bool = True,
-) -> Finished:
+) -> FinishedCell:
     """A cell that passes, but for what is said."""
     publish = Publish(licences=list(licences)) if licences else None
     evaluation = cell.recipe.evaluation.model_copy(update={"gate": gate and Gate(recovery=gate)})
@@ -87,7 +87,7 @@ def finished(
     }
     write_rows(artifacts["seed_data"].file("seeds.parquet"), seeds, Seed)
     write_rows(artifacts["calibration_set"].file("samples.parquet"), samples, Sample)
-    return Finished(cell, artifacts)
+    return FinishedCell(cell, artifacts)
 
 
 Ask = Callable[..., Criterion]
@@ -98,7 +98,7 @@ def ask(tiny_cell: Cell, tmp_path: Path) -> Ask:
     """A criterion's finding; the other criteria pass."""
 
     def run(name: str, **changed: Any) -> Criterion:
-        verdict = judge(finished(tiny_cell, tmp_path, **changed))
+        verdict = judge_publication(finished(tiny_cell, tmp_path, **changed))
         (criterion,) = [one for one in verdict.criteria if one.name == name]
         assert all(one.passed for one in verdict.criteria if one is not criterion)
         assert verdict.passed == criterion.passed == (verdict.reason == "")
@@ -108,7 +108,7 @@ def ask(tiny_cell: Cell, tmp_path: Path) -> Ask:
 
 
 def test_a_cell_that_meets_every_criterion_passes(tiny_cell: Cell, tmp_path: Path) -> None:
-    verdict = judge(finished(tiny_cell, tmp_path))
+    verdict = judge_publication(finished(tiny_cell, tmp_path))
     assert verdict.passed and verdict.reason == ""
     assert [one.name for one in verdict.criteria] == ["recovery", "contamination", "licence", "soundness"]
     assert json.loads(json.dumps(verdict.as_dict()))["criteria"][0]["needed"]
@@ -130,7 +130,7 @@ def test_the_lower_bound_reaches_the_gate_or_does_not(
     if nudge is not None:
         low = gate + nudge
     folder = tmp_path_factory.getbasetemp() / "threshold"
-    verdict = judge(finished(tiny_cell, folder, gate=gate, recovery={"value": 1.0, "low": low}))
+    verdict = judge_publication(finished(tiny_cell, folder, gate=gate, recovery={"value": 1.0, "low": low}))
     criterion = verdict.criteria[0]
     assert criterion.passed == verdict.passed == (low >= gate)
     shown = float(criterion.found.partition("lower bound ")[2])
@@ -154,7 +154,7 @@ def test_a_recipe_without_a_gate_cannot_be_published(ask: Ask, tiny_cell: Cell) 
 def test_recovery_that_is_not_formed_does_not_pass(tiny_cell: Cell, tmp_path: Path) -> None:
     found = finished(tiny_cell, tmp_path)
     report = made(tmp_path / "report", "eval_report", {"recovery": None})
-    verdict = judge(Finished(found.cell, {**found.artifacts, "eval_report": report}))
+    verdict = judge_publication(FinishedCell(found.cell, {**found.artifacts, "eval_report": report}))
     assert not verdict.passed and "it is not formed" in verdict.reason
 
 
@@ -221,7 +221,7 @@ def test_every_licence_of_the_seeds_counts(
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "licences"
     found = finished(tiny_cell, folder, licences=("Apache-2.0", *sorted(named)), seeds=seeds_under(*drawn))
-    assert judge(found).passed == ({one.lower() for one in drawn} <= named)
+    assert judge_publication(found).passed == ({one.lower() for one in drawn} <= named)
 
 
 def test_a_checkpoint_without_a_calibration_set_holds_nothing_of_teacher_and_seeds(ask: Ask) -> None:
@@ -258,7 +258,7 @@ def test_an_unsound_checkpoint(ask: Ask, changed: dict[str, Any], found: str) ->
 
 
 def test_several_failures_are_all_named(tiny_cell: Cell, tmp_path: Path) -> None:
-    verdict = judge(finished(tiny_cell, tmp_path, licences=("MIT",), gate=1, fallback=("a",)))
+    verdict = judge_publication(finished(tiny_cell, tmp_path, licences=("MIT",), gate=1, fallback=("a",)))
     for name in ("recovery: ", "licence: ", "soundness: "):
         assert name in verdict.reason
     assert "contamination" not in verdict.reason and "\n" not in verdict.reason

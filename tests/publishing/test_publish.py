@@ -9,8 +9,8 @@ import pytest
 from huggingface_hub import constants
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.publishing.directory import Folder
-from faq_pipeline.publishing.hub import Repository
+from faq_pipeline.publishing.directory import PublishDirectory
+from faq_pipeline.publishing.hub import HubRepository
 from faq_pipeline.publishing.publish import Destinations, publish
 from faq_pipeline.publishing.record import Place
 from faq_pipeline.publishing.withdraw import withdraw
@@ -91,7 +91,7 @@ def test_a_directory_that_cannot_be_written_to_is_named(site: Site) -> None:
 def test_a_folder_deleted_by_hand_is_not_brought_back_by_itself(site: Site) -> None:
     content = site.content("a")
     site.publish(content)
-    Folder(site.directory / content.digest).path.rename(site.root / "trash")
+    PublishDirectory(site.directory / content.digest).path.rename(site.root / "trash")
     done = site.publish(content)
     assert done.status == "already" and "--again" in done.notes[0]
     assert not (site.directory / content.digest).exists()
@@ -311,4 +311,4 @@ def test_a_repository_that_changes_meanwhile_is_not_overwritten(site: Site, hub:
 
 
 def test_the_token_is_in_no_representation() -> None:
-    assert TOKEN not in repr(Repository(REPOSITORY, TOKEN))
+    assert TOKEN not in repr(HubRepository(REPOSITORY, TOKEN))

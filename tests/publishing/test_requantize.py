@@ -20,24 +20,24 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 from huggingface_hub import ModelCard
 
-from faq_pipeline.assets import published_checkpoint
-from faq_pipeline.cell import Cell
-from faq_pipeline.cli.dagster_runs import Runs, open_instance, register
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.jobs import PUBLISH, REQUANTIZE
-from faq_pipeline.member_comparison import RESULT, compare_member, comparison_key, evaluated
+from faq_pipeline.execution.recipe_comparison import RESULT, compare_member, comparison_key, evaluated
 from faq_pipeline.models.loading import load_folder
-from faq_pipeline.partitions import cells
-from faq_pipeline.promotion import content_of, records_of, review_cell
+from faq_pipeline.orchestration.assets import published_checkpoint
+from faq_pipeline.orchestration.jobs import PUBLISH, REQUANTIZE
+from faq_pipeline.orchestration.partitions import cells
+from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
+from faq_pipeline.orchestration.runs import Runs, open_instance, register
 from faq_pipeline.publishing.card import write_card
-from faq_pipeline.publishing.finished import Finished
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.resources import PipelineResource, ProgressResource
+from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.publishing.review import content_of, records_of, review_cell
 from faq_pipeline.settings import REPOSITORY, Settings
-from tests.pipeline.conftest import Run, extended, faq  # noqa: F401
+from tests.inference.fake_server import FakeServer
+from tests.orchestration.conftest import Run, extended, faq  # noqa: F401
 from tests.publishing.conftest import TOKEN, point_at
 from tests.publishing.stub_hub import StubHub
-from tests.serving.fake_server import FakeServer
 from tests.tiny import make_family
 
 pytestmark = pytest.mark.slow
@@ -230,7 +230,7 @@ def test_the_card_follows_scheme_and_licence(world: World, first: dict[str, Any]
     three = cell.recipe.quantization.model_copy(update={"scheme": "W3A16"})
     family = cell.family.model_copy(update={"licence": "Somebody's own"})
     changed = replace(cell, recipe=cell.recipe.model_copy(update={"quantization": three}), family=family)
-    card = write_card(Finished(changed, artifacts), review.verdict, None)
+    card = write_card(FinishedCell(changed, artifacts), review.verdict, None)
     assert "vllm serve" not in card and "vLLM has no kernel for the packed weights of W3A16" in card
     assert "AutoModelForCausalLM.from_pretrained" in card
     data = ModelCard(card).data.to_dict()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.progress import Silent
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.util.progress import SilentProgress
 
 Make = Callable[..., Path]
 
@@ -33,7 +33,9 @@ def make_checkpoint(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory) -
     def make(*args: Any, rows: list[list[int]] | None = None, **kwargs: Any) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint")
         spec = make_spec(*args, **kwargs)
-        quantize(spec, tiny_cell.target, make_rows() if rows is None else rows, folder, "cpu", Silent())
+        quantize(
+            spec, tiny_cell.target, make_rows() if rows is None else rows, folder, "cpu", SilentProgress()
+        )
         return folder
 
     return make

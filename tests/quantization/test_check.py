@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Member
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.schemes import SCHEMES
+from faq_pipeline.quantization.spec_check import check_spec
 from tests.quantization.conftest import make_spec
 
 

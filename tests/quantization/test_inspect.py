@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Member
-from faq_pipeline.quantization.inspect import bits_per_weight, inspect_checkpoint
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.quantization.inspection import bits_per_weight, inspect_checkpoint
 from faq_pipeline.quantization.load import load_quantized
 from tests.quantization.conftest import Make
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 from transformers.utils.quantization_config import CompressedTensorsConfig
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Member
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_folder, load_model
 from faq_pipeline.models.weights import find_weights
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization.inspect import inspect_checkpoint
+from faq_pipeline.quantization.inspection import inspect_checkpoint
 from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize, run, save
-from tests.leases.fakes import have_cores
+from faq_pipeline.util.progress import SilentProgress
+from tests.gpu.fakes import have_cores
 from tests.noting import Noting
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.tiny import make_tokenizer
@@ -46,7 +46,7 @@ def test_a_saved_checkpoint_is_the_model_that_was_quantized(
     method: str, scheme: str, group: object, more: dict, tiny_cell: Cell, tmp_path: Path
 ) -> None:
     spec = make_spec(method, scheme, group, **more)
-    quantized = run(spec, tiny_cell.target, make_rows(), "cpu", Silent())
+    quantized = run(spec, tiny_cell.target, make_rows(), "cpu", SilentProgress())
     in_memory = logits(quantized.model)
     save(quantized.model, tiny_cell.target, tmp_path)
     loaded = logits(load_quantized(tmp_path, tiny_cell.target.member, "cpu"))
@@ -111,16 +111,16 @@ def test_on_a_gpu_there_are_as_many_threads_as_cores(
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr(
-        "faq_pipeline.quantization.placement.torch_device", lambda device: torch.device("cpu")
+        "faq_pipeline.quantization.compute_device.torch_device", lambda device: torch.device("cpu")
     )
     have_cores(monkeypatch, 6)
-    run(make_spec("rtn"), tiny_cell.target, [], "cpu", Silent())
-    run(make_spec("rtn"), tiny_cell.target, [], "cuda:0", Silent())
+    run(make_spec("rtn"), tiny_cell.target, [], "cpu", SilentProgress())
+    run(make_spec("rtn"), tiny_cell.target, [], "cuda:0", SilentProgress())
     assert told == [1, 6]
 
 
 def test_progress_counts_to_its_total(tiny_cell: Cell, tmp_path: Path) -> None:
-    class Counting(Silent):
+    class Counting(SilentProgress):
         total = done = 0
 
         def start(self, what: str, total: int) -> None:
@@ -146,12 +146,12 @@ def test_a_hessian_that_cannot_be_inverted_is_reported(tiny_cell: Cell, tmp_path
 
 def test_a_healthy_run_reports_no_fallback(tiny_cell: Cell, tmp_path: Path) -> None:
     spec = make_spec("smoothquant", "W8A8")
-    assert quantize(spec, tiny_cell.target, make_rows(), tmp_path, "cpu", Silent()) == ()
+    assert quantize(spec, tiny_cell.target, make_rows(), tmp_path, "cpu", SilentProgress()) == ()
 
 
 def test_an_empty_calibration_set_is_refused(tiny_cell: Cell, tmp_path: Path) -> None:
     with pytest.raises(FaqError, match="needs a calibration set"):
-        quantize(make_spec("gptq"), tiny_cell.target, [], tmp_path, "cpu", Silent())
+        quantize(make_spec("gptq"), tiny_cell.target, [], tmp_path, "cpu", SilentProgress())
 
 
 def test_activations_are_rounded_after_loading_too(make_checkpoint: Make, tiny_cell: Cell) -> None:
@@ -180,7 +180,7 @@ def test_an_untied_llama(ignore: list[str], tmp_path: Path) -> None:
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(original)
     make_tokenizer(original)
     weights = find_weights(Member(name="llama", path=original, parameters=1), tmp_path / "digests")
-    quantize(make_spec("gptq", ignore=ignore), weights, make_rows(2), folder, "cpu", Silent())
+    quantize(make_spec("gptq", ignore=ignore), weights, make_rows(2), folder, "cpu", SilentProgress())
     found = inspect_checkpoint(folder, weights)
     assert found.loads and not found.missing_tensors
     assert found.unquantized_linear_layers == tuple(ignore)

@@ -6,11 +6,12 @@ import llmcompressor
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization import oneshot, placement
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.quantization import compute_device as placement
+from faq_pipeline.quantization import oneshot
+from faq_pipeline.quantization.compute_device import SHARE, activations_device
 from faq_pipeline.quantization.oneshot import run
-from faq_pipeline.quantization.placement import SHARE, activations_device
+from faq_pipeline.util.progress import SilentProgress
 from tests.noting import Noting
 from tests.quantization.conftest import make_rows, make_spec
 
@@ -35,7 +36,7 @@ def test_without_a_gpu_they_stay_in_main_memory(tiny_cell: Cell):
 
 def test_where_the_gpu_is_full_all_is_done_anew_without(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
     spec, rows = make_spec("gptq", "W4A16", 64), make_rows()
-    undisturbed = run(spec, tiny_cell.target, rows, "cpu", Silent()).model.state_dict()
+    undisturbed = run(spec, tiny_cell.target, rows, "cpu", SilentProgress()).model.state_dict()
     places: list[str] = []
     original = llmcompressor.oneshot
 
@@ -65,5 +66,5 @@ def test_full_main_memory_is_an_error(tiny_cell: Cell, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(llmcompressor, "oneshot", full)
     with pytest.raises(torch.OutOfMemoryError):
-        run(make_spec("gptq", "W4A16", 64), tiny_cell.target, make_rows(), "cpu", Silent())
+        run(make_spec("gptq", "W4A16", 64), tiny_cell.target, make_rows(), "cpu", SilentProgress())
     assert len(calls) == 1

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.progress import Silent
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.quantization.rounding import rounded_copy
+from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import make_spec
 
 
@@ -31,7 +31,7 @@ def test_a_rounded_copy_holds_the_weights_of_a_checkpoint(
     scheme: str, group: object, ignore: list[str], precision: str, tiny_cell: Cell, tmp_path: Path
 ) -> None:
     spec = make_spec("rtn", scheme, group, ignore=ignore)
-    quantize(spec, tiny_cell.target, [], tmp_path, "cpu", Silent())
+    quantize(spec, tiny_cell.target, [], tmp_path, "cpu", SilentProgress())
     checkpoint = load_quantized(tmp_path, tiny_cell.target.member, "cpu")
     model = load_model(tiny_cell.target, "cpu", precision)
     before = {name: weight.clone() for name, weight in model.named_parameters()}

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.loading import load_folder, load_tokenizer
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization import served
+from faq_pipeline.quantization import serving_format as served
 from faq_pipeline.quantization.dense import write_dense
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
+from faq_pipeline.util.progress import SilentProgress
 
 
 def machine(patch: pytest.MonkeyPatch, name: str, *, avx512: bool) -> None:
@@ -56,7 +56,7 @@ def test_a_dense_checkpoint_has_the_quantized_logits(
 ) -> None:
     spec = Quantization.model_validate({"method": "rtn", "scheme": "W3A16", "group_size": group_size})
     member = tiny_cell.target.member
-    quantize(spec, tiny_cell.target, [], tmp_path / "packed", "cpu", Silent())
+    quantize(spec, tiny_cell.target, [], tmp_path / "packed", "cpu", SilentProgress())
     write_dense(tmp_path / "packed", member, tmp_path / "dense", "cpu")
     packed, dense = load_quantized(tmp_path / "packed", member, "cpu"), load_folder(tmp_path / "dense", "cpu")
     ids = torch.arange(3, 40)[None]

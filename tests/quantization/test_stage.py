@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.quantization.export import export
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
-from faq_pipeline.records import Checkpoint, Row, read_rows, write_rows
-from faq_pipeline.runner import obtain
-from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import CheckpointRow, TokenRow, read_rows, write_rows
 from tests.quantization.conftest import make_rows
 
 
@@ -26,8 +26,8 @@ def with_quantization(cell: Cell, **fields: Any) -> Cell:
 
 
 def write_calibration(job: Build) -> dict[str, Any]:
-    rows = [Row(i, ids) for i, ids in enumerate(make_rows())]
-    write_rows(job.directory / "rows.parquet", reversed(rows), Row)
+    rows = [TokenRow(i, ids) for i, ids in enumerate(make_rows())]
+    write_rows(job.directory / "rows.parquet", reversed(rows), TokenRow)
     return {}
 
 
@@ -42,12 +42,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def artifact(store: Store, tiny_cell: Cell) -> Artifact:
-    obtain("calibration_set", tiny_cell, STAGES, store)
-    return obtain("quantized_checkpoint", tiny_cell, STAGES, store).artifact
+    materialize("calibration_set", tiny_cell, STAGES, store)
+    return materialize("quantized_checkpoint", tiny_cell, STAGES, store).artifact
 
 
 def test_the_artifact_holds_a_checkpoint_and_its_row(artifact: Artifact, tiny_cell: Cell) -> None:
-    (row,) = read_rows(artifact.file("checkpoints.parquet"), Checkpoint)
+    (row,) = read_rows(artifact.file("checkpoints.parquet"), CheckpointRow)
     assert (row.target, row.method, row.scheme) == (tiny_cell.target.partition, "gptq", "W4A16")
     assert row.bytes == (artifact.file("checkpoint") / "model.safetensors").stat().st_size
     figures = artifact.metadata
@@ -58,14 +58,14 @@ def test_the_artifact_holds_a_checkpoint_and_its_row(artifact: Artifact, tiny_ce
 
 def test_a_second_store_gets_the_same_digest(artifact: Artifact, tiny_cell: Cell, tmp_path: Path) -> None:
     other = Store(tmp_path)
-    obtain("calibration_set", tiny_cell, STAGES, other)
-    again = obtain("quantized_checkpoint", tiny_cell, STAGES, other)
+    materialize("calibration_set", tiny_cell, STAGES, other)
+    again = materialize("quantized_checkpoint", tiny_cell, STAGES, other)
     assert not again.hit and again.artifact.digest == artifact.digest
 
 
 def test_rounding_to_nearest_runs_without_a_calibration_set(tiny_cell: Cell, tmp_path: Path) -> None:
     cell = with_quantization(tiny_cell, method="rtn")
-    outcome = obtain("quantized_checkpoint", cell, STAGES, Store(tmp_path))
+    outcome = materialize("quantized_checkpoint", cell, STAGES, Store(tmp_path))
     assert outcome.artifact.manifest.inputs == {}
 
 
@@ -86,12 +86,12 @@ def test_a_fingerprint_moves_with_what_its_method_reads_and_with_nothing_else(ti
 def test_a_wrong_group_size_stops_the_stage_before_it_runs(store: Store, tiny_cell: Cell) -> None:
     cell = with_quantization(tiny_cell, group_size=96, method="rtn")
     with pytest.raises(FaqError, match="group_size 96"):
-        obtain("quantized_checkpoint", cell, STAGES, store)
+        materialize("quantized_checkpoint", cell, STAGES, store)
 
 
 def test_the_stage_is_imported_without_a_model_library() -> None:
     code = (
-        "import sys, faq_pipeline.quantization.stage, faq_pipeline.quantization.check;"
+        "import sys, faq_pipeline.quantization.stage, faq_pipeline.quantization.spec_check;"
         "heavy = {'torch', 'transformers', 'llmcompressor', 'compressed_tensors', 'pandas'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

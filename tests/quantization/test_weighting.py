@@ -12,15 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.activations.attention import received_attention
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.attention import received_attention
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.progress import Silent
-from faq_pipeline.quantization.check import check_spec
 from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
 from faq_pipeline.quantization.oneshot import run
-from faq_pipeline.quantization.weighting import MOST, by_importance, row_weights
+from faq_pipeline.quantization.spec_check import check_spec
+from faq_pipeline.quantization.token_weights import MOST, by_importance, row_weights
+from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import make_rows, make_spec
 
 ROWS = [row[:length] for row, length in zip(make_rows(3, 24), (20, 24, 12), strict=True)]
@@ -32,7 +32,7 @@ LAYER = "model.layers.0.mlp.gate_proj"
 
 def weights_of(cell: Cell, **fields: Any) -> list[torch.Tensor]:
     spec = make_spec("gptq", "W3A16", **fields)
-    return row_weights(spec, cell.target, ROWS, SAMPLES, "cpu", Silent())
+    return row_weights(spec, cell.target, ROWS, SAMPLES, "cpu", SilentProgress())
 
 
 @dataclass
@@ -74,7 +74,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 def test_the_hessian_is_the_weighted_sum_over_tokens(
     fields: dict[str, str], seen: Seen, tiny_cell: Cell
 ) -> None:
-    run(make_spec("gptq", "W3A16", **fields), tiny_cell.target, ROWS, "cpu", Silent(), SAMPLES)
+    run(make_spec("gptq", "W3A16", **fields), tiny_cell.target, ROWS, "cpu", SilentProgress(), SAMPLES)
     weights = weights_of(tiny_cell, **fields)
     assert len(seen.hessians) == 14
     for name, hessian in seen.hessians.items():
@@ -98,9 +98,9 @@ def test_equal_sequences_weigh_the_same_whatever_their_length(tiny_cell: Cell) -
 
 def test_a_row_without_samples_is_one_sequence(seen: Seen, tiny_cell: Cell) -> None:
     spec = make_spec("gptq", sample_weights="equal_sequences")
-    run(spec, tiny_cell.target, ROWS, "cpu", Silent())
+    run(spec, tiny_cell.target, ROWS, "cpu", SilentProgress())
     whole = seen.hessians[LAYER]
-    run(spec, tiny_cell.target, ROWS, "cpu", Silent(), [[20], [24], [12]])
+    run(spec, tiny_cell.target, ROWS, "cpu", SilentProgress(), [[20], [24], [12]])
     assert torch.equal(whole, seen.hessians[LAYER])
 
 
@@ -129,7 +129,7 @@ def test_importance_has_mean_one_and_a_bounded_range(received: list[float]) -> N
 def test_equal_weights_change_no_weight_of_the_model(tiny_cell: Cell) -> None:
     """Samples of one length are equal already, so that the same integers come out."""
     plain, equal = (
-        run(make_spec("gptq", **fields), tiny_cell.target, make_rows(3, 24), "cpu", Silent()).model
+        run(make_spec("gptq", **fields), tiny_cell.target, make_rows(3, 24), "cpu", SilentProgress()).model
         for fields in ({}, {"sample_weights": "equal_sequences"})
     )
     for name, weight in plain.named_parameters():
@@ -138,7 +138,7 @@ def test_equal_weights_change_no_weight_of_the_model(tiny_cell: Cell) -> None:
 
 def test_smoothquant_weighs_its_gptq_too(seen: Seen, tiny_cell: Cell) -> None:
     spec = make_spec("smoothquant", "W8A8", sample_weights="equal_sequences")
-    run(spec, tiny_cell.target, ROWS, "cpu", Silent(), SAMPLES)
+    run(spec, tiny_cell.target, ROWS, "cpu", SilentProgress(), SAMPLES)
     assert len(seen.hessians) == 14
 
 
@@ -151,7 +151,7 @@ def test_a_module_that_sees_other_tokens_than_the_rows_is_refused(
         lambda *_: [torch.ones(1, len(row) - 1) for row in ROWS],
     )
     with pytest.raises(FaqError, match="sees 24 of a row's 23 tokens"):
-        run(spec, tiny_cell.target, ROWS, "cpu", Silent(), SAMPLES)
+        run(spec, tiny_cell.target, ROWS, "cpu", SilentProgress(), SAMPLES)
 
 
 @pytest.mark.parametrize("method", ["rtn", "awq"])
@@ -170,7 +170,7 @@ def test_a_weighted_checkpoint_loads(tiny_cell: Cell, tmp_path: Path) -> None:
     from faq_pipeline.quantization.oneshot import quantize
 
     spec = make_spec("gptq", "W3A16", token_weights="attention")
-    assert quantize(spec, tiny_cell.target, ROWS, tmp_path, "cpu", Silent(), SAMPLES) == ()
+    assert quantize(spec, tiny_cell.target, ROWS, tmp_path, "cpu", SilentProgress(), SAMPLES) == ()
     model = load_quantized(tmp_path, tiny_cell.target.member, "cpu")
     with torch.no_grad():
         assert math.isfinite(float(model(torch.tensor(ROWS[:1])).logits.sum()))

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.family import Prompts, Thinking
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.runner import Outcome, materialize
+from faq_pipeline.inference.engine import Completion
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
-from faq_pipeline.records import Candidate, Seed, read_rows
-from faq_pipeline.regeneration.engine import Completion
-from faq_pipeline.regeneration.seeds_stage import SEED_DATA
+from faq_pipeline.regeneration.seed_stage import SEED_DATA
 from faq_pipeline.regeneration.stage import REGENERATED_CORPUS
-from faq_pipeline.runner import Outcome, obtain
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Candidate, Seed, read_rows
 from tests.tiny import TEMPLATE
 
 STAGES = {stage.name: stage for stage in (SEED_DATA, REGENERATED_CORPUS)}
@@ -62,13 +62,13 @@ class Listener:
 
 def make(cell: Cell, root: Path, listener: Listener | None = None) -> tuple[Outcome, list[Candidate]]:
     store = Store(root)
-    obtain("seed_data", cell, STAGES, store)
-    outcome = obtain("regenerated_corpus", cell, STAGES, store, listener)
+    materialize("seed_data", cell, STAGES, store)
+    outcome = materialize("regenerated_corpus", cell, STAGES, store, listener)
     return outcome, read_rows(outcome.artifact.file("candidates.parquet"), Candidate)
 
 
 def seeds_of(cell: Cell, root: Path) -> list[Seed]:
-    artifact = obtain("seed_data", cell, STAGES, Store(root)).artifact
+    artifact = materialize("seed_data", cell, STAGES, Store(root)).artifact
     return read_rows(artifact.file("seeds.parquet"), Seed)
 
 
@@ -175,7 +175,7 @@ def test_the_identity_moves_with(tiny_cell: Cell, what: str, move: Callable[[Cel
 def test_the_identity_moves_with_the_library(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     before = REGENERATED_CORPUS.identity(tiny_cell)
     monkeypatch.setattr(
-        "faq_pipeline.regeneration.transformers_engine.tool_version", lambda package: f"{package} next"
+        "faq_pipeline.inference.transformers_engine.tool_version", lambda package: f"{package} next"
     )
     assert REGENERATED_CORPUS.identity(tiny_cell) != before
 
@@ -246,7 +246,7 @@ def test_a_template_that_opens_the_thinking(
         asked.extend(requests)
         return [Completion(r.id, written, 9, -3.0, "stop") for r in requests]
 
-    monkeypatch.setattr("faq_pipeline.regeneration.transformers_engine.TransformersEngine._batch", batch)
+    monkeypatch.setattr("faq_pipeline.inference.transformers_engine.TransformersEngine._batch", batch)
     listener = Listener()
     _, rows = make(replace(tiny_cell, teacher=teacher), tmp_path / "store", listener)
     assert all(r.prompt.endswith("<think>\n") for r in rows) and len(asked) == 16
@@ -263,8 +263,8 @@ def test_a_padded_vocabulary_is_worth_a_note(
     def batch(self: Any, requests: Any, sampling: Any) -> list[Completion]:
         return [Completion(r.id, "", 1, -3.0, "stop") for r in requests]
 
-    monkeypatch.setattr("faq_pipeline.regeneration.transformers_engine.TransformersEngine._batch", batch)
-    monkeypatch.setattr("faq_pipeline.regeneration.transformers_engine.load_model", load_smaller(tiny_cell))
+    monkeypatch.setattr("faq_pipeline.inference.transformers_engine.TransformersEngine._batch", batch)
+    monkeypatch.setattr("faq_pipeline.inference.transformers_engine.load_model", load_smaller(tiny_cell))
     outcome, _ = make(replace(tiny_cell, teacher=teacher), tmp_path / "store")
     (note,) = outcome.artifact.metadata["notes"]
     assert "640 and 512" in note

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.regeneration.degeneration import REPEATS, SHORTEST, is_empty, is_looping
+from faq_pipeline.prompting.degeneration import REPEATS, SHORTEST, is_empty, is_looping
 
 SOUND = [
     "",

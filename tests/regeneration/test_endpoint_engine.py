@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Endpoint, Sampling
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.regeneration.endpoint_engine import EndpointEngine
-from faq_pipeline.regeneration.engine import Request
-from faq_pipeline.regeneration.engines import Work, make_engine
-from tests.serving.fake_server import FakeServer, Fault, answer
+from faq_pipeline.inference.endpoint_engine import EndpointEngine
+from faq_pipeline.inference.engine import Request
+from faq_pipeline.inference.factory import EngineSpec, make_engine
+from tests.inference.fake_server import FakeServer, Fault, answer
 
 SECRET = "sk-planted-51ab"
 SAMPLING = Sampling(max_new_tokens=8)
@@ -31,7 +31,7 @@ def endpoint(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
 
 def engine(cell: Cell, endpoint: Endpoint) -> EndpointEngine:
     assert cell.teacher is not None
-    made = make_engine("endpoint", Work(cell.teacher, "cpu", 1, endpoint=endpoint))
+    made = make_engine("endpoint", EngineSpec(cell.teacher, "cpu", 1, endpoint=endpoint))
     assert isinstance(made, EndpointEngine)
     return made
 

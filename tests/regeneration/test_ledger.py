@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
-from faq_pipeline.progress import Silent
-from faq_pipeline.regeneration.engine import Completion, Request, Unit
-from faq_pipeline.regeneration.ledger import Ledger
-from faq_pipeline.regeneration.sampling import sample
+from faq_pipeline.inference.engine import Completion, Request, Unit
+from faq_pipeline.inference.ledger import Ledger
+from faq_pipeline.inference.sampling import sample
+from faq_pipeline.util.progress import SilentProgress
 
 SAMPLING = Sampling(temperature=1, max_new_tokens=8)
 REQUESTS = [Request(f"s{i}#0", f"prompt {i % 3}", i) for i in range(10)]
@@ -74,7 +74,7 @@ def ledger(root: Path, **configuration: Any) -> Ledger:
 
 
 def run(engine: Engine, root: Path, requests: Sequence[Request] = REQUESTS) -> dict[str, Completion]:
-    return sample(engine, requests, SAMPLING, ledger(root), Silent()).completions
+    return sample(engine, requests, SAMPLING, ledger(root), SilentProgress()).completions
 
 
 def test_a_finished_corpus_starts_no_engine(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_when_most_fail_the_run_fails_and_keeps_the_rest(tmp_path: Path) -> None
 def test_time_of_earlier_runs_counts(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         run(Engine(life=5), tmp_path)
-    made = sample(Engine(), REQUESTS, SAMPLING, ledger(tmp_path), Silent())
+    made = sample(Engine(), REQUESTS, SAMPLING, ledger(tmp_path), SilentProgress())
     entries = ledger(tmp_path).finished(Engine().units(REQUESTS))
     assert made.reused == 5 and made.seconds == pytest.approx(
         sum(e.seconds for e in entries.values()), abs=1e-3

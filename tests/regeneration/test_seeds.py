@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from faq_pipeline.config.recipe import Dataset, Seeds
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Seed
 from faq_pipeline.regeneration.seeds import (
     draw_seeds,
     load_dataset_seeds,
@@ -21,6 +20,7 @@ from faq_pipeline.regeneration.seeds import (
     seed_error,
     seeds_identity,
 )
+from faq_pipeline.store.tables import Seed
 
 GOOD = {"id": "a", "text": "One and one?", "kind": "question"}
 

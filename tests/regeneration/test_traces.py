@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.runner import materialize
+from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.models.loading import load_tokenizer
-from faq_pipeline.records import Trace, read_rows
-from faq_pipeline.regeneration.engine import Completion, Request
 from faq_pipeline.regeneration.traces import load_development, make_trace, pick_development
 from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
-from faq_pipeline.runner import obtain
 from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import Trace, read_rows
 
 STAGES = {INFERENCE_TRACES.name: INFERENCE_TRACES}
 
@@ -32,7 +32,7 @@ def with_development(cell: Cell, path: Path) -> Cell:
 
 
 def test_traces_are_prompt_and_continuation_in_target_tokens(tiny_cell: Cell, tmp_path: Path) -> None:
-    outcome = obtain("inference_traces", tiny_cell, STAGES, Store(tmp_path))
+    outcome = materialize("inference_traces", tiny_cell, STAGES, Store(tmp_path))
     rows = read_rows(outcome.artifact.file("traces.parquet"), Trace)
     tokenizer = load_tokenizer(tiny_cell.target)
     assert len(rows) == 8 and {r.domain for r in rows} == {"sums"}
@@ -42,7 +42,7 @@ def test_traces_are_prompt_and_continuation_in_target_tokens(tiny_cell: Cell, tm
         assert prompt == f"<|im_start|>user\nWhat is {i} + {i}?<|im_end|>\n<|im_start|>assistant\n"
         # Random weights write parts of characters; each becomes a mark of three bytes.
         assert row.prompt_tokens < len(row.input_ids) <= row.prompt_tokens + 3 * 24
-    again = obtain("inference_traces", tiny_cell, STAGES, Store(tmp_path / "again"))
+    again = materialize("inference_traces", tiny_cell, STAGES, Store(tmp_path / "again"))
     assert again.artifact.digest == outcome.artifact.digest
 
 
@@ -89,7 +89,7 @@ def test_a_prompt_longer_than_the_context_names_its_line(tiny_cell: Cell, tmp_pa
     path = write(tmp_path / "d.jsonl", {"id": "a", "text": "t"}, {"id": "b", "text": "river " * 600})
     cell = with_development(tiny_cell, path)
     with pytest.raises(FaqError, match=r"d.jsonl:2: prompt 'b' takes \d+ tokens and max_new_tokens 24"):
-        obtain("inference_traces", cell, STAGES, Store(tmp_path / "store"))
+        materialize("inference_traces", cell, STAGES, Store(tmp_path / "store"))
 
 
 def test_identity_moves_with_development_target_and_limit(tiny_cell: Cell, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from faq_pipeline.cell import Cell
 from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference import decoding
+from faq_pipeline.inference.engine import Completion, Request
+from faq_pipeline.inference.factory import EngineSpec, make_engine
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
-from faq_pipeline.regeneration import decoding
-from faq_pipeline.regeneration.engine import Completion, Request
-from faq_pipeline.regeneration.engines import Work, make_engine
 
 PROMPTS = [
     "<|im_start|>user\nHow many apples?<|im_end|>\n<|im_start|>assistant\n",
@@ -54,7 +54,7 @@ def many_ends(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def sample(
     weights: Weights, requests: list[Request], sampling: Sampling, batch_size: int = 5
 ) -> dict[str, Completion]:
-    with make_engine("transformers", Work(weights, "cpu", batch_size)) as engine:
+    with make_engine("transformers", EngineSpec(weights, "cpu", batch_size)) as engine:
         found = list(engine.generate(engine.units(requests), sampling))
     assert len(found) == len(requests)
     return {completion.request_id: completion for completion in found}
@@ -140,7 +140,7 @@ def test_temperature_zero_is_greedy(tiny_cell: Cell) -> None:
 
 
 def test_outside_its_with_block_an_engine_refuses(tiny_cell: Cell) -> None:
-    engine = make_engine("transformers", Work(tiny_cell.target, "cpu", 4))
+    engine = make_engine("transformers", EngineSpec(tiny_cell.target, "cpu", 4))
     with pytest.raises(RuntimeError, match="with"):
         list(engine.generate(engine.units(REQUESTS), SAMPLING))
     with engine:
@@ -149,9 +149,9 @@ def test_outside_its_with_block_an_engine_refuses(tiny_cell: Cell) -> None:
 
 def test_an_unknown_engine_names_the_known(tiny_cell: Cell) -> None:
     with pytest.raises(FaqError, match=r"unknown engine 'transformer' \(did you mean 'transformers'\?"):
-        make_engine("transformer", Work(tiny_cell.target, "cpu", 4))
+        make_engine("transformer", EngineSpec(tiny_cell.target, "cpu", 4))
     with pytest.raises(FaqError, match="known: endpoint, transformers, vllm"):
-        make_engine("zzz", Work(tiny_cell.target, "cpu", 4))
+        make_engine("zzz", EngineSpec(tiny_cell.target, "cpu", 4))
 
 
 def test_stages_and_identities_load_no_model_library(tiny_data: Path, tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_stages_and_identities_load_no_model_library(tiny_data: Path, tmp_path: 
 import sys
 from pathlib import Path
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.regeneration.seeds_stage import SEED_DATA
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.regeneration.seed_stage import SEED_DATA
 from faq_pipeline.regeneration.stage import REGENERATED_CORPUS
 from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
 catalog = Catalog((Path({str(tiny_data)!r}),))

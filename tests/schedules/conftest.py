@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
-from faq_pipeline.cli.dagster_runs import open_instance
+from faq_pipeline.orchestration.runs import open_instance
 from tests.site import Site, make_site
 
 

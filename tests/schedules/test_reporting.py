@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
-from faq_pipeline.automation import reporting
-from faq_pipeline.automation.reporting import report_staleness
+from faq_pipeline.orchestration.automation import reporting
+from faq_pipeline.orchestration.automation.reporting import report_staleness
 from tests.site import Site
 
 KEY = dg.AssetKey("quantized_checkpoint")

@@ -17,12 +17,12 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.storage.tags import SCHEDULED_EXECUTION_TIME_TAG
 
-from faq_pipeline.automation.requests import DECLARED, LOST, REASON, asked_before, run_request
 from faq_pipeline.definitions import build_defs
-from faq_pipeline.partitions import MEMBERS
-from faq_pipeline.resources import PipelineResource
+from faq_pipeline.orchestration.automation.requests import DECLARED, LOST, REASON, asked_before, run_request
+from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.orchestration.resources import PipelineResource
+from faq_pipeline.planning.staleness import State
 from faq_pipeline.settings import Settings
-from faq_pipeline.staleness import State
 from tests.site import OTHER_SCHEME, Site, make_site
 
 NIGHT = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -245,7 +245,7 @@ def test_a_requested_run_makes_its_cell(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is stubbed: the job runs with the request's tags, and the next tick finds the cell fresh."""
-    from faq_pipeline.cli.dagster_runs import open_instance
+    from faq_pipeline.orchestration.runs import open_instance
 
     site = make_site(tmp_path, tiny_data)
     site.enter(monkeypatch)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faq_pipeline.study.design import Design
+from faq_pipeline.study.design.cells import Design
 from tests.study.tiny_study import designed, write_study
 
 

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.study.analysis import Analysis, analyse
-from faq_pipeline.study.crossed import Crossed
-from faq_pipeline.study.design import Design, StudyCell
-from faq_pipeline.study.fitness import rank_correlation
-from faq_pipeline.study.headline import choose, headline
-from faq_pipeline.study.outcomes import Key, Spot, samples
-from faq_pipeline.study.pairs import compare_pairs
-from faq_pipeline.study.report import write_report
-from faq_pipeline.study.results import Result
+from faq_pipeline.study.analysis.analysis import Analysis, analyse
+from faq_pipeline.study.analysis.crossed import Crossed
+from faq_pipeline.study.analysis.fitness_correlation import rank_correlation
+from faq_pipeline.study.analysis.headline import choose, headline
+from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey, samples
+from faq_pipeline.study.analysis.pairs import compare_pairs
+from faq_pipeline.study.design.cells import Design, StudyCell
+from faq_pipeline.study.execution.results import Result
+from faq_pipeline.study.report.report import write_report
 from tests.study.tiny_study import designed, results_of, scores_of, write_study
 
 LOSS = {
@@ -53,8 +53,8 @@ def analysed(design: Design, loss: Callable[[StudyCell], float] = lost, seed: in
 
 def test_the_headline_is_formed_against_the_better_original(eight: Design) -> None:
     found = analysed(eight)
-    assert [(one.spot, one.primary) for one in found.chosen] == [(Spot("tiny-s", "gptq-w3"), True)]
-    assert found.headline.originals == {Spot("tiny-s", "gptq-w3"): "original-raw"}
+    assert [(one.condition, one.primary) for one in found.chosen] == [(Condition("tiny-s", "gptq-w3"), True)]
+    assert found.headline.originals == {Condition("tiny-s", "gptq-w3"): "original-raw"}
     figure = found.headline.figure
     assert figure is not None and figure.draws == 8
     assert figure.low < 0.6 < figure.high and figure.value == pytest.approx(0.6, abs=0.15)
@@ -65,7 +65,7 @@ def test_the_headline_is_formed_against_the_better_original(eight: Design) -> No
 def test_where_the_originals_lose_little_nothing_is_primary(eight: Design) -> None:
     found = analysed(eight, lambda cell: 0.005 if cell.arm.startswith("original") else 0.0)
     assert not found.chosen[0].primary
-    assert found.headline.figure is None and found.headline.reason == "no spot is primary"
+    assert found.headline.figure is None and found.headline.reason == "no condition is primary"
 
 
 def test_the_headlines_interval_holds_the_truth(eight: Design) -> None:
@@ -77,7 +77,7 @@ def test_the_headlines_interval_holds_the_truth(eight: Design) -> None:
         scores = list(scores_of(small, results, lost, questions=500, seed=seed))
         losses = Crossed(samples([s for s in scores if not s.cell.pilot], "loss"), resamples=300)
         pilot = Crossed(samples([s for s in scores if s.cell.pilot], "loss"), resamples=300)
-        found = headline(eight.study, losses, choose(eight.study, pilot, [Spot("tiny-s", "gptq-w3")]))
+        found = headline(eight.study, losses, choose(eight.study, pilot, [Condition("tiny-s", "gptq-w3")]))
         if found.figure is not None:  # on draws of its own the original lost enough
             formed += 1
             held += found.figure.low <= 0.6 <= found.figure.high
@@ -102,7 +102,10 @@ def test_pairs_say_what_is_shown_and_what_is_not(eight: Design) -> None:
     assert found["self", "kl_prose"].holm is None
     raw = found["original-raw", "kl"].figure
     assert raw is not None and raw.value == pytest.approx(np.log(0.101 / 0.041), abs=0.25)
-    assert set(found["original-raw", "kl"].spots) == {Spot("tiny-s", "gptq-w3"), Spot("tiny-s", "gptq-w4")}
+    assert set(found["original-raw", "kl"].conditions) == {
+        Condition("tiny-s", "gptq-w3"),
+        Condition("tiny-s", "gptq-w4"),
+    }
 
 
 def test_holm_takes_back_what_many_comparisons_find_by_chance(data: Path, tmp_path: Path) -> None:
@@ -133,7 +136,7 @@ def test_holm_takes_back_what_many_comparisons_find_by_chance(data: Path, tmp_pa
 
 def test_fitness_that_foretells_kl_is_seen_and_noise_is_not(eight: Design) -> None:
     found = analysed(eight).fitness
-    assert [one.spot.quantizer for one in found] == ["gptq-w3", "gptq-w4"]
+    assert [one.condition.quantizer for one in found] == ["gptq-w3", "gptq-w4"]
     for one in found:
         assert one.estimate is not None and one.estimate.value > 0.8 and one.estimate.low > 0.5
         assert len(one.points) == 7 * 8  # round to nearest has no calibration set
@@ -193,4 +196,4 @@ def test_equal_results_give_equal_bytes(design: Design, tmp_path: Path) -> None:
 
 
 def test_keys_name_their_spot() -> None:
-    assert Key("m", "q", "a").spot == Spot("m", "q")
+    assert ScoreKey("m", "q", "a").condition == Condition("m", "q")

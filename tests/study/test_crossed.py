@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.study.crossed import Crossed, Figure, Sample
+from faq_pipeline.study.analysis.crossed import Crossed, Figure, ScoreSample
 
 RUNS = 200
 
 
-def sample(values: np.ndarray, units: str = "q") -> Sample:
-    return Sample(values, np.ones(values.shape[1]), tuple(range(len(values))), units)
+def sample(values: np.ndarray, units: str = "q") -> ScoreSample:
+    return ScoreSample(values, np.ones(values.shape[1]), tuple(range(len(values))), units)
 
 
-def difference(a: Sample, b: Sample, resamples: int = 400) -> Figure:
+def difference(a: ScoreSample, b: ScoreSample, resamples: int = 400) -> Figure:
     figure = Crossed({"a": a, "b": b}, resamples=resamples).estimate(["a", "b"], lambda m: m["a"] - m["b"])
     assert figure is not None
     return figure
@@ -95,7 +95,7 @@ def test_what_arms_share_cancels_in_their_difference() -> None:
     weights=st.lists(st.floats(0.5, 9), min_size=4, max_size=4),
 )
 def test_the_value_is_the_weighted_mean(values: list[list[float]], weights: list[float]) -> None:
-    one = Sample(np.array(values), np.array(weights), tuple(range(len(values))), "q")
+    one = ScoreSample(np.array(values), np.array(weights), tuple(range(len(values))), "q")
     figure = Crossed({"a": one}, resamples=20).estimate(["a"], lambda m: m["a"])
     assert figure is not None
     assert figure.value == pytest.approx(float(np.array(values).sum(axis=1).mean() / sum(weights)), abs=1e-9)
@@ -112,7 +112,7 @@ def test_logarithms_are_of_each_draw() -> None:
 def test_an_arm_without_draws_has_no_spread_over_them() -> None:
     generator = np.random.default_rng(9)
     with_draws = sample(generator.normal(0, 1, (4, 1)) + generator.normal(0, 1, (4, 300)))
-    fixed = Sample(generator.normal(0, 1, (1, 300)), np.ones(300), (), "q")
+    fixed = ScoreSample(generator.normal(0, 1, (1, 300)), np.ones(300), (), "q")
     crossed = Crossed({"a": with_draws, "b": fixed})
     beside = crossed.estimate(["b"], lambda m: m["b"])
     assert beside is not None and beside.draws == 0
@@ -121,12 +121,12 @@ def test_an_arm_without_draws_has_no_spread_over_them() -> None:
 
 def test_only_draws_that_all_have_count() -> None:
     values = np.arange(12.0).reshape(4, 3)
-    a = Sample(values, np.ones(3), (0, 1, 2, 3), "q")
-    b = Sample(values[:3] + 1, np.ones(3), (1, 2, 5), "q")
+    a = ScoreSample(values, np.ones(3), (0, 1, 2, 3), "q")
+    b = ScoreSample(values[:3] + 1, np.ones(3), (1, 2, 5), "q")
     figure = Crossed({"a": a, "b": b}, resamples=50).estimate(["a", "b"], lambda m: m["b"] - m["a"])
     assert figure is not None and figure.draws == 2
     assert figure.value == pytest.approx(float((values[:2] + 1).mean() - values[1:3].mean()))
-    none = Crossed({"a": a, "b": Sample(values[:1], np.ones(3), (9,), "q")}, resamples=50)
+    none = Crossed({"a": a, "b": ScoreSample(values[:1], np.ones(3), (9,), "q")}, resamples=50)
     assert none.estimate(["a", "b"], lambda m: m["a"] - m["b"]) is None
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.study.design import Design
+from faq_pipeline.study.design.cells import Design
 from tests.study.tiny_study import Change, designed, line_of, write_study
 
 

@@ -15,16 +15,16 @@ import dagster as dg
 import psutil
 import pytest
 
-from faq_pipeline.checks import blocking_problem
 from faq_pipeline.definitions import build_defs
-from faq_pipeline.resources import PipelineResource
+from faq_pipeline.orchestration.asset_checks import blocking_problem
+from faq_pipeline.orchestration.resources import PipelineResource
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
-from faq_pipeline.study.design import Design
-from faq_pipeline.study.results import FOLDER, read_results
-from faq_pipeline.study.run import run_study
-from tests.pipeline.cli import Faq
+from faq_pipeline.study.design.cells import Design
+from faq_pipeline.study.execution.results import FOLDER, read_results
+from faq_pipeline.study.execution.run import run_study
+from tests.orchestration.cli import Faq
 from tests.study.tiny_study import designed, write_study
 
 BROKEN = "  bad: {title: no sample fits, calibration: {sequence_length: 4}}\nquantizers:\n"

@@ -1,4 +1,4 @@
-"""Processes that make pieces: what a piece leaves behind does not pile up."""
+"""Processes that make tasks: what a task leaves behind does not pile up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from faq_pipeline.study.workers import workers
+from faq_pipeline.study.execution.workers import workers
 
 
 class Knot:
@@ -40,9 +40,9 @@ TRIES = 1000
 """Pieces after which a process that takes none is broken: both of a pool take them as they come."""
 
 
-def in_process(pool: Executor, process: int, piece: Callable[[], int]) -> None:
-    """Let a process of a pool make a piece, whatever others make."""
-    assert any(pool.submit(piece).result() == process for _ in range(TRIES))
+def in_process(pool: Executor, process: int, task: Callable[[], int]) -> None:
+    """Let a process of a pool make a task, whatever others make."""
+    assert any(pool.submit(task).result() == process for _ in range(TRIES))
 
 
 def test_what_one_piece_kept_and_a_later_one_let_go_is_collected() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 from scipy.stats import norm
 
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.study.costs import Cost
-from faq_pipeline.study.design import Design, StudyCell, resolve_study
-from faq_pipeline.study.outcomes import Scores
-from faq_pipeline.study.results import Result
+from faq_pipeline.study.analysis.costs import Cost
+from faq_pipeline.study.analysis.outcomes import Scores
+from faq_pipeline.study.design.cells import Design, StudyCell, resolve_study
+from faq_pipeline.study.execution.results import Result
 
 STUDY = """\
 name: trial

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from faq_pipeline.calibration.outliers import find_outliers
+from faq_pipeline.activations.outliers import find_outliers
 from faq_pipeline.calibration.selectors.protocol import Pool
 
 Bits = npt.NDArray[np.uint8]

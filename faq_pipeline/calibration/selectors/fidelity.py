@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faq_pipeline.calibration.activations import TraceMoments
+from faq_pipeline.activations.trace_moments import TraceMoments
 from faq_pipeline.calibration.selectors.protocol import Pool
 from faq_pipeline.calibration.selectors.table import Table
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faq_pipeline.calibration.select import Piece
 from faq_pipeline.calibration.selectors.protocol import Chooser
+from faq_pipeline.calibration.token_budget import BudgetItem
 
 
-def ordered(pieces: Sequence[Piece], chooser: Chooser, budget: int, longest: int) -> list[Piece]:
+def ordered(pieces: Sequence[BudgetItem], chooser: Chooser, budget: int, longest: int) -> list[BudgetItem]:
     """The pieces as `select` should be given them.
 
     Domains take turns in the order of their first piece, until the budget is spent; pieces that are

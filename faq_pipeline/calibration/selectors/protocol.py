@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from faq_pipeline.calibration.activations import TraceMoments
+from faq_pipeline.activations.trace_moments import TraceMoments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from faq_pipeline.models.sample_moments import SampleMoments
+    from faq_pipeline.activations.sample_moments import SampleMoments
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Activations:
 
     def of(self, samples: Sequence[Sequence[int]]) -> Iterator[SampleMoments]:
         """Second moments of the samples, a batch at a time."""
-        from faq_pipeline.models.sample_moments import sample_moments
+        from faq_pipeline.activations.sample_moments import sample_moments
 
         return sample_moments(self.model, samples, self.advance)
 

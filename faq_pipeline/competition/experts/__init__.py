@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from faq_pipeline.competition.expert import Expert
 from faq_pipeline.competition.experts.activation_fidelity import ActivationFidelity
-from faq_pipeline.competition.experts.answer import Answer
+from faq_pipeline.competition.experts.answer import AnswerExpert
 from faq_pipeline.competition.experts.degeneration import Degeneration
-from faq_pipeline.competition.experts.judge import Judge
+from faq_pipeline.competition.experts.judge import JudgeExpert
 from faq_pipeline.competition.experts.length import Length
 from faq_pipeline.competition.experts.outlier_coverage import OutlierCoverage
 from faq_pipeline.competition.experts.sensitivity import Sensitivity
@@ -19,7 +19,7 @@ from faq_pipeline.errors import FaqError, nearest_and_known
 EXPERTS: dict[str, Expert] = {
     expert.name: expert
     for expert in (
-        Answer(),
+        AnswerExpert(),
         TeacherLikelihood(),
         TargetLikelihood(),
         Length(),
@@ -27,7 +27,7 @@ EXPERTS: dict[str, Expert] = {
         ActivationFidelity(),
         OutlierCoverage(),
         Sensitivity(),
-        Judge(),
+        JudgeExpert(),
     )
 }
 

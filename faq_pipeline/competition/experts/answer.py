@@ -10,7 +10,7 @@ from faq_pipeline.competition.expert import Context, Group, Need
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerExpert:
     """1 where the answers match, 0 where they do not; abstains where the seed has no answer."""
 
     name: str = "answer"

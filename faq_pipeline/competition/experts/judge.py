@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from faq_pipeline.competition.expert import Context, Group, Need
-from faq_pipeline.competition.rubric import SCHEMA, Verdict, ask_which_is_better, rubric_digest
+from faq_pipeline.competition.rubric import SCHEMA, Preference, ask_which_is_better, rubric_digest
 from faq_pipeline.config.recipe import Judge as Settings
 from faq_pipeline.errors import FaqError
-from faq_pipeline.records import Candidate
-from faq_pipeline.regeneration.drawing import hashed
-from faq_pipeline.serving.client import Chat, Client
-from faq_pipeline.serving.target import targets_of
+from faq_pipeline.inference.client.client import Chat, Client
+from faq_pipeline.inference.client.server_address import server_addresses
+from faq_pipeline.store.tables import Candidate
+from faq_pipeline.util.seeded_choice import hashed
 
 ALL_PAIRS = 4
 """Groups up to this size are compared each with each; larger ones each with its neighbours in a ring,
@@ -32,7 +32,7 @@ REPLY_TOKENS = 2048
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairwiseComparison:
     """Two candidates of a group, in the order in which they are shown."""
 
     group: int
@@ -45,7 +45,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Judge:
+class JudgeExpert:
     """The share of its comparisons that a candidate wins; a tie is half of one.
 
     A pair counts where both orders gave a verdict; it is won only by the candidate that wins in
@@ -96,10 +96,10 @@ def settings_of(settings: Settings | None) -> Settings:
     return settings
 
 
-def _comparisons(index: int, group: Group) -> Iterator[Comparison]:
+def _comparisons(index: int, group: Group) -> Iterator[PairwiseComparison]:
     for one, other in _pairs(group.eligible):
-        yield Comparison(index, one, other)
-        yield Comparison(index, other, one)
+        yield PairwiseComparison(index, one, other)
+        yield PairwiseComparison(index, other, one)
 
 
 def _pairs(candidates: Sequence[Candidate]) -> Iterable[tuple[Candidate, Candidate]]:
@@ -109,18 +109,18 @@ def _pairs(candidates: Sequence[Candidate]) -> Iterable[tuple[Candidate, Candida
 
 
 def _ask(
-    settings: Settings, groups: Sequence[Group], comparisons: Sequence[Comparison], context: Context
+    settings: Settings, groups: Sequence[Group], comparisons: Sequence[PairwiseComparison], context: Context
 ) -> dict[str, str]:
     """Who won, by comparison: `first`, `second` or `tie`; no entry where there is no valid verdict."""
     context.progress.start("comparisons", len(comparisons))
     winners: dict[str, str] = {}
     endpoint = settings.endpoint
-    with Client(targets_of(endpoint), endpoint.model, most=IN_FLIGHT, timeout=TIMEOUT) as client:
+    with Client(server_addresses(endpoint), endpoint.model, most=IN_FLIGHT, timeout=TIMEOUT) as client:
         client.check()
         for reply in client.chat(_chat(groups[c.group], c, settings.rubric) for c in comparisons):
             context.progress.advance()
             try:
-                winners[reply.id] = Verdict.model_validate_json(reply.content or "").winner
+                winners[reply.id] = Preference.model_validate_json(reply.content or "").winner
             except ValidationError:
                 continue
     lost = len(comparisons) - len(winners)
@@ -131,13 +131,15 @@ def _ask(
     return winners
 
 
-def _chat(group: Group, comparison: Comparison, rubric: str | None) -> Chat:
+def _chat(group: Group, comparison: PairwiseComparison, rubric: str | None) -> Chat:
     content = ask_which_is_better(rubric, group.seed, comparison.first.text, comparison.second.text)
     seed = hashed("judge", group.seed.id, comparison.first.position, comparison.second.position)
     return Chat(comparison.id, [{"role": "user", "content": content}], SCHEMA, seed, REPLY_TOKENS)
 
 
-def _shares(comparisons: Sequence[Comparison], winners: dict[str, str]) -> dict[tuple[int, int], float]:
+def _shares(
+    comparisons: Sequence[PairwiseComparison], winners: dict[str, str]
+) -> dict[tuple[int, int], float]:
     """Share of pairs won, by group and position. Comparisons come in twos: a pair in both orders."""
     points: dict[tuple[int, int], list[float]] = defaultdict(list)
     for one, swapped in zip(comparisons[::2], comparisons[1::2], strict=True):

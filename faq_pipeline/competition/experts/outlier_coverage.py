@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faq_pipeline.calibration.activations import TraceMoments
-from faq_pipeline.calibration.outliers import find_outliers
-from faq_pipeline.competition.by_moments import Rate, score_by_moments
+from faq_pipeline.activations.outliers import find_outliers
+from faq_pipeline.activations.trace_moments import TraceMoments
 from faq_pipeline.competition.expert import Context, Group, Need
+from faq_pipeline.competition.moments_expert import Rate, score_by_moments
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faq_pipeline.competition.expert import Context, Group, Need
-from faq_pipeline.quantization.check import check_spec
+from faq_pipeline.quantization.spec_check import check_spec
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.quantization.schemes import config_groups
-from faq_pipeline.quantization.weighting import is_weighted
+from faq_pipeline.quantization.token_weights import is_weighted
 
 
 class Gptq:

@@ -9,8 +9,8 @@ import torch
 from llmcompressor.core import active_session
 from llmcompressor.modifiers.gptq import GPTQModifier
 
+from faq_pipeline.activations.layer_names import layer_of
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.layer_names import layer_of
 
 
 class WeightedGPTQModifier(GPTQModifier):  # type: ignore[misc]

@@ -1,0 +1,149 @@
+"""Taking GPUs: as many as are wanted, waiting for those that others hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.gpu.lease_folder import VARIABLE, lease_folder, not_writable
+from faq_pipeline.gpu.lease_holder import Holder, forget
+from faq_pipeline.models import gpus
+from faq_pipeline.models.gpus import Gpu
+from faq_pipeline.util.progress import Progress
+
+PAUSE = 0.1
+"""Seconds between two looks at GPUs that others hold."""
+TELL = 60.0
+"""Seconds after which one who still waits tells again for whom."""
+GONE = 60.0
+"""Most seconds that the memory of a killed holder is waited for: its server is ended within twenty."""
+CONTEXTS = 2 * 2**30
+"""Bytes more or less on a GPU that tell nothing: each process that has used it keeps 0.7 GiB to its end."""
+
+
+class Lease:
+    """A lease on `count` of some GPUs, between `__enter__` (which waits) and `__exit__`.
+
+    Nobody can wait in a circle: one GPU is waited for with empty hands, and several are taken in the
+    order of their UUIDs, so that who holds some waits only for later ones.
+
+    Args:
+        holder: what others are told while they wait.
+    """
+
+    def __init__(self, among: Sequence[Gpu], count: int, holder: Holder, progress: Progress) -> None:
+        if not 0 < count <= len(among):
+            raise ValueError(f"{count} of {len(among)} GPUs")
+        self._among = list(among) if count == 1 else sorted(among, key=lambda gpu: gpu.uuid)
+        self._count, self._holder, self._progress = count, holder, progress
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        folder = lease_folder()
+        seats = [_Seat(folder, gpu) for gpu in self._among]
+        taken: list[_Seat] = []
+        with ExitStack() as stack:
+            while len(taken) < self._count:
+                after = seats.index(taken[-1]) + 1 if taken else 0
+                enough = len(seats) - (self._count - len(taken)) + 1
+                seat = self._wait_for_one(seats[after:enough])
+                stack.callback(seat.give_back)
+                taken.append(seat)
+            for seat in taken:
+                self._move_in(seat)
+            self._stack = stack.pop_all()
+        self.gpus = tuple(seat.gpu for seat in taken)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _wait_for_one(self, seats: Sequence[_Seat]) -> _Seat:
+        told = -TELL
+        while True:
+            for seat in seats:
+                if seat.take():
+                    return seat
+            if time.monotonic() - told >= TELL:
+                told = time.monotonic()
+                self._progress.note(f"waits for {' or '.join(map(str, seats))}")
+            time.sleep(PAUSE)
+
+    def _move_in(self, seat: _Seat) -> None:
+        """Write who holds it. What a killed holder has left on the GPU is waited for: it will be ended."""
+        killed = seat.holder
+        free = gpus.free_memory(seat.gpu) if killed is None else killed.free
+        seat.sign(self._holder.model_copy(update={"free": free}))
+        if killed is None or free is None:
+            return
+        deadline, told = time.monotonic() + GONE, False
+        while (now := gpus.free_memory(seat.gpu)) is not None and now < free - CONTEXTS:
+            left = f"{(free - now) / 2**30:.1f} GiB of {seat.name}, left by {killed}"
+            if time.monotonic() > deadline:
+                self._progress.note(f"goes on without {left}")
+                return
+            if not told:
+                told = True
+                self._progress.note(f"waits for {left}")
+            time.sleep(PAUSE)
+
+
+class _Seat:
+    """One GPU's lock and the file that says who holds it."""
+
+    def __init__(self, folder: Path, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self._path, self._file = folder / f"{gpu.uuid}.lock", folder / f"{gpu.uuid}.json"
+        # No soft lock, which would outlive its holder, where a file system has no real ones.
+        self._lock = FileLock(self._path, mode=0o666, fallback_to_soft=False)
+
+    @property
+    def name(self) -> str:
+        return f"GPU {self.gpu.number} ({self.gpu.uuid})"
+
+    @property
+    def holder(self) -> Holder | None:
+        """Who holds it; or of a GPU just taken, who was killed on it."""
+        return Holder.read(self._file)
+
+    def __str__(self) -> str:
+        return f"{self.name}, held by {self.holder or 'somebody'}"
+
+    def take(self) -> bool:
+        """Take it if nobody holds it."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except PermissionError as error:
+            raise not_writable(self._path) from error
+        except OSError as error:
+            raise FaqError(
+                f"GPU leases cannot be taken: {error.strerror}",
+                hint=f"set {VARIABLE} to a folder on a local disk",
+                file=self._path,
+            ) from error
+        return True
+
+    def sign(self, holder: Holder) -> None:
+        """Let others read who holds it."""
+        with suppress(OSError):  # it is for messages: a full disk must not stop the work
+            holder.write(self._file)
+
+    def give_back(self) -> None:
+        """Let the next one take it."""
+        with suppress(OSError):
+            forget(self._file)
+        self._lock.release()

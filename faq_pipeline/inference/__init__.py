@@ -1,0 +1,1 @@
+"""Text generation: engines (transformers, vLLM, endpoints), the sample ledger, and model servers."""

@@ -1,0 +1,1 @@
+"""Requests to model servers: bounded, paced, retried, each answered exactly once."""

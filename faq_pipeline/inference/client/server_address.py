@@ -1,0 +1,112 @@
+"""One server of the OpenAI protocol: where it is, and what opens it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from faq_pipeline.config.recipe import Endpoint
+from faq_pipeline.errors import FaqError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+CONNECT = 10.0
+"""Seconds to wait for a connection."""
+IDLE = 3.0
+"""Seconds that an idle connection is kept: less than servers do (uvicorn: 5), so that none is closed
+by the other side in the moment in which it is used again."""
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """A server.
+
+    Attributes:
+        key: the secret itself; it appears in no message.
+        key_name: the environment variable that it comes from.
+    """
+
+    base_url: str
+    key: str | None = field(default=None, repr=False)
+    key_name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The URL for messages: without what might be secret in it."""
+        parts = urlsplit(self.base_url)
+        return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "").geturl()
+
+    def denied(self, problem: str) -> FaqError:
+        """The error for a server that does not let us in."""
+        hint = (
+            f"check the key in the environment variable {self.key_name}"
+            if self.key_name
+            else "'key' of the endpoint names the environment variable that holds its key"
+        )
+        return FaqError(f"{self.name} denies access: {problem}", hint=hint)
+
+    def open(self, most: int, timeout: float) -> AsyncOpenAI:
+        """Its client: no retries of its own, `most` connections, `timeout` seconds for an answer."""
+        import httpx2
+        import openai
+
+        # aiohttp's transport, since a request costs a third of what it does with the default one,
+        # which looks through all connections for each. It needs a number: for None it takes 100.
+        limits = httpx2.Limits(max_connections=most, keepalive_expiry=IDLE)
+        waits = httpx2.Timeout(timeout, connect=CONNECT, pool=None)
+        http = openai.DefaultAioHttpClient(
+            limits=limits, timeout=waits, trust_env=not _is_local(self.base_url)
+        )
+        # Keys of other services that the environment may hold are none of this server's business.
+        return openai.AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=self.key or "none",
+            admin_api_key="none",
+            organization="",
+            project="",
+            max_retries=0,
+            timeout=waits,
+            http_client=http,
+        )
+
+
+def server_addresses(endpoint: Endpoint) -> list[ServerAddress]:
+    """The servers of an endpoint, with their key out of the environment.
+
+    Raises:
+        FaqError: the environment variable is not set, or a URL is none.
+    """
+    key = os.environ.get(endpoint.key) if endpoint.key else None
+    if endpoint.key and not key:
+        raise FaqError(
+            f"the environment variable {endpoint.key} is not set",
+            hint=f"the endpoint's 'key' names it: export {endpoint.key}=...",
+        )
+    targets = [ServerAddress(url.rstrip("/"), key, endpoint.key) for url in endpoint.base_urls]
+    for target in targets:
+        _check_url(target)
+    return targets
+
+
+def _check_url(target: ServerAddress) -> None:
+    parts = urlsplit(target.base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FaqError(f"not a URL in base_urls: {target.name!r}", hint="e.g. http://localhost:8000/v1")
+    if parts.username or parts.password:
+        raise FaqError(
+            f"{target.name} in base_urls has a user or password in it",
+            hint="'key' of the endpoint names the environment variable that holds its key",
+        )
+
+
+def _is_local(url: str) -> bool:
+    """Whether the server is on this machine: proxies of the environment are not meant for it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

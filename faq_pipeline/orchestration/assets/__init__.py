@@ -1,0 +1,41 @@
+"""One thin module a stage: read inputs, call the domain, record metadata. No algorithms here."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from faq_pipeline.orchestration.assets import (
+    calibration_set,
+    competition_scores,
+    eval_report,
+    inference_traces,
+    publication_review,
+    published_checkpoint,
+    quantized_checkpoint,
+    recipe_comparison,
+    reference_eval,
+    regenerated_corpus,
+    seed_data,
+    study,
+)
+
+CELL_ASSETS = (
+    seed_data,
+    inference_traces,
+    regenerated_corpus,
+    competition_scores,
+    calibration_set,
+    quantized_checkpoint,
+    reference_eval,
+    eval_report,
+    publication_review,
+    published_checkpoint,
+)
+
+
+def build_assets(cells: dg.PartitionsDefinition, studies: Sequence[str]) -> list[dg.AssetsDefinition]:
+    """Every asset of the pipeline; those of a cell are partitioned by `cells`."""
+    return [module.build(cells) for module in CELL_ASSETS] + [
+        recipe_comparison.build(),
+        *study.build(studies),
+    ]

@@ -1,0 +1,38 @@
+"""`calibration_set`: winners in one form, one length, one budget; with its fitness."""
+
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.calibration.stage import CALIBRATION_SET
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.execution.runner import Outcome
+from faq_pipeline.orchestration.assets.metadata import long_table
+from faq_pipeline.orchestration.assets.plots import picture
+from faq_pipeline.orchestration.assets.stage_asset import stage_asset
+from faq_pipeline.store.tables import Sample, read_rows
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+    return stage_asset(
+        CALIBRATION_SET,
+        cells,
+        description="Winners re-normalized: the target's template, uniform length, equal token budget,"
+        " balanced domains. Its fitness is known before anything is quantized.",
+        group="calibration",
+        kinds={"transformers", "parquet"},
+        describe=_describe,
+    )
+
+
+def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    samples = read_rows(outcome.artifact.file("samples.parquet"), Sample)
+    shown = [{"seed": s.seed_id, "domain": s.domain, "tokens": s.tokens, "text": s.text} for s in samples[:4]]
+    shares = outcome.artifact.metadata["domain_shares"]
+    return {
+        "selection": cell.recipe.calibration.selection,
+        "fitness_by_layer": picture(outcome.artifact.file("fitness.png")),
+        "first_samples": long_table(shown),
+        "domain_shares": ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),
+    }

@@ -1,0 +1,53 @@
+"""`competition_scores`: the candidates of each seed under the experts, winners beside losers."""
+
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.competition.stage import COMPETITION_SCORES
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.execution.runner import Outcome
+from faq_pipeline.orchestration.assets.group_tables import some_seeds, standings_of
+from faq_pipeline.orchestration.assets.metadata import table
+from faq_pipeline.orchestration.assets.stage_asset import stage_asset
+from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, read_rows
+
+SCORES = (
+    "Scores are z-scores within the group, `-` where the expert abstains; the total is their weighted mean."
+)
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+    return stage_asset(
+        COMPETITION_SCORES,
+        cells,
+        description="Candidates scored by experts, compared within their group; the best survive.",
+        group="calibration",
+        kinds={"transformers", "parquet"},
+        describe=_describe,
+    )
+
+
+def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    standings = read_rows(outcome.artifact.file("standings.parquet"), Standing)
+    scores = read_rows(outcome.artifact.file("scores.parquet"), Score)
+    candidates = read_rows(outcome.inputs["regenerated_corpus"].file("candidates.parquet"), Candidate)
+    seeds = read_rows(outcome.inputs["seed_data"].file("seeds.parquet"), Seed)
+    groups = [standings_of(seed, candidates, standings, scores) for seed in some_seeds(seeds)]
+    weights = cell.recipe.competition.experts
+    figures = outcome.artifact.metadata["experts"]
+    return {
+        "winners_beside_losers": dg.MetadataValue.md("\n\n".join([SCORES, *groups])),
+        "selection": cell.recipe.competition.selection,
+        "mean_scores": table(
+            {
+                "expert": name,
+                "weight": weights.get(name),
+                "winners": means["mean_of_winners"],
+                "losers": means["mean_of_losers"],
+                "abstained": means["abstentions"],
+            }
+            for name, means in figures.items()
+        ),
+    }

@@ -1,0 +1,72 @@
+"""`publication_review`: may this checkpoint be published? The gate's verdict, criterion by criterion.
+
+The verdict is computed each time and kept in no store (see `publishing.review`); its data version
+is the same for the same verdict on the same artifacts.
+"""
+
+import dagster as dg
+
+from faq_pipeline.orchestration import op_tags
+from faq_pipeline.orchestration.assets.metadata import table
+from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
+from faq_pipeline.orchestration.resources import PipelineResource
+from faq_pipeline.publishing.review import review_cell
+
+NAME, CHECK = "publication_review", "publication_gate"
+
+
+def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+
+    @dg.asset(
+        name=NAME,
+        deps=["seed_data", "calibration_set", "quantized_checkpoint", "eval_report"],
+        partitions_def=cells,
+        group_name="publication",
+        description="Recovery, contamination, licences and soundness of the checkpoint against what the"
+        " recipe and the family ask.",
+        code_version="1",
+        kinds={"markdown"},
+        op_tags=op_tags.CPU,
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK, asset=NAME, description="Every criterion of the gate is met.", blocking=True
+            )
+        ],
+    )
+    def publication_review(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> dg.MaterializeResult:
+        with fail_on_faq_error():
+            review = review_cell(pipeline.settings(), pipeline.cell(context.partition_key))
+        verdict = review.verdict
+        rows = [
+            {
+                "criterion": one.name,
+                "verdict": "passed" if one.passed else "not passed",
+                "found": one.found,
+                "needed": one.needed,
+            }
+            for one in verdict.criteria
+        ]
+        why = verdict.reason or "every criterion is met"
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(review.version),
+            metadata={
+                "verdict": "may be published" if verdict.passed else "may not be published",
+                "why": why,
+                "criteria": table(rows),
+                "checkpoint": review.finished.checkpoint.fingerprint,
+                "digest": review.finished.checkpoint.digest,
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=CHECK,
+                    passed=verdict.passed,
+                    severity=dg.AssetCheckSeverity.ERROR,
+                    metadata={"cell": context.partition_key, "why": why},
+                )
+            ],
+        )
+
+    return publication_review

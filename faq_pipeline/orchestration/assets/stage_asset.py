@@ -1,0 +1,98 @@
+"""A stage as a Dagster asset: materialize the artifact, show it, check it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Stage
+from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.runner import Outcome
+from faq_pipeline.orchestration import op_tags
+from faq_pipeline.orchestration.asset_checks import checks_of, run_check
+from faq_pipeline.orchestration.assets.metadata import figures, rounded
+from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
+
+Describe = Callable[[Cell, Outcome], Mapping[str, Any]]
+
+
+def stage_asset(
+    stage: Stage,
+    cells: dg.PartitionsDefinition,
+    *,
+    description: str,
+    group: str,
+    kinds: set[str],
+    describe: Describe,
+) -> dg.AssetsDefinition:
+    """The asset of a stage.
+
+    Args:
+        describe: metadata of its own, shown before the figures of the manifest; it replaces those
+            of the same name.
+    """
+    checks = checks_of(stage.name)
+
+    @dg.asset(
+        name=stage.name,
+        deps=list(stage.inputs),
+        partitions_def=cells,
+        group_name=group,
+        description=description,
+        code_version=str(stage.version),
+        kinds=kinds,
+        op_tags=op_tags.CPU if stage.gpus is None else op_tags.GPU,
+        pool=None if stage.gpus is None else op_tags.GPU_POOL,
+        check_specs=[
+            dg.AssetCheckSpec(
+                check.name, asset=stage.name, description=check.description, blocking=check.blocking
+            )
+            for check in checks
+        ],
+    )
+    def materialize(
+        context: dg.AssetExecutionContext,
+        pipeline: PipelineResource,
+        progress: dg.ResourceParam[ProgressResource],
+    ) -> dg.MaterializeResult:
+        with fail_on_faq_error():
+            cell = pipeline.cell(context.partition_key)
+            listener = progress.listen(context, stage.name)
+            outcome = pipeline.materialize(stage.name, cell, listener, context.run_id)
+            progress.finished(cell.target.partition, cell.recipe.name, outcome)
+            artifact = outcome.artifact
+            own = describe(cell, outcome)
+            shown = {**own, **figures(artifact.metadata), **own}
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion(artifact.digest),
+                metadata={**shown, **provenance(outcome)},
+                check_results=[run_check(check, cell, artifact) for check in checks],
+            )
+
+    return materialize
+
+
+class fail_on_faq_error:  # noqa: N801 - reads as a statement
+    """A FaqError becomes a Failure with its one line, and is not retried."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FaqError):
+            raise dg.Failure(
+                description=str(error), metadata={"faq_error": True}, allow_retries=False
+            ) from error
+
+
+def provenance(outcome: Outcome) -> dict[str, Any]:
+    """Where an artifact is and whether this run made it."""
+    artifact = outcome.artifact
+    return {
+        "cache": outcome.cache,
+        "fingerprint": artifact.fingerprint,
+        "digest": artifact.digest,
+        "seconds_to_make": rounded(artifact.manifest.seconds),
+        "path": dg.MetadataValue.path(str(artifact.path)),
+    }

@@ -1,0 +1,117 @@
+"""Sensors that look for new members of families, one for each family with a discovery rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+import dagster as dg
+
+from faq_pipeline.config.family import Family
+from faq_pipeline.discovery.discover import DiscoveryResult, discover
+from faq_pipeline.errors import FaqError
+from faq_pipeline.orchestration.automation.registration import partition_of
+from faq_pipeline.orchestration.automation.releases import Asked, Cursor, ask
+from faq_pipeline.orchestration.jobs import QUANTIZE, REQUANTIZE
+from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.settings import Settings
+
+MOST_PARTITIONS = 100
+"""Members that one tick makes partitions of."""
+SHOWN = 5
+"""Reasons that a skip names; the tick's log has them all."""
+
+
+def build_discovery_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """A sensor `discover_<family>` for each family that is discovered; they start switched off."""
+    families = [family for family in settings.catalog.written.values() if family.discovery is not None]
+    names = sensor_names(family.name for family in families)
+    return [_sensor(names[family.name], family) for family in families]
+
+
+def sensor_names(families: Iterable[str]) -> dict[str, str]:
+    """The sensor's name for each family: letters, digits and underscores, as Dagster wants them."""
+    names: dict[str, str] = {}
+    for family in families:
+        plain = "discover_" + re.sub(r"\W", "_", family)
+        alike = sum(re.fullmatch(rf"{plain}(_\d+)?", name) is not None for name in names.values())
+        names[family] = f"{plain}_{alike + 1}" if alike else plain
+    return names
+
+
+def _sensor(name: str, family: Family) -> dg.SensorDefinition:
+    rule = family.discovery
+    assert rule is not None
+
+    @dg.sensor(
+        name=name,
+        description=f"Looks for new members and new commits of family {family.name}"
+        f" {'on the hub' if rule.directory is None else 'in a directory'}.",
+        job_name=QUANTIZE if family.publish is None else REQUANTIZE,
+        minimum_interval_seconds=rule.interval_seconds,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+    )
+    def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return tick(context, family.name)
+
+    return discover
+
+
+def tick(context: dg.SensorEvaluationContext, family: str) -> dg.SensorResult | dg.SkipReason:
+    """Look once, register what changed, make partitions, ask for the runs of releases.
+
+    The registry is written before anything is asked for, and what was asked for is in the cursor: a
+    tick that is killed in between is made up for by the next one.
+    """
+    try:
+        seen = discover(Settings.from_environment(), family)
+    except FaqError as error:
+        return dg.SkipReason(str(error))
+    cursor = Cursor.read(context.cursor, seen.registry.id)
+    if seen.teacher_changes:
+        cursor = replace(cursor, said="; ".join(map(str, seen.teacher_changes)))
+    asked = ask(seen, context.instance, cursor)
+    partitions, waiting = _partitions(seen, asked, context.instance)
+    for line in _lines(seen, asked, waiting):
+        context.log.info(line)
+    return dg.SensorResult(
+        run_requests=asked.runs,
+        skip_reason=None if asked.runs else _summary(seen, asked, partitions, waiting),
+        dynamic_partitions_requests=[MEMBERS.build_add_request(partitions)] if partitions else [],
+        cursor=str(asked.cursor),
+    )
+
+
+def _partitions(seen: DiscoveryResult, asked: Asked, instance: dg.DagsterInstance) -> tuple[list[str], int]:
+    """Member partitions to add now, those that runs need first, and how many are left for later."""
+    there = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
+    members = seen.settings.catalog.families[seen.family].members
+    usable = [key for member in members if (key := partition_of(member, seen.settings)[0])]
+    new = [key for key in dict.fromkeys([*asked.members, *usable]) if key not in there]
+    return new[:MOST_PARTITIONS], len(new[MOST_PARTITIONS:])
+
+
+def _lines(seen: DiscoveryResult, asked: Asked, waiting: int) -> list[str]:
+    lines = [str(one) for one in (*seen.changes, *seen.teacher_changes, *seen.ignored)]
+    lines += [f"cannot be now: {cell}: {reason}" for cell, reason in asked.reasons.items()]
+    if asked.left or waiting:
+        lines.append(f"left for later ticks: {asked.left} releases, {waiting} partitions")
+    if asked.forgotten:
+        lines.append(f"too many cells wait; {asked.forgotten} of the oldest wait no longer")
+    return lines
+
+
+def _summary(seen: DiscoveryResult, asked: Asked, partitions: list[str], waiting: int) -> str:
+    """Why nothing is run, in a few lines."""
+    parts = [f"{len(seen.changes)} changes" if seen.changes else "no change"]
+    if partitions:
+        parts.append(f"{len(partitions)} new partitions, {waiting} wait for the next tick")
+    parts += [str(one) for one in seen.teacher_changes]
+    cells = [f"{cell} cannot be now: {reason}" for cell, reason in asked.reasons.items()]
+    strange = [str(one) for one in seen.ignored]
+    for lines in (cells, strange):
+        parts += lines[:SHOWN]
+        if len(lines) > SHOWN:
+            parts.append(f"and {len(lines) - SHOWN} more")
+    return "; ".join(parts)

@@ -1,0 +1,117 @@
+"""A schedule for each family that has a `cron`: what is stale or missing is asked for, within its budget."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
+
+import dagster as dg
+from dagster._check import CheckError
+
+from faq_pipeline.config.family import Family
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.orchestration.automation.requests import asked_before, job_of, run_request
+from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.planning.tick_plan import Asked, Choice, TickPlan, plan_tick
+from faq_pipeline.settings import Settings
+from faq_pipeline.util.memoize import memoizing
+
+MOST_TOLD = 10
+"""Waiting cells whose reason is told on the tick; `faq status --plan` tells all."""
+NAME, TIME = "dagster/schedule_name", ".dagster/scheduled_execution_time"
+"""Tags that Dagster gives the runs of a tick, and by which it finds them when it resumes the tick."""
+RELOAD = "the families or recipes changed since Dagster loaded them: reload the code location"
+
+Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
+
+
+def requantize_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """`requantize_stale_<family>` for every family with `requantize.cron`, whatever members it has."""
+    return [
+        _schedule(family, family.requantize.cron, frozenset(settings.catalog.recipes))
+        for family in settings.catalog.written.values()
+        if family.requantize is not None and family.requantize.cron is not None
+    ]
+
+
+def told(plan: TickPlan) -> str:
+    """How the cells stand that a tick does not ask for."""
+    waiting = [f"{partition}: {reason}" for partition, reason in plan.waiting]
+    if not waiting:
+        return f"all {plan.fresh} cells are fresh"
+    more = [f"and {len(waiting) - MOST_TOLD} more"] if len(waiting) > MOST_TOLD else []
+    return "; ".join([f"{plan.fresh} cells are fresh", *waiting[:MOST_TOLD], *more])
+
+
+def _schedule(family: Family, cron: str, recipes: frozenset[str]) -> dg.ScheduleDefinition:
+    job, name = job_of(family), f"requantize_stale_{re.sub(r'[^a-z0-9]', '_', family.name)}"
+
+    @dg.schedule(
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Asks for the stale and missing cells of family {family.name}, the most valuable first.",
+    )
+    def requantize_stale(context: dg.ScheduleEvaluationContext) -> Evaluation:
+        try:
+            settings = Settings.from_environment()
+            now = settings.catalog.families.get(family.name)
+        except FaqError as error:
+            yield dg.SkipReason(str(error))
+            return
+        if now is None or now.requantize is None or job_of(now) != job:
+            yield dg.SkipReason(RELOAD)
+            return
+        yield from _ask(context, settings, now, _asked(context, name, recipes))
+
+    return requantize_stale
+
+
+def _ask(
+    context: dg.ScheduleEvaluationContext, settings: Settings, family: Family, asked: Asked
+) -> list[dg.RunRequest] | list[dg.SkipReason]:
+    with memoizing():
+        plan = plan_tick(settings, family, asked)
+        chosen = [(c.judged.cell, reason_of(c)) for c in plan.chosen if c.judged.cell is not None]
+        requests = [run_request(cell, reason) for cell, reason in chosen]
+    if not requests:
+        return [dg.SkipReason(told(plan))]
+    known = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))
+    if new := sorted({cell.target.partition for cell, _ in chosen} - known):
+        context.instance.add_dynamic_partitions(str(MEMBERS.name), new)
+    for cell, reason in chosen:
+        context.log.info(f"{cell.partition}: {reason}")
+    context.log.info(told(plan))
+    return requests
+
+
+def reason_of(choice: Choice) -> str:
+    """Why a cell is asked for, as its run's tag has it."""
+    return f"{choice.judged.state}: {choice.judged.reason}"
+
+
+def _asked(context: dg.ScheduleEvaluationContext, schedule: str, recipes: frozenset[str]) -> Asked:
+    """What has been asked before this tick, and what Dagster knows no partition of yet."""
+    tick = _tags_of_runs(context, schedule)
+
+    def asked(cells: Sequence[Cell]) -> Mapping[str, str]:
+        unknown = {cell.partition: RELOAD for cell in cells if cell.recipe.name not in recipes}
+        return asked_before(context.instance, cells, tick) | unknown
+
+    return asked
+
+
+def _tags_of_runs(context: dg.ScheduleEvaluationContext, schedule: str) -> Mapping[str, str] | None:
+    """The tags that Dagster gives the runs of this tick."""
+    try:
+        time = context.scheduled_execution_time
+    except CheckError:  # evaluated by hand, at no scheduled time
+        return None
+    return {
+        NAME: schedule,
+        TIME: time.astimezone(UTC).isoformat(),
+    }

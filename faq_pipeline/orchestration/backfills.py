@@ -1,0 +1,88 @@
+"""Launching and cancelling a Dagster asset backfill through GraphQL, without a webserver."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.orchestration.run_tags import k8s_tags
+from faq_pipeline.orchestration.runs import open_instance, register
+from faq_pipeline.settings import REPOSITORY, Settings
+
+LAUNCH = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on Error { message }
+  }
+}
+"""
+CANCEL = """
+mutation ($id: String!) {
+  cancelPartitionBackfill(backfillId: $id) {
+    ... on CancelBackfillSuccess { backfillId }
+    ... on Error { message }
+  }
+}
+"""
+
+
+def launch(settings: Settings, cells: Sequence[Cell]) -> str:
+    """Queue a backfill of all stages of the cells; returns its id.
+
+    Raises:
+        FaqError: Dagster refused it.
+    """
+    with open_instance(settings) as instance:
+        register(instance, sorted({cell.target.partition for cell in cells}))
+    params = {
+        "assetSelection": [{"path": [name]} for name in STAGES],
+        "partitionNames": [cell.partition for cell in cells],
+        "title": "faq backfill",
+        "tags": [{"key": name, "value": value} for name, value in k8s_tags(*cells).items()],
+    }
+    return _ask(LAUNCH, {"params": params}, "did not launch the backfill")
+
+
+def cancel(settings: Settings, backfill_id: str) -> None:
+    """Have the daemon end a backfill: runs under way are stopped, those that wait never start.
+
+    Raises:
+        FaqError: Dagster refused it.
+    """
+    open_instance(settings).dispose()
+    _ask(CANCEL, {"id": backfill_id}, "did not cancel the backfill")
+
+
+def _ask(mutation: str, variables: dict[str, Any], problem: str) -> str:
+    """The id of the backfill that a mutation was about."""
+    with TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        command = [
+            *(sys.executable, "-c", "from dagster_graphql.cli import main; main()"),
+            *("--workspace", str(REPOSITORY / "workspace.yaml")),
+            *("--text", mutation, "--variables", json.dumps(variables)),
+            *("--output", str(answer)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+        found = _answer(answer)
+    if "backfillId" not in found:
+        told = found.get("message") or (done.stderr.strip() or done.stdout.strip())[-300:]
+        raise FaqError(f"Dagster {problem}: {told}")
+    return str(found["backfillId"])
+
+
+def _answer(file: Path) -> dict[str, Any]:
+    """What the one mutation returned."""
+    if not file.exists():
+        return {}
+    data = json.loads(file.read_text(encoding="utf-8")).get("data") or {}
+    return dict(next(iter(data.values()), None) or {})

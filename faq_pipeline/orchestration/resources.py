@@ -1,0 +1,100 @@
+"""What assets are given: the pipeline (catalog, store, device) and somebody to tell of progress."""
+
+import os
+import time
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import Outcome, materialize
+from faq_pipeline.lineage.index import merge
+from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
+from faq_pipeline.orchestration.partitions import split
+from faq_pipeline.settings import ENVIRONMENT, Settings
+from faq_pipeline.util.progress import Progress
+
+
+class PipelineResource(dg.ConfigurableResource):
+    """The pipeline's places and device. Empty fields take the environment's values (see `settings`)."""
+
+    home: str = ""
+    data: list[str] = []
+    device: str = Field(default="", description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
+
+    def settings(self) -> Settings:
+        """The environment's settings with this resource's own fields laid upon them."""
+        environment = tuple(os.environ.get(name) for name in ENVIRONMENT)
+        return _settings(self.home, tuple(self.data), self.device, environment)
+
+    def cell(self, partition_key: str) -> Cell:
+        """The cell of a partition key `name@rev8|recipe`."""
+        member, recipe = split(partition_key)
+        settings = self.settings()
+        catalog = settings.catalog
+        return resolve_cell(catalog, member, catalog.recipe(recipe), settings.device, settings.digests)
+
+    def materialize(self, stage: str, cell: Cell, progress: Progress, run: str) -> Outcome:
+        """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
+        settings = self.settings()
+        with settings.catalog.attach_location(cell.recipe):
+            outcome = materialize(stage, cell, STAGES, settings.store, progress, run)
+        fingerprint = outcome.artifact.fingerprint
+        record_use(
+            settings.store, cell.partition, stage, fingerprint, cell_licences(cell), cell_setting(cell)
+        )
+        merged = merge(settings.store, settings.lineage)
+        if merged.pending:
+            progress.note("the lineage index is held by another program; the next run brings it up to date")
+        return outcome
+
+
+@cache
+def _settings(home: str, data: tuple[str, ...], device: str, environment: tuple[str | None, ...]) -> Settings:
+    """One object a run, whose environment does not change: families and recipes as they were at its start."""
+    found = Settings.from_environment()
+    return Settings(
+        home=Path(home).absolute() if home else found.home,
+        data=tuple(Path(folder).absolute() for folder in data) or found.data,
+        device=device or found.device,
+    )
+
+
+class LogProgress:
+    """Progress as lines in Dagster's log: the start, each tenth with the time left, and notes."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log, self._what, self._detail, self._total, self._done = log, "", "", 1, 0
+        self._started = time.monotonic()
+
+    def start(self, what: str, total: int) -> None:
+        self._what, self._detail, self._total, self._done = what, "", max(total, 1), 0
+        self._started = time.monotonic()
+        self._log.info(f"{what}: 0/{total}")
+
+    def advance(self, done: int = 1) -> None:
+        before, self._done = self._done, self._done + done
+        if before * 10 // self._total != self._done * 10 // self._total:
+            left = (time.monotonic() - self._started) * (self._total - self._done) / self._done
+            self._log.info(f"{self._what}: {self._done}/{self._total}, {left:.0f} s left{self._detail}")
+
+    def detail(self, text: str) -> None:
+        self._detail = f", {text}"
+
+    def note(self, message: str) -> None:
+        self._log.info(message)
+
+
+class ProgressResource:
+    """Gives each step its listener. The CLI overrides it to draw bars in the terminal."""
+
+    def listen(self, context: dg.AssetExecutionContext, stage: str) -> Progress:
+        """The listener for one stage of one run."""
+        return LogProgress(context.log)
+
+    def finished(self, member: str, recipe: str, outcome: Outcome) -> None:
+        """A stage of a cell has its artifact; `recipe` is `all` for a member's comparison."""

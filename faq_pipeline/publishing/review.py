@@ -1,0 +1,132 @@
+"""A cell's way to the public: its artifacts reviewed, and published if they pass.
+
+The verdict is no artifact of the store. It takes seconds, and it has to be today's: licences that may
+be published are a family's present rule, not something that a checkpoint was made from. What was
+published carries the verdict of its day in `publication.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.errors import FaqError, MissingUpstreamError
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.recipe_comparison import compare_member, read_comparison
+from faq_pipeline.execution.runner import plan
+from faq_pipeline.publishing.card import Reduction, write_card
+from faq_pipeline.publishing.content import PublishedContent
+from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.publishing.gate import GateVerdict, judge_publication
+from faq_pipeline.publishing.hub import write_token
+from faq_pipeline.publishing.publish import Destinations, Publication, publish
+from faq_pipeline.publishing.record import Records
+from faq_pipeline.settings import Settings
+from faq_pipeline.store.fingerprint import short_hash, tool_version
+
+
+@dataclass(frozen=True)
+class Review:
+    """A finished cell and the gate's verdict on it."""
+
+    finished: FinishedCell
+    verdict: GateVerdict
+
+    @property
+    def version(self) -> str:
+        """The same for the same verdict on the same checkpoint and report."""
+        judged = [self.finished.checkpoint.digest, self.finished.report.digest, self.verdict.as_dict()]
+        return short_hash(json.dumps(judged, sort_keys=True).encode())
+
+
+def records_of(settings: Settings) -> Records:
+    """The records of publications of this installation."""
+    return Records(settings.home / "publications")
+
+
+def review_cell(settings: Settings, cell: Cell) -> Review:
+    """Hold a finished cell against the gate. No model is loaded.
+
+    Raises:
+        MissingUpstreamError: the cell is not finished.
+    """
+    planned = plan(cell, STAGES, settings.store)
+    artifacts = {name: one.artifact for name, one in planned.items() if one.artifact is not None}
+    missing = next((name for name in planned if name not in artifacts), None)
+    if missing is not None:
+        raise MissingUpstreamError(
+            f"{cell.partition} has no {missing} yet",
+            hint=f"faq run --member {cell.target.name} --recipe {cell.recipe.name}",
+        )
+    finished = FinishedCell(cell, artifacts)
+    return Review(finished, judge_publication(finished))
+
+
+def content_of(settings: Settings, review: Review) -> PublishedContent:
+    """What would be published of a reviewed cell, whether it passed or not."""
+    finished = review.finished
+    card = write_card(finished, review.verdict, _reduction(settings, finished.cell))
+    statement = {
+        "cell": finished.cell.partition,
+        "checkpoint": {"fingerprint": finished.checkpoint.fingerprint, "digest": finished.checkpoint.digest},
+        "stages": {
+            name: {"fingerprint": artifact.fingerprint, "digest": artifact.digest}
+            for name, artifact in finished.artifacts.items()
+        },
+        "verdict": review.verdict.as_dict(),
+        "faq_pipeline": tool_version("faq-pipeline"),
+    }
+    return PublishedContent(finished.cell.partition, finished.checkpoint, card, statement)
+
+
+def publish_review(
+    settings: Settings,
+    review: Review,
+    content: PublishedContent,
+    *,
+    again: bool = False,
+    run: str | None = None,
+) -> Publication:
+    """Publish a reviewed cell; see `publishing.publish`.
+
+    Raises:
+        FaqError: the gate was not passed, or a destination cannot be written to.
+    """
+    if not review.verdict.passed:
+        raise FaqError(f"{content.cell} may not be published: {review.verdict.reason}")
+    destinations = destinations_of(settings, review.finished.cell)
+    return publish(content, destinations, records_of(settings), again=again, run=run)
+
+
+def destinations_of(settings: Settings, cell: Cell) -> Destinations:
+    """Where the cell's family publishes it."""
+    assert cell.family.publish is not None  # or the gate would not have been passed
+    spec = cell.family.publish
+    directory = spec.directory or settings.home / "published"
+    hub = cell.target.member.hub
+    fields = {
+        "owner": hub.partition("/")[0] if hub else cell.family.name,
+        "member": cell.target.name,
+        "recipe": cell.recipe.name,
+        "revision": cell.target.digest[:8],
+    }
+    return Destinations(
+        directory / cell.target.name / cell.recipe.name,
+        spec.repository and re.sub(r"\{(\w+)\}", lambda found: fields[found[1]], spec.repository),
+        write_token(),
+    )
+
+
+def _reduction(settings: Settings, cell: Cell) -> Reduction | None:
+    """The headline of the member's comparison, where the recipe has baselines and it could be formed."""
+    if not cell.recipe.baselines:
+        return None
+    compared = compare_member(settings, cell.target.partition).artifact
+    rows = read_comparison(settings.store, compared.fingerprint)["recipes"]
+    row = next(row for row in rows if row["recipe"] == cell.recipe.name)
+    if row["loss_reduction"] is None:
+        return None
+    against = tuple(one["baseline"] for one in row["against"])
+    return Reduction(row["loss_reduction"], against, row["verdict"], row["remark"])

@@ -1,0 +1,1 @@
+"""Members that discovery has found: one file an installation, merged into the families."""

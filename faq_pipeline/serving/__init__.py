@@ -1,1 +1,0 @@
-"""Model servers: vLLM in an environment of its own, kept alive, and requests to it or to others."""

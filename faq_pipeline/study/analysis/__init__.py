@@ -1,0 +1,1 @@
+"""What the results of a study say: scores, intervals, comparisons, the headline."""

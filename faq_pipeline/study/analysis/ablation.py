@@ -1,0 +1,125 @@
+"""The part of a study's report that says what each part of a recipe is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from faq_pipeline.study.analysis.analysis import Analysis
+from faq_pipeline.study.analysis.outcomes import Condition
+from faq_pipeline.study.analysis.pairs import Compared
+from faq_pipeline.study.report.block import Block, p_value, points, reduction, seconds_of
+
+FOREST = "forest.svg"
+
+
+def ablation(analysis: Analysis) -> Iterator[Block]:
+    """Every pair by accuracy and by KL, and the forest plot."""
+    by_pair: dict[int, dict[str, Compared]] = {}
+    for one in analysis.pairs:
+        by_pair.setdefault(id(one.pair), {})[one.outcome] = one
+    if not by_pair:
+        return
+    pairs = list(by_pair.values())
+    yield Block(
+        heading="What each part is worth",
+        text=[
+            "Each row compares two arms draw by draw, on the mean over targets and quantizers. `not shown`"
+            " means that the interval includes zero: an effect smaller than the MDE may yet be there. What"
+            " the first arm's calibration set costs more than the other's stands beside.",
+            "By accuracy: how many points less are lost, over the cells that answer questions.",
+        ],
+        columns=["isolates", "comparison", "points gained", "MDE", "p", "in words", "costs more"],
+        rows=[_accuracy_row(analysis, outcomes["loss"]) for outcomes in pairs],
+    )
+    yield Block(
+        text=[
+            "By KL: how much lower it is, over all cells. On prose it tells of specialisation, and is not"
+            " tested."
+        ],
+        columns=[
+            "isolates",
+            "comparison",
+            "KL on tasks lower by, %",
+            "MDE, %",
+            "p",
+            "in words",
+            "on prose, %",
+        ],
+        rows=[_kl_row(analysis, outcomes["kl"], outcomes["kl_prose"]) for outcomes in pairs],
+    )
+    yield Block(
+        text=["Means with their intervals; small dots are single cells, grey bars reach to the MDE."],
+        plot=FOREST,
+    )
+    yield from _cell_by_cell(analysis)
+
+
+def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
+    """The headline arm beside both originals, on each target and quantizer."""
+    study = analysis.design.study
+    found = {
+        (one.pair.than, one.outcome): one.conditions
+        for one in analysis.pairs
+        if one.pair.arm == study.headline and one.pair.than in study.originals.both
+    }
+    if not found:
+        return
+    asked = [(than, outcome) for outcome in ("loss", "kl") for than in study.originals.both]
+    told = {"loss": "points gained over {}", "kl": "KL on tasks lower than of {} by, %"}
+    shown = {"loss": points, "kl": reduction}
+    seen = {condition for of_pair in found.values() for condition in of_pair}
+    conditions = [
+        condition
+        for condition in (Condition(m, q) for m in study.members for q in study.quantizers)
+        if condition in seen
+    ]
+    yield Block(
+        heading=f"{study.arms[study.headline].title} beside the originals, cell by cell",
+        level=3,
+        text=["Single cells are not tested: of twenty, one may well miss zero by chance."],
+        columns=[
+            "target",
+            "quantizer",
+            *(told[outcome].format(study.arms[than].title) for than, outcome in asked),
+        ],
+        rows=[
+            [*condition, *(shown[o](found.get((than, o), {}).get(condition)) for than, o in asked)]
+            for condition in conditions
+        ],
+    )
+
+
+def _accuracy_row(analysis: Analysis, loss: Compared) -> list[str]:
+    return [
+        *_compared(analysis, loss),
+        points(loss.figure),
+        "-" if loss.figure is None else f"{loss.figure.mde * 100:.2f}",
+        p_value(loss.holm),
+        loss.verdict,
+        _costs_more(analysis, loss.pair.arm, loss.pair.than),
+    ]
+
+
+def _kl_row(analysis: Analysis, kl: Compared, prose: Compared) -> list[str]:
+    return [
+        *_compared(analysis, kl),
+        reduction(kl.figure),
+        "-" if kl.figure is None else f"{100 * (1 - math.exp(-kl.figure.mde)):.0f}",
+        p_value(kl.holm),
+        kl.verdict,
+        reduction(prose.figure),
+    ]
+
+
+def _compared(analysis: Analysis, one: Compared) -> list[str]:
+    arms = analysis.design.study.arms
+    return [one.pair.isolates, f"{arms[one.pair.arm].title} against {arms[one.pair.than].title}"]
+
+
+def _costs_more(analysis: Analysis, arm: str, than: str) -> str:
+    mine, other = analysis.costs.get(arm), analysis.costs.get(than)
+    if mine is None or other is None:
+        return "-"
+    tokens, seconds = mine.sampled_tokens - other.sampled_tokens, mine.data_seconds - other.data_seconds
+    return f"{tokens:+,.0f} tokens, {seconds:+,.1f} {seconds_of(analysis)}"

@@ -1,0 +1,260 @@
+"""All that a study says, from the results of its cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean
+from typing import Any
+
+from faq_pipeline.config.study import Study
+from faq_pipeline.study.analysis.cell_table import CellRow, cell_rows
+from faq_pipeline.study.analysis.costs import DATA_STAGES
+from faq_pipeline.study.analysis.crossed import Crossed, Figure
+from faq_pipeline.study.analysis.fitness_correlation import Correlation, correlations
+from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition, choose, headline
+from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey, Scores, samples
+from faq_pipeline.study.analysis.pairs import Compared, compare_pairs
+from faq_pipeline.study.design.cells import Design
+from faq_pipeline.study.execution.results import Result
+
+OUTCOMES = {"loss": False, "kl": True, "kl_prose": True}
+"""What arms are compared by, and whether it is compared as a logarithm."""
+
+
+@dataclass(frozen=True)
+class ArmUnderCondition:
+    """An arm's figures on one condition. KL figures are logarithms of nats per token."""
+
+    key: ScoreKey
+    accuracy: Figure | None
+    loss: Figure | None
+    kl: Figure | None
+    kl_prose: Figure | None
+    draws: int
+    failed: int
+    fitness: float | None
+    calibration_tokens: float | None
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """Means over an arm's cells: tokens sampled, and seconds by stage of its calibration data."""
+
+    arm: str
+    sampled_tokens: float
+    seconds: Mapping[str, float]
+
+    @property
+    def data_seconds(self) -> float:
+        """Of all stages that make the calibration data."""
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study's results.
+
+    Attributes:
+        everywhere: the headline over all conditions that answer questions.
+        parts: the headline over the primary conditions of each quantizer, and of each target.
+    """
+
+    design: Design
+    rows: list[CellRow]
+    machines: list[dict[str, Any]]
+    chosen: list[HeadlineCondition]
+    headline: Headline
+    everywhere: Headline
+    parts: dict[str, Headline]
+    arms: list[ArmUnderCondition]
+    pairs: list[Compared]
+    fitness: list[Correlation]
+    costs: dict[str, ArmCost]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cells by status."""
+        return dict(Counter(row.status for row in self.rows))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able: everything but the single cells."""
+        study = self.design.study
+        return {
+            "study": study.name,
+            "title": study.title,
+            "split": study.split,
+            "draws": list(study.draw_numbers),
+            "cells": self.counts,
+            "failures": [
+                {"cell": _id(row), "problem": row.problem} for row in self.rows if row.status == "failed"
+            ],
+            "machines": self.machines,
+            "primary": [
+                {
+                    **one.condition._asdict(),
+                    "original": one.original,
+                    "loss": _figure(one.loss),
+                    "noise_floor": one.noise_floor,
+                    "primary": one.primary,
+                }
+                for one in self.chosen
+            ],
+            "headline": _headline(self.headline),
+            "everywhere": _headline(self.everywhere),
+            "headline_parts": {name: _headline(one) for name, one in self.parts.items()},
+            "pairs": [_pair(one) for one in self.pairs],
+            "fitness": [
+                {
+                    **one.condition._asdict(),
+                    "spearman": one.estimate and one.estimate.as_dict(),
+                    "points": len(one.points),
+                }
+                for one in self.fitness
+            ],
+            "arms": [_arm(one) for one in self.arms],
+            "costs": {name: asdict(cost) for name, cost in self.costs.items()},
+        }
+
+
+def analyse(design: Design, results: Mapping[str, Result], scores: list[Scores]) -> Analysis:
+    """Everything, from what was read of the finished cells.
+
+    Raises:
+        FaqError: see `samples`.
+    """
+    study = design.study
+    counted = [one for one in scores if not one.cell.pilot]
+    outcomes = {name: Crossed(samples(counted, name), log=log) for name, log in OUTCOMES.items()}
+    pilot = Crossed(samples([one for one in scores if one.cell.pilot], "loss"))
+    conditions = list(
+        dict.fromkeys(Condition(cell.member, cell.quantizer) for cell in design.cells if cell.pilot)
+    )
+    chosen = choose(study, pilot, conditions)
+    everywhere = [HeadlineCondition(one.condition, one.original, one.loss, True) for one in chosen]
+    rows = cell_rows(design, results, scores)
+    return Analysis(
+        design=design,
+        rows=rows,
+        machines=_machines(results, scores),
+        chosen=chosen,
+        headline=headline(study, outcomes["loss"], chosen),
+        everywhere=headline(study, outcomes["loss"], everywhere),
+        parts=_parts(study, outcomes["loss"], chosen),
+        arms=_arms(design, rows, counted, outcomes),
+        pairs=compare_pairs(study, outcomes),
+        fitness=correlations(counted),
+        costs=_costs(counted),
+    )
+
+
+def _arms(
+    design: Design, rows: list[CellRow], scores: list[Scores], outcomes: Mapping[str, Crossed[ScoreKey]]
+) -> list[ArmUnderCondition]:
+    accuracy = Crossed(samples(scores, "accuracy"))
+    keys = dict.fromkeys(ScoreKey(c.member, c.quantizer, c.arm) for c in design.cells if not c.pilot)
+    failed = Counter(
+        ScoreKey(row.member, row.quantizer, row.arm)
+        for row in rows
+        if row.status == "failed" and not row.pilot
+    )
+    found = []
+    for key in keys:
+        own = [one for one in scores if one.key == key]
+        fitness = [one.fitness for one in own if one.fitness is not None]
+        tokens = [one.calibration_tokens for one in own if one.calibration_tokens is not None]
+        found.append(
+            ArmUnderCondition(
+                key=key,
+                accuracy=_mean(accuracy, key),
+                loss=_mean(outcomes["loss"], key),
+                kl=_mean(outcomes["kl"], key),
+                kl_prose=_mean(outcomes["kl_prose"], key),
+                draws=len(own),
+                failed=failed[key],
+                fitness=mean(fitness) if fitness else None,
+                calibration_tokens=mean(tokens) if tokens else None,
+            )
+        )
+    return found
+
+
+def _mean(crossed: Crossed[ScoreKey], key: ScoreKey) -> Figure | None:
+    if key not in crossed.samples:
+        return None
+    return crossed.estimate([key], lambda means: means[key])
+
+
+def _costs(scores: list[Scores]) -> dict[str, ArmCost]:
+    by_arm: dict[str, list[Scores]] = {}
+    for one in scores:
+        by_arm.setdefault(one.cell.arm, []).append(one)
+    return {
+        arm: ArmCost(
+            arm,
+            mean(one.cost.sampled_tokens for one in own),
+            {stage: mean(one.cost.seconds.get(stage, 0.0) for one in own) for stage in DATA_STAGES},
+        )
+        for arm, own in by_arm.items()
+    }
+
+
+def _machines(results: Mapping[str, Result], scores: list[Scores]) -> list[dict[str, Any]]:
+    """What the finished cells were made with, and how many with each."""
+    found: list[dict[str, Any]] = []
+    for one in scores:
+        machine = dict(one.result.machine)
+        known = next((m for m in found if m["machine"] == machine), None)
+        if known is None:
+            found.append({"machine": machine, "cells": 1})
+        else:
+            known["cells"] += 1
+    return found
+
+
+def _id(row: CellRow) -> str:
+    return f"{row.member} {row.arm} {row.quantizer} {row.split} draw {row.draw}"
+
+
+def _parts(
+    study: Study, losses: Crossed[ScoreKey], chosen: Sequence[HeadlineCondition]
+) -> dict[str, Headline]:
+    names = dict.fromkeys(
+        [*(one.condition.quantizer for one in chosen), *(one.condition.member for one in chosen)]
+    )
+    parts = {
+        name: headline(study, losses, [one for one in chosen if name in one.condition]) for name in names
+    }
+    return {name: one for name, one in parts.items() if one.figure is not None}
+
+
+def _figure(figure: Figure | None) -> dict[str, float | int] | None:
+    return None if figure is None else figure.as_dict()
+
+
+def _headline(one: Headline) -> dict[str, Any]:
+    return {
+        "loss_reduction": _figure(one.figure),
+        "reason": one.reason,
+        "originals": [{**condition._asdict(), "original": arm} for condition, arm in one.originals.items()],
+    }
+
+
+def _pair(one: Compared) -> dict[str, Any]:
+    return {
+        **one.pair.model_dump(include={"arm", "than", "isolates"}),
+        "outcome": one.outcome,
+        "figure": _figure(one.figure),
+        "holm_p": one.holm,
+        "verdict": one.verdict,
+        "conditions": [
+            {**condition._asdict(), **figure.as_dict()} for condition, figure in one.conditions.items()
+        ],
+    }
+
+
+def _arm(one: ArmUnderCondition) -> dict[str, Any]:
+    figures = {name: _figure(getattr(one, name)) for name in ("accuracy", "loss", "kl", "kl_prose")}
+    rest = {name: getattr(one, name) for name in ("draws", "failed", "fitness", "calibration_tokens")}
+    return {**one.key._asdict(), **figures, **rest}

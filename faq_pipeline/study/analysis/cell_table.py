@@ -1,0 +1,109 @@
+"""Every cell of a study as a row: finished, failed or missing."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from faq_pipeline.store.tables import write_rows
+from faq_pipeline.study.analysis.outcomes import Scores
+from faq_pipeline.study.design.cells import Design, StudyCell
+from faq_pipeline.study.execution.results import Result
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """One cell. KL is in nats per token; seconds are those of the process that made each stage.
+
+    Attributes:
+        status: `finished`, `failed` or `missing`.
+        pilot: whether it decides which conditions are primary, and nothing else.
+        report: fingerprint of the cell's last artifact.
+    """
+
+    member: str
+    arm: str
+    quantizer: str
+    split: str
+    draw: int
+    pilot: bool
+    status: str
+    problem: str
+    reference: float | None
+    accuracy: float | None
+    loss: float | None
+    kl: float | None
+    kl_prose: float | None
+    fitness: float | None
+    calibration_tokens: int | None
+    sampled_tokens: int | None
+    data_seconds: float | None
+    quantization_seconds: float | None
+    judging_seconds: float | None
+    device: str
+    commit: str
+    checkpoint: str
+    report: str
+
+
+def cell_rows(design: Design, results: Mapping[str, Result], scores: Iterable[Scores]) -> list[CellRow]:
+    """All cells in the order of the study."""
+    found = {one.cell.id: one for one in scores}
+    return [_row(cell, results.get(cell.id), found.get(cell.id)) for cell in design.cells]
+
+
+def write_cells(folder: Path, rows: Iterable[CellRow]) -> None:
+    """Write `cells.parquet` and `cells.csv`."""
+    rows = list(rows)
+    write_rows(folder / "cells.parquet", rows, CellRow)
+    with (folder / "cells.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(CellRow)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def _row(cell: StudyCell, result: Result | None, scores: Scores | None) -> CellRow:
+    known = result if result is not None and result.answers(cell) else None
+    artifacts = dict(known.artifacts) if known else {}
+    machine = dict(known.machine) if known else {}
+    status = "finished" if scores else "failed" if known and known.problem else "missing"
+    seconds = scores.cost.seconds if scores else {}
+    return CellRow(
+        member=cell.member,
+        arm=cell.arm,
+        quantizer=cell.quantizer,
+        split=cell.split,
+        draw=cell.draw,
+        pilot=cell.pilot,
+        status=status,
+        problem=known.problem if known else "",
+        calibration_tokens=scores.calibration_tokens if scores else None,
+        **_figures(scores),
+        sampled_tokens=scores.cost.sampled_tokens if scores else None,
+        data_seconds=round(scores.cost.data_seconds, 3) if scores else None,
+        quantization_seconds=seconds.get("quantized_checkpoint"),
+        judging_seconds=seconds.get(cell.last),
+        device=str(machine.get("device", "")),
+        commit=str(machine.get("commit", "")),
+        checkpoint=artifacts.get("quantized_checkpoint", ""),
+        report=artifacts.get(cell.last, ""),
+    )
+
+
+def _figures(scores: Scores | None) -> dict[str, float | None]:
+    names = ("reference", "accuracy", "loss", "kl", "kl_prose", "fitness")
+    if scores is None:
+        return dict.fromkeys(names)
+    reference, accuracy = (
+        None if values is None else float(values.mean()) for values in (scores.reference, scores.correct)
+    )
+    return {
+        "reference": reference,
+        "accuracy": accuracy,
+        "loss": None if reference is None or accuracy is None else reference - accuracy,
+        "kl": float(scores.kl.sum() / scores.tokens.sum()),
+        "kl_prose": float(scores.kl_prose.sum() / scores.tokens_prose.sum()),
+        "fitness": scores.fitness,
+    }

@@ -1,0 +1,192 @@
+"""A study's cells read back: what each scored, by draw and question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from faq_pipeline.errors import FaqError
+from faq_pipeline.evaluation.bootstrap import Array
+from faq_pipeline.evaluation.stage import ANSWERS, SEQUENCES
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.fingerprint import short_hash
+from faq_pipeline.store.store import Store
+from faq_pipeline.study.analysis.costs import Cost, cost_of
+from faq_pipeline.study.analysis.crossed import ScoreSample
+from faq_pipeline.study.design.cells import StudyCell
+from faq_pipeline.study.design.controls import has_draws
+from faq_pipeline.study.design.stages import JUDGED, MEASURED
+from faq_pipeline.study.execution.results import Result
+
+
+class Condition(NamedTuple):
+    """Where arms are compared: on one target, under one quantizer."""
+
+    member: str
+    quantizer: str
+
+
+class ScoreKey(NamedTuple):
+    """An arm on a condition."""
+
+    member: str
+    quantizer: str
+    arm: str
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.member, self.quantizer)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One finished cell. Arrays are (units,); a unit is a question or a sequence.
+
+    Attributes:
+        reference, correct: scores of the unquantized and the quantized target, None where the cell
+            answered no questions.
+        questions: the identity of each question.
+        kl, kl_prose: nats summed over each sequence; `tokens`, `tokens_prose` are their weights.
+        fitness: of its calibration set; None without one.
+        tokens: of its calibration set.
+    """
+
+    cell: StudyCell
+    result: Result
+    reference: Array | None
+    correct: Array | None
+    questions: tuple[Any, ...]
+    kl: Array
+    tokens: Array
+    kl_prose: Array
+    tokens_prose: Array
+    fitness: float | None
+    calibration_tokens: int | None
+    cost: Cost
+
+    @property
+    def key(self) -> ScoreKey:
+        return ScoreKey(self.cell.member, self.cell.quantizer, self.cell.arm)
+
+
+def read_scores(cells: Iterable[StudyCell], results: Mapping[str, Result], store: Store) -> list[Scores]:
+    """The finished ones of some cells."""
+    reader = _Reader(store)
+    found = (reader.scores(cell, results.get(cell.id)) for cell in cells)
+    return [scores for scores in found if scores is not None]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    store: Store
+
+    def scores(self, cell: StudyCell, result: Result | None) -> Scores | None:
+        if result is None or result.problem or not result.answers(cell):
+            return None
+        made = {stage: self.store.get(stage, name) for stage, name in result.artifacts.items()}
+        last = made.get(JUDGED) or made.get(MEASURED)
+        if last is None:
+            return None
+        calibration = made.get("calibration_set") if has_draws(cell.cell.recipe) else None
+        traces, prose = (_sequences(last, scope) for scope in ("traces", "prose"))
+        questions, correct = _answers(last) if cell.judged else ((), None)
+        reference = None
+        if correct is not None:
+            asked, reference = _answers(_there(made["reference_eval"], cell))
+            if asked != questions:
+                raise FaqError(f"{cell.id} was judged on other questions than its reference")
+        return Scores(
+            cell=cell,
+            result=result,
+            reference=reference,
+            correct=correct,
+            questions=questions,
+            kl=traces[0],
+            tokens=traces[1],
+            kl_prose=prose[0],
+            tokens_prose=prose[1],
+            fitness=None if calibration is None else calibration.metadata["fitness"],
+            calibration_tokens=None if calibration is None else calibration.metadata["tokens"],
+            cost=cost_of(made),
+        )
+
+
+def samples(scores: Iterable[Scores], outcome: str) -> dict[ScoreKey, ScoreSample]:
+    """Scores by arm and condition as (draws, units), for `accuracy`, `loss`, `kl` or `kl_prose`.
+
+    Raises:
+        FaqError: cells of one target were measured on other questions or texts, as where it was made
+            on two kinds of device: their references differ.
+    """
+    by_key: dict[ScoreKey, list[Scores]] = {}
+    weights: dict[str, Array] = {}
+    units: dict[ScoreKey, str] = {}
+    for one in scores:
+        found = _of(one, outcome)
+        if found is None:
+            continue
+        _, own, name = found
+        if not np.array_equal(weights.setdefault(name, own), own):
+            raise FaqError(
+                f"{one.cell.id} was measured on other texts than other cells of {one.cell.member!r}",
+                hint="make a study's cells of one target on one kind of device",
+            )
+        by_key.setdefault(one.key, []).append(one)
+        units[one.key] = name
+    return {key: _sample(rows, outcome, weights[units[key]], units[key]) for key, rows in by_key.items()}
+
+
+def _of(one: Scores, outcome: str) -> tuple[Array, Array, str] | None:
+    """Values, weights, and the name of the set of units."""
+    if outcome in ("accuracy", "loss"):
+        if one.correct is None or one.reference is None:
+            return None
+        values = one.correct if outcome == "accuracy" else one.reference - one.correct
+        # Targets that answer the same questions share them.
+        return values, np.ones(len(values)), _named(one.questions)
+    member = one.cell.member
+    if outcome == "kl":
+        return one.kl, one.tokens, f"answers of {member}"
+    return one.kl_prose, one.tokens_prose, f"prose of {member}"
+
+
+def _sample(scores: list[Scores], outcome: str, weights: Array, units: str) -> ScoreSample:
+    ordered = sorted(scores, key=lambda one: one.cell.draw)
+    values = [found[0] for one in ordered if (found := _of(one, outcome)) is not None]
+    drawn = has_draws(ordered[0].cell.cell.recipe)
+    return ScoreSample(
+        np.stack(values), weights, tuple(one.cell.draw for one in ordered) if drawn else (), units
+    )
+
+
+def _named(questions: tuple[Any, ...]) -> str:
+    """A name for a set of questions, the same in every process."""
+    return f"questions {short_hash(repr(questions).encode())}"
+
+
+def _answers(artifact: Artifact) -> tuple[tuple[Any, ...], Array]:
+    """Each question's identity, and its score."""
+    table = pq.read_table(
+        artifact.file(ANSWERS), columns=["task", "doc_hash", "filter", "doc_id", "prompt_hash", "correct"]
+    )
+    columns = [table.column(name).to_pylist() for name in table.column_names[:-1]]
+    return tuple(zip(*columns, strict=True)), np.array(table.column("correct"), dtype=np.float64)
+
+
+def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:
+    """Nats and tokens of each sequence."""
+    table = pq.read_table(artifact.file(SEQUENCES), filters=[("scope", "=", scope)])
+    return (
+        np.array(table.column("nats"), dtype=np.float64),
+        np.array(table.column("tokens"), dtype=np.float64),
+    )
+
+
+def _there(artifact: Artifact | None, cell: StudyCell) -> Artifact:
+    if artifact is None:
+        raise FaqError(f"the reference's evaluation of {cell.id} is gone", hint="run the study again")
+    return artifact

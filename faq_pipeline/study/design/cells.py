@@ -1,0 +1,161 @@
+"""What a study comes to: its cells, in the order in which they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.config.study import Study
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.quantization.spec_check import check_spec
+from faq_pipeline.study.design.controls import check_budgets, check_controls, has_draws
+from faq_pipeline.study.design.declared_identity import Declared
+from faq_pipeline.study.design.recipes import Spec, StudyRecipes
+from faq_pipeline.study.design.stages import JUDGED, MEASURED
+
+JUDGED_LOAD = 10
+"""How many times as long as its divergence alone a cell takes that answers questions, about."""
+
+
+@dataclass(frozen=True)
+class StudyCell:
+    """One checkpoint of a study: a target, an arm, a quantizer and a draw, judged on one split.
+
+    Attributes:
+        judged: whether it answers the questions; else the divergence alone is measured.
+        pilot: whether it decides which cells are primary, and nothing else.
+        declared: a hash of all that it is made and judged by, whatever the machine.
+    """
+
+    member: str
+    arm: str
+    quantizer: str
+    draw: int
+    split: str
+    judged: bool
+    pilot: bool
+    declared: str
+    cell: Cell
+
+    @property
+    def id(self) -> str:
+        """Its name within the study, and that of its file."""
+        return f"{self.member}.{self.arm}.{self.quantizer}.{self.split}.{self.draw}"
+
+    @property
+    def last(self) -> str:
+        """The stage that it ends with."""
+        return JUDGED if self.judged else MEASURED
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study with its cells: pilots first, then draw by draw."""
+
+    study: Study
+    cells: tuple[StudyCell, ...]
+
+    def shard(self, index: int, count: int) -> Design:
+        """Part `index` (1..count) of the cells, for one of several machines; parts take about as long.
+
+        Cells of one draw, which share corpora, stay together; where there are more parts than draws,
+        those of one draw and target.
+        """
+        draws = {cell.draw for cell in self.cells}
+        units: dict[tuple[int, str], list[StudyCell]] = {}
+        for cell in self.cells:
+            units.setdefault((cell.draw, cell.member if count > len(draws) else ""), []).append(cell)
+        loads = [0] * count
+        mine: set[str] = set()
+        for unit in sorted(units.values(), key=_load, reverse=True):  # the largest to the emptiest part
+            part = loads.index(min(loads))
+            loads[part] += _load(unit)
+            if part == index - 1:
+                mine.update(cell.id for cell in unit)
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.id in mine))
+
+
+def _load(cells: Sequence[StudyCell]) -> int:
+    """How long cells take, in cells whose divergence alone is measured."""
+    return sum(JUDGED_LOAD if cell.judged else 1 for cell in cells)
+
+
+def resolve_study(catalog: Catalog, name: str, device: str, digests: Path) -> Design:
+    """The study of that name with all its cells. No model is loaded.
+
+    Args:
+        device, digests: see `resolve_cell`.
+
+    Raises:
+        FaqError: naming file, line and hint of what is wrong with the study: an unknown name, a recipe
+            that does not hold together, a control that is missing, arms of unequal budgets.
+    """
+    study, sources = catalog.study(name)
+    known = StudyRecipes(catalog, study, sources)
+    recipes = {spec: known.recipe(spec) for spec in known.specs(study.split)}
+    check_controls(study, recipes, sources)
+    check_budgets(study, recipes, sources)
+    maker = _Maker(known, device, digests, Declared())
+    return Design(study, (*maker.pilots(), *maker.others()))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    recipes: StudyRecipes
+    device: str
+    digests: Path
+    declared: Declared
+
+    def pilots(self) -> Iterator[StudyCell]:
+        """Both originals wherever the headline may count, on the draws that decide whether it does."""
+        study = self.recipes.study
+        for spec in self.recipes.specs(study.primary.split or study.split):
+            if spec.arm in study.originals.both and headline_is_judged(study, spec.quantizer):
+                yield from self._cells(spec, study.primary.draws, pilot=True)
+
+    def others(self) -> list[StudyCell]:
+        """All but the pilots, draw by draw."""
+        study = self.recipes.study
+        draws = study.draw_numbers
+        found = [
+            cell
+            for spec in self.recipes.specs(study.split)
+            for cell in self._cells(spec, draws if has_draws(self.recipes.recipe(spec)) else draws[:1])
+        ]
+        return sorted(found, key=lambda cell: draws.index(cell.draw))
+
+    def _cells(self, spec: Spec, draws: Sequence[int], *, pilot: bool = False) -> Iterator[StudyCell]:
+        study, recipe = self.recipes.study, self.recipes.recipe(spec)
+        for member in study.families[spec.family].members:
+            first = self._cell(spec, member)
+            for draw in draws:
+                cell = first.with_recipe(recipe.model_copy(update={"draw": draw}))
+                yield StudyCell(
+                    member=member,
+                    arm=spec.arm,
+                    quantizer=spec.quantizer,
+                    draw=draw,
+                    split=spec.split,
+                    judged=pilot or study.judged(spec.arm, spec.quantizer),
+                    pilot=pilot,
+                    declared=self.declared(cell),
+                    cell=cell,
+                )
+
+    def _cell(self, spec: Spec, member: str) -> Cell:
+        recipe = self.recipes.recipe(spec)
+        with self.recipes.attach_location(spec):
+            cell = resolve_cell(self.recipes.catalog, member, recipe, self.device, self.digests)
+            check_spec(recipe.quantization, cell.target)
+        return cell
+
+
+def headline_is_judged(study: Study, quantizer: str) -> bool:
+    """Whether the headline arm and both originals answer the questions under a quantizer."""
+    return all(
+        study.judged(arm, quantizer) and quantizer in (study.arms[arm].quantizers or study.quantizers)
+        for arm in (study.headline, *study.originals.both)
+    )

@@ -1,0 +1,126 @@
+"""What keeps a study honest: the controls that it must have, and equal budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from faq_pipeline.config.files import Sources
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.study import Control, Study
+from faq_pipeline.config.yaml import place
+from faq_pipeline.errors import FaqError
+from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.study.design.recipes import Spec
+
+Recipes = Mapping[Spec, Recipe]
+
+
+def has_draws(recipe: Recipe) -> bool:
+    """Whether the recipe's checkpoint depends on the draw: not where the method looks at no data."""
+    return find_method(recipe.quantization.method).calibrated
+
+
+def _source(name: str, **more: Any) -> Callable[[Recipe], bool]:
+    """Whether a recipe's candidates come from there; `more`: and its calibration's fields are these."""
+    return lambda recipe: (
+        has_draws(recipe)
+        and recipe.regeneration.source == name
+        and all(getattr(recipe.calibration, key) == value for key, value in more.items())
+    )
+
+
+CONTROLS: dict[Control, tuple[str, Callable[[Recipe], bool]]] = {
+    "original-raw": ("the seeds as they are", _source("original", template="raw")),
+    "original-chat": ("the seeds in the chat template", _source("original", template="chat")),
+    "self": ("the target as its own teacher", _source("self")),
+    "teacher-one": (
+        "one sample of the teacher a seed",
+        lambda r: _source("teacher")(r) and r.regeneration.candidates == 1,
+    ),
+    "random-of-k": (
+        "a random candidate of each group",
+        lambda r: (
+            _source("teacher")(r) and r.regeneration.candidates > 1 and r.competition.selection == "random"
+        ),
+    ),
+    "random-tokens": ("random tokens", _source("random")),
+    "rtn": ("round to nearest", lambda r: r.quantization.method == "rtn"),
+}
+"""What each control is in words, and how a recipe is known to be it."""
+
+
+def check_controls(study: Study, recipes: Recipes, sources: Sources) -> None:
+    """Every family has every control under every quantizer, at the headline's seeds and budget.
+
+    Raises:
+        FaqError: one is missing and not listed under `without`; or the originals are none.
+    """
+    for name, key in ((study.originals.raw, "original-raw"), (study.originals.chat, "original-chat")):
+        for spec, recipe in recipes.items():
+            if spec.arm == name and not CONTROLS[key][1](recipe):  # type: ignore[index]
+                raise _wrong(f"arm {name!r} is not {key}", "see 'originals'", sources, "originals", key[9:])
+    for control, (what, is_it) in CONTROLS.items():
+        if control in study.without:
+            continue
+        for headline in (spec for spec in recipes if spec.arm == study.headline):
+            if not any(
+                spec.family == headline.family
+                and spec.quantizer == headline.quantizer
+                and is_it(recipe)
+                and not _unequal(recipe, recipes[headline])
+                for spec, recipe in recipes.items()
+            ):
+                raise _wrong(
+                    f"no arm of family {headline.family!r} is the control {control!r} ({what}) under"
+                    f" {headline.quantizer!r}",
+                    f"add one, or say why not under  without: {{{control}: ...}}",
+                    sources,
+                    "arms",
+                )
+
+
+def check_budgets(study: Study, recipes: Recipes, sources: Sources) -> None:
+    """Arms have the headline's seeds and token budget or say why not; pairs have equal ones.
+
+    Raises:
+        FaqError: they do not.
+    """
+    for spec, recipe in recipes.items():
+        headline = recipes.get(Spec(spec.family, study.headline, spec.quantizer, spec.split))
+        if headline is None or study.arms[spec.arm].why:
+            continue
+        if what := _unequal(recipe, headline):
+            section, key = what
+            raise _wrong(
+                f"arm {spec.arm!r} has other {section}.{key} than the headline arm {study.headline!r}",
+                "make them equal, or say  why:  in the arm",
+                sources,
+                *("arms", spec.arm, section, key),
+            )
+    for index, pair in enumerate(study.pairs):
+        for spec, recipe in recipes.items():
+            other = recipes.get(Spec(spec.family, pair.than, spec.quantizer, spec.split))
+            if spec.arm == pair.arm and other is not None and (what := _unequal(recipe, other)):
+                raise _wrong(
+                    f"{pair.arm!r} and {pair.than!r} have other {'.'.join(what)}: what differs would be due"
+                    " to that",
+                    "compare arms of equal seeds and budgets",
+                    sources,
+                    *("pairs", index),
+                )
+
+
+def _unequal(recipe: Recipe, other: Recipe) -> tuple[str, str] | None:
+    """The first key in which the seeds or the budgets differ; none where a method looks at no data."""
+    if not (has_draws(recipe) and has_draws(other)):
+        return None
+    for section, key in (("calibration", "tokens"), *(("seeds", k) for k in ("path", "dataset", "count"))):
+        if getattr(getattr(recipe, section), key) != getattr(getattr(other, section), key):
+            return section, key
+    return None
+
+
+def _wrong(problem: str, hint: str, sources: Sources, *where: str | int) -> FaqError:
+    file, line = place(where, sources)
+    return FaqError(problem, hint=hint, file=file, line=line)

@@ -1,0 +1,77 @@
+"""What became of a study's cells: a small file each, beside the artifacts that it names.
+
+`root/.studies/<study>/<cell>.json` in the artifact store, so that whoever copies a store copies them.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.store.store import Store
+from faq_pipeline.study.design.cells import StudyCell
+
+FOLDER = ".studies"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cell that is finished, or why it cannot be.
+
+    Attributes:
+        declared: see `StudyCell`.
+        artifacts: fingerprints by stage; all stages of the cell, or those made before it failed.
+        problem: why there is no figure; empty where there is.
+        trace: of an error that is no mistake of the user's.
+        machine: what it was made with: `device`, `cores`, `commit`, `versions`.
+    """
+
+    id: str
+    declared: str
+    judged: bool
+    artifacts: Mapping[str, str]
+    problem: str = ""
+    trace: str = ""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def answers(self, cell: StudyCell) -> bool:
+        """Whether it is what became of the cell as the study now declares it."""
+        return self.declared == cell.declared and (self.judged or not cell.judged)
+
+
+def write_result(store: Store, study: str, result: Result) -> None:
+    """Keep a result, atomically; the newest of a cell counts."""
+    path = store.root / FOLDER / study / f"{result.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
+    fresh.write_text(json.dumps(asdict(result), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def read_results(store: Store, study: str) -> dict[str, Result]:
+    """All results of a study by cell; files that cannot be read count as not written."""
+    return {result.id: result for result in _read(store.root / FOLDER / study)}
+
+
+def is_finished(cell: StudyCell, results: Mapping[str, Result], store: Store) -> bool:
+    """Whether the cell has its figures: a result without a problem, whose last artifact is there."""
+    result = results.get(cell.id)
+    if result is None or result.problem or not result.answers(cell):
+        return False
+    return any(
+        store.get(stage, result.artifacts[stage]) is not None
+        for stage in ("eval_report", "divergence")
+        if stage in result.artifacts
+    )
+
+
+def _read(folder: Path) -> Iterator[Result]:
+    for path in folder.glob("*.json"):
+        try:
+            yield Result(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            continue

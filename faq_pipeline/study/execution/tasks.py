@@ -1,0 +1,88 @@
+"""The work of a study in tasks: each stage of each cell, once however many cells need it.
+
+Pieces are known before anything is made: a task's key is a hash of what its stage declares and of
+the keys of the tasks that it is made from. Two keys may still come to one artifact (equal bytes of
+another input); the store then has it, and the second is a hit.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Stage
+from faq_pipeline.store.fingerprint import fingerprint
+from faq_pipeline.study.design.cells import StudyCell
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of `cell`, and of every other cell that declares the same."""
+
+    key: str
+    stage: str
+    cell: Cell
+    needs: tuple[str, ...]
+
+
+class Tasks:
+    """All tasks of some cells, handed out when what they are made from is there.
+
+    Of the tasks that are ready, the one that an earlier cell needs comes first.
+    """
+
+    def __init__(self, stages: Mapping[str, Stage], cells: Iterable[StudyCell]) -> None:
+        """
+        Args:
+            cells: in the order of their importance.
+
+        Raises:
+            FaqError: a cell names something unknown, or a file of it is not there.
+        """
+        self._stages = stages
+        self._all: dict[str, Task] = {}
+        self._cells: dict[str, list[StudyCell]] = {}
+        self._keys: dict[str, dict[str, str]] = {}
+        for cell in cells:
+            keys = self._keys[cell.id] = {}
+            self._key(cell.last, cell.cell, keys)
+            for key in keys.values():
+                self._cells.setdefault(key, []).append(cell)
+        self._rank = {key: position for position, key in enumerate(self._all)}
+        self._order = TopologicalSorter({task.key: task.needs for task in self._all.values()})
+        self._order.prepare()
+        self._ready: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def keys(self, cell: StudyCell) -> Mapping[str, str]:
+        """A cell's tasks, by stage."""
+        return self._keys[cell.id]
+
+    def cells(self, task: Task) -> list[StudyCell]:
+        """The cells that need a task."""
+        return self._cells[task.key]
+
+    def next(self) -> Task | None:
+        """The next task that can be made now; None while there is none."""
+        for key in self._order.get_ready():
+            heapq.heappush(self._ready, (self._rank[key], key))
+        return self._all[heapq.heappop(self._ready)[1]] if self._ready else None
+
+    def done(self, task: Task) -> None:
+        """It is made. Of a task that failed this is never said, and what needs it never comes up."""
+        self._order.done(task.key)
+
+    def _key(self, name: str, cell: Cell, keys: dict[str, str]) -> str:
+        """The key of a stage of the cell; `keys` takes it, and those of the stages above it."""
+        if name not in keys:
+            stage = self._stages[name]
+            needs = {above: self._key(above, cell, keys) for above in stage.inputs_for(cell)}
+            key = fingerprint(name, stage.version, stage.identity(cell), needs)
+            self._all.setdefault(key, Task(key, name, cell, tuple(needs.values())))
+            keys[name] = key
+        return keys[name]

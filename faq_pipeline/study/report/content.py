@@ -1,0 +1,246 @@
+"""What a study's report says, as blocks: a heading, words, a table or a picture each.
+
+Markdown and HTML are rendered from the same blocks, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from faq_pipeline.study.analysis.ablation import ablation
+from faq_pipeline.study.analysis.analysis import Analysis, ArmUnderCondition
+from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition
+from faq_pipeline.study.analysis.outcomes import Condition
+from faq_pipeline.study.report.block import Block, count, interval, kl, points, seconds_of, share
+
+SCATTER = "fitness.svg"
+SHORT = 0.02
+"""Share of the token budget by which a calibration set may miss it without a word."""
+
+
+def blocks(analysis: Analysis) -> list[Block]:
+    """The whole report, in order."""
+    return [
+        _head(analysis),
+        _headline(analysis),
+        _primary(analysis),
+        *ablation(analysis),
+        *_fitness(analysis),
+        _costs(analysis),
+        *_spots(analysis),
+        *_failures(analysis),
+        _machines(analysis),
+    ]
+
+
+def headline_words(one: Headline) -> str:
+    """The headline in words."""
+    if one.figure is None:
+        return f"The headline is not formed: {one.reason}."
+    figure = one.figure
+    shown = "" if figure.low > 0 else " The interval includes zero: that less is lost is **not shown**."
+    return (
+        f"Loss reduction **{share(figure)}** over {count(one.originals, 'primary cell')} (target x"
+        f" quantizer), {figure.draws} draws.{shown}"
+    )
+
+
+def _head(analysis: Analysis) -> Block:
+    study, counts = analysis.design.study, analysis.counts
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return Block(
+        heading=study.title,
+        level=1,
+        text=[
+            f"Study `{study.name}`: {count(study.arms, 'arm')} x {count(study.quantizers, 'quantizer')} x"
+            f" {count(study.members, 'target')} x {count(study.draw_numbers, 'draw')}, on split"
+            f" `{study.split}`; cells: {told}. Every cell is a row of `cells.csv`.",
+            "Intervals are 95%, over draws and questions (KL: draws and sequences), and hold for these"
+            " targets and quantizers. KL figures are geometric means over draws. The smallest effect that"
+            " the study had an 80% chance to find (MDE) stands beside each comparison; p-values are"
+            " corrected by Holm over all comparisons of the study.",
+        ],
+    )
+
+
+def _headline(analysis: Analysis) -> Block:
+    study = analysis.design.study
+    text = [headline_words(analysis.headline)]
+    if analysis.headline.figure is not None:
+        text.append(
+            f"It is 1 - (sum of the losses of `{study.headline}`) / (sum of the losses of the better"
+            " original, raw or templated, of each cell), over the cells that pilot draws found primary."
+        )
+    if analysis.everywhere.figure is not None:
+        text.append(
+            f"Over all {len(analysis.everywhere.originals)} cells that answer questions, primary or not:"
+            f" {share(analysis.everywhere.figure)}."
+        )
+    rows = [
+        [name, str(len(one.originals)), share(one.figure)]
+        for name, one in analysis.parts.items()
+        if one.figure is not None
+    ]
+    return Block(
+        heading="Headline",
+        text=text,
+        columns=["of the primary cells, those of", "primary cells", "loss reduction"] if rows else [],
+        rows=rows,
+    )
+
+
+def _primary(analysis: Analysis) -> Block:
+    study = analysis.design.study
+    split = study.primary.split or study.split
+    rule = (
+        f"Primary are cells where the better original loses more than {study.primary.times:g} times its noise"
+        f" floor (the half-width of the loss's interval), on draws"
+        f" {', '.join(map(str, study.primary.draws))} and split `{split}`, which the headline does not see."
+    )
+    rows = [_primary_row(one, analysis) for one in analysis.chosen]
+    columns = [
+        "target",
+        "quantizer",
+        "better original",
+        "its loss on pilots, points",
+        "noise floor",
+        "primary",
+    ]
+    return Block(heading="Primary cells", level=3, text=[rule], columns=columns, rows=rows)
+
+
+def _primary_row(one: HeadlineCondition, analysis: Analysis) -> list[str]:
+    if one.loss is None or one.noise_floor is None:
+        return [*one.condition, "-", "pilots are missing", "-", "no"]
+    title = analysis.design.study.arms[one.original].title
+    return [
+        *one.condition,
+        title,
+        points(one.loss),
+        f"{one.noise_floor * 100:.2f}",
+        "yes" if one.primary else "no",
+    ]
+
+
+def _fitness(analysis: Analysis) -> Iterator[Block]:
+    formed = [one for one in analysis.fitness if one.estimate is not None]
+    if not formed:
+        return
+    yield Block(
+        heading="Fitness before quantizing, KL after it",
+        text=[
+            "Rank correlation (Spearman) of a calibration set's fitness with the KL of its checkpoint, over"
+            " all arms and draws; intervals over draws."
+        ],
+        columns=["target", "quantizer", "calibration sets", "rank correlation", ""],
+        rows=[
+            [
+                *one.condition,
+                str(len(one.points)),
+                interval(one.estimate, 2, 1),
+                "shown" if one.estimate.low > 0 or one.estimate.high < 0 else "not shown",
+            ]
+            for one in formed
+            if one.estimate is not None
+        ],
+    )
+    yield Block(plot=SCATTER)
+
+
+def _costs(analysis: Analysis) -> Block:
+    titles = {name: arm.title for name, arm in analysis.design.study.arms.items()}
+    unit = seconds_of(analysis)
+    rows = [
+        [
+            titles[name],
+            f"{cost.sampled_tokens:,.0f}",
+            *(f"{seconds:.1f}" for seconds in cost.seconds.values()),
+            f"{cost.data_seconds:.1f}",
+        ]
+        for name, cost in analysis.costs.items()
+    ]
+    columns = ["arm", "tokens sampled", f"corpus, {unit}", "competition", "calibration set", "together"]
+    text = [
+        "What one calibration set takes, on the mean over targets and draws. A corpus that arms share counts"
+        " for each. Seconds are those of one process beside the study's others."
+    ]
+    return Block(heading="What the data costs", text=text, columns=columns, rows=rows)
+
+
+def _spots(analysis: Analysis) -> Iterator[Block]:
+    yield Block(heading="Each target and quantizer")
+    by_spot: dict[Condition, list[ArmUnderCondition]] = {}
+    for arm in analysis.arms:
+        by_spot.setdefault(arm.key.condition, []).append(arm)
+    for condition, arms in by_spot.items():
+        yield Block(
+            heading=f"{condition.member}, {condition.quantizer}",
+            level=3,
+            columns=[
+                "arm",
+                "accuracy, %",
+                "loss, points",
+                "KL on tasks, 1e-3",
+                "KL on prose, 1e-3",
+                "fitness",
+                "tokens",
+                "draws",
+            ],
+            rows=[_arm_row(analysis, arm) for arm in arms],
+        )
+
+
+def _arm_row(analysis: Analysis, arm: ArmUnderCondition) -> list[str]:
+    failed = f" ({arm.failed} failed)" if arm.failed else ""
+    return [
+        analysis.design.study.arms[arm.key.arm].title,
+        points(arm.accuracy),
+        points(arm.loss),
+        kl(arm.kl),
+        kl(arm.kl_prose),
+        "-" if arm.fitness is None else f"{arm.fitness:.3f}",
+        _tokens(analysis, arm),
+        f"{arm.draws}{failed}",
+    ]
+
+
+def _tokens(analysis: Analysis, arm: ArmUnderCondition) -> str:
+    if arm.calibration_tokens is None:
+        return "-"
+    cell = next(c for c in analysis.design.cells if c.arm == arm.key.arm and c.member == arm.key.member)
+    budget = cell.cell.recipe.calibration.tokens
+    short = " (short)" if arm.calibration_tokens < (1 - SHORT) * budget else ""
+    return f"{arm.calibration_tokens:,.0f}{short}"
+
+
+def _failures(analysis: Analysis) -> Iterator[Block]:
+    rows = [
+        [row.member, row.arm, row.quantizer, row.split, str(row.draw), row.problem]
+        for row in analysis.rows
+        if row.status == "failed"
+    ]
+    if rows:
+        yield Block(
+            heading="Cells that failed",
+            text=["They have no figures; comparisons with their arms rest on the other draws."],
+            columns=["target", "arm", "quantizer", "split", "draw", "why"],
+            rows=rows,
+        )
+
+
+def _machines(analysis: Analysis) -> Block:
+    rows = [
+        [
+            str(one["cells"]),
+            str(one["machine"].get("device", "unknown")),
+            str(one["machine"].get("cores", "")),
+            str(one["machine"].get("commit", "")),
+            ", ".join(f"{name} {version}" for name, version in one["machine"].get("versions", {}).items()),
+        ]
+        for one in analysis.machines
+    ]
+    return Block(
+        heading="What was run where",
+        columns=["cells", "device", "cores", "commit", "versions"],
+        rows=rows,
+    )

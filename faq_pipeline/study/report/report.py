@@ -1,0 +1,105 @@
+"""The report of a study: report.md, report.html, results.json, cells.csv, cells.parquet and pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.fingerprint import fingerprint
+from faq_pipeline.store.store import Key, Store
+from faq_pipeline.study.analysis.ablation import FOREST
+from faq_pipeline.study.analysis.analysis import Analysis, analyse
+from faq_pipeline.study.analysis.cell_table import write_cells
+from faq_pipeline.study.analysis.outcomes import read_scores
+from faq_pipeline.study.design.cells import Design
+from faq_pipeline.study.execution.results import read_results
+from faq_pipeline.study.report.block import Block
+from faq_pipeline.study.report.content import SCATTER, blocks, headline_words
+from faq_pipeline.study.report.plots import draw_fitness, draw_forest
+
+STAGE, VERSION = "study_report", 4
+FOREST_PNG = "forest.png"
+"""The forest plot once more, for the Dagster UI."""
+RESULTS = "results.json"
+
+
+def materialize_report(design: Design, store: Store) -> Artifact:
+    """The report of what is finished of a study, made anew only if a result changed.
+
+    Raises:
+        FaqError: see `analyse`.
+    """
+    results = read_results(store, design.study.name)
+    told = {cell.id: result for cell in design.cells if (result := results.get(cell.id)) is not None}
+    identity = {
+        "study": fingerprint("study", 1, design.study.model_dump(mode="json"), {}),
+        "cells": fingerprint("cells", 1, {cell.id: cell.declared for cell in design.cells}, {}),
+        "results": fingerprint("results", 1, {name: asdict(one) for name, one in told.items()}, {}),
+    }
+    key = Key(STAGE, VERSION, fingerprint(STAGE, VERSION, identity, {}), identity, {}, {})
+
+    def build(folder: Path) -> dict[str, Any]:
+        analysis = analyse(design, results, read_scores(design.cells, results, store))
+        write_report(folder, analysis)
+        figure = analysis.headline.figure
+        return {
+            "study": design.study.name,
+            "headline": figure and figure.estimate.as_dict(),
+            "in_words": headline_words(analysis.headline).replace("**", ""),
+            "cells": analysis.counts,
+        }
+
+    return store.produce(key, build)[0]
+
+
+def write_report(folder: Path, analysis: Analysis) -> None:
+    """Write all files into `folder`; their bytes depend on the results alone."""
+    write_cells(folder, analysis.rows)
+    text = json.dumps(analysis.as_dict(), indent=1)
+    (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
+    content = blocks(analysis)
+    plots = {block.plot for block in content if block.plot}
+    if FOREST in plots:
+        draw_forest(analysis, [folder / FOREST, folder / FOREST_PNG])
+    if SCATTER in plots:
+        draw_fitness(analysis, [folder / SCATTER])
+    pictures = {name: _inline(folder / name) for name in plots}
+    for name in ("report.md", "report.html"):
+        (folder / name).write_text(_rendered(name, content, pictures), encoding="utf-8")
+
+
+def _rendered(name: str, content: list[Block], pictures: dict[str, str]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("faq_pipeline.study.report"),
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
+    environment.filters["inline"] = _inline_marks
+    page: str = environment.get_template(f"{name}.jinja").render(blocks=content, pictures=pictures)
+    return page.rstrip() + "\n"
+
+
+def _inline_marks(text: str) -> Any:
+    """Markdown's bold and code as HTML; all else escaped."""
+    from markupsafe import Markup, escape
+
+    marked = str(escape(text))
+    for mark, tag in (("**", "b"), ("`", "code")):
+        parts = marked.split(mark)
+        pairs = zip(parts[1::2], parts[2::2], strict=False)
+        marked = parts[0] + "".join(f"<{tag}>{inner}</{tag}>{after}" for inner, after in pairs)
+    return Markup(marked)
+
+
+def _inline(path: Path) -> str:
+    """An SVG as it stands within a page: without its XML declaration."""
+    text = path.read_text(encoding="utf-8")
+    return text[text.index("<svg") :]

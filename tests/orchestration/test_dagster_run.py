@@ -1,0 +1,181 @@
+"""The graph under Dagster itself: its runs, its processes, its sensor, its backfills.
+
+One home serves the module. It is filled once, in this process; what follows finds everything made.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.definitions import build_defs
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.orchestration.automation.registration import known_partitions, register_members
+from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.orchestration.runs import open_instance, register
+from faq_pipeline.settings import REPOSITORY, Settings
+from tests.orchestration.cli import Faq
+
+Materializations = dict[str, dg.AssetMaterialization]
+
+
+@pytest.fixture(scope="module")
+def tiny_faq(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faq]:
+    """`faq` in a home of its own; this process has its environment too."""
+    faq = Faq(home=tmp_path_factory.mktemp("dagster") / "home", data=tiny_data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        for name in ("FAQ_HOME", "FAQ_DATA", "FAQ_DEVICE"):
+            patch.setenv(name, faq.environment[name])
+        # Dagster reads its home from here, as `open_instance` sets it.
+        patch.setenv("DAGSTER_HOME", str(Settings.from_environment().dagster_home()))
+        yield faq
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_faq: Faq) -> Settings:
+    return Settings.from_environment()
+
+
+@pytest.fixture(scope="module")
+def instance(settings: Settings) -> Iterator[DagsterInstance]:
+    with open_instance(settings) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def partition(settings: Settings, instance: DagsterInstance) -> str:
+    """The cell tiny-s x tiny-faq, its member registered."""
+    recipe = settings.catalog.recipe("tiny-faq")
+    cell = resolve_cell(settings.catalog, "tiny-s", recipe, "cpu", settings.digests)
+    register(instance, [cell.target.partition])
+    return cell.partition
+
+
+@pytest.fixture(scope="module")
+def first(instance: DagsterInstance, partition: str) -> Materializations:
+    return materialize(instance, partition)
+
+
+def materialize(instance: DagsterInstance, partition: str) -> Materializations:
+    """The job `quantize` in this process, with the default resources."""
+    job = build_defs().resolve_job_def("quantize")
+    result = job.execute_in_process(instance=instance, partition_key=partition)
+    assert result.success
+    events = result.get_asset_materialization_events()
+    return {e.materialization.asset_key.to_user_string(): e.materialization for e in events}
+
+
+def versions(made: Materializations) -> dict[str, str]:
+    return {name: (one.tags or {})["dagster/data_version"] for name, one in made.items()}
+
+
+def caches(made: Materializations) -> set[Any]:
+    return {one.metadata["cache"].value for one in made.values()}
+
+
+@pytest.mark.slow
+def test_a_second_materialization_emits_the_same_data_versions_and_hits(
+    instance: DagsterInstance, partition: str, first: Materializations
+) -> None:
+    assert set(first) == set(STAGES) and caches(first) == {"miss"}
+    second = materialize(instance, partition)
+    assert versions(second) == versions(first) and caches(second) == {"hit"}
+    for name, made in first.items():
+        assert versions(first)[name] == made.metadata["digest"].value
+        shown, again = set(made.metadata), set(second[name].metadata)
+        assert shown == again  # a hit shows everything that a miss shows
+
+
+@pytest.mark.slow
+def test_the_ui_shows_the_plot_in_place_and_every_candidate_beside_the_winner(
+    first: Materializations,
+) -> None:
+    plot = str(first["eval_report"].metadata.get("recovery_plot", dg.MetadataValue.md("")).value)
+    assert len(plot) < 1000  # the UI hides longer Markdown behind a link
+    group = str(first["competition_scores"].metadata["winners_beside_losers"].value)
+    assert group.count(", question: Mira has ") == 2 and group.count(", text: The river town ") == 2
+    assert group.count("| winner |") == 4 and group.count("| 2 |") == 4 and "| length |" in group
+
+
+@pytest.mark.slow
+def test_step_processes_hit_what_was_made_in_process(
+    tiny_faq: Faq, instance: DagsterInstance, partition: str, first: Materializations
+) -> None:
+    """The README's command: Dagster's own executor, with the definitions' default resources."""
+    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "faq_pipeline.definitions"]
+    done = subprocess.run(
+        [*command, "--select", "*eval_report", "--partition", partition],
+        env={**tiny_faq.environment, "DAGSTER_HOME": os.environ["DAGSTER_HOME"]},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run,) = instance.get_runs(filters=RunsFilter(job_name="__ASSET_JOB"), limit=1)
+    assert run.status == DagsterRunStatus.SUCCESS
+    events = [event.dagster_event for event in instance.all_logs(run.run_id)]
+    made = [e.step_materialization_data.materialization for e in events if e and e.is_step_materialization]
+    found = {one.asset_key.to_user_string(): one for one in made}
+    assert versions(found) == versions(first) and caches(found) == {"hit"}
+
+
+@pytest.mark.slow
+def test_a_backfill_is_queued_for_the_daemon(
+    tiny_faq: Faq, instance: DagsterInstance, partition: str
+) -> None:
+    queued = tiny_faq.json("backfill", "--members", "tiny-s", "--recipes", "tiny-faq")
+    assert queued["partitions"] == [partition]
+    backfill = instance.get_backfill(queued["backfill"])
+    assert backfill is not None and backfill.is_asset_backfill
+    assert {key.to_user_string() for key in backfill.asset_selection or []} == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [("cuda:7", "no CUDA device answers here"), ("tpu", "unknown device 'tpu'")],
+)
+def test_a_run_chooses_its_device_in_the_launchpad(
+    instance: DagsterInstance, partition: str, monkeypatch: pytest.MonkeyPatch, device: str, says: str
+) -> None:
+    monkeypatch.setattr("faq_pipeline.models.gpus.installed_gpus", lambda: ())
+    result = (
+        build_defs()
+        .resolve_job_def("quantize")
+        .execute_in_process(
+            instance=instance,
+            partition_key=partition,
+            run_config={"resources": {"pipeline": {"config": {"device": device}}}},
+            raise_on_error=False,
+        )
+    )
+    failures = [
+        event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
+    ]
+    assert failures and all(one is not None and says in str(one.description) for one in failures)
+
+
+def test_the_sensor_adds_exactly_the_known_members_and_then_skips(settings: Settings) -> None:
+    known, _ = known_partitions(settings)
+    assert {"tiny-s", "tiny-l", "kin-4m"} <= {key.partition("@")[0] for key in known}
+    with DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(MEMBERS.name), [known[0]])
+        result = register_members(dg.build_sensor_context(instance=instance))
+        assert isinstance(result, dg.SensorResult) and not result.run_requests
+        (request,) = result.dynamic_partitions_requests or []
+        assert list(request.partition_keys) == known[1:]
+        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        again = register_members(dg.build_sensor_context(instance=instance))
+        assert isinstance(again, dg.SkipReason)
+        assert set(instance.get_dynamic_partitions(str(MEMBERS.name))) == set(known)

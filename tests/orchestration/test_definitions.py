@@ -1,0 +1,76 @@
+"""What Dagster loads, without running it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from faq_pipeline.definitions import build_defs
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.settings import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_defs()
+
+
+def test_loading_the_definitions_loads_no_model_library() -> None:
+    code = (
+        "import sys, faq_pipeline.definitions\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'llmcompressor', 'lm_eval', 'datasets', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_graph_is_the_stages_inputs(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for stage in STAGES.values():
+        parents = {key.to_user_string() for key in graph.get(dg.AssetKey(stage.name)).parent_keys}
+        assert parents == set(stage.inputs)
+    assert dg.AssetKey("recipe_comparison") in graph.get_all_asset_keys()
+
+
+def test_model_stages_carry_the_gpu_tags_and_pool(definitions: dg.Definitions) -> None:
+    loads_a_model = set(STAGES) - {"seed_data"}
+    for stage in STAGES:
+        asset = definitions.resolve_assets_def(stage)
+        tagged = asset.op.tags.get("faq/device") == "gpu"
+        assert tagged == (stage in loads_a_model)
+        assert (asset.op.pool == "gpu") == tagged
+
+
+def test_publication_is_no_part_of_quantizing_and_needs_no_gpu(definitions: dg.Definitions) -> None:
+    def nodes(job: str) -> set[str]:
+        return {node.name for node in definitions.resolve_job_def(job).nodes}
+
+    publication = {"publication_review", "published_checkpoint"}
+    assert nodes("quantize") == set(STAGES)
+    assert nodes("requantize") == {*STAGES, *publication}
+    assert nodes("publish") == publication
+    assert nodes("compare") == {"recipe_comparison"}
+    for name in publication:
+        asset = definitions.resolve_assets_def(name)
+        assert asset.op.tags["faq/device"] == "cpu" and asset.op.pool is None
+    (gate,) = definitions.resolve_assets_def("publication_review").check_specs
+    assert gate.name == "publication_gate" and gate.blocking
+
+
+def test_a_study_is_a_partition_and_its_cells_are_none(definitions: dg.Definitions) -> None:
+    cells = definitions.resolve_assets_def("study_cells")
+    assert cells.partitions_def is not None
+    assert {"main", "smoke"} <= set(cells.partitions_def.get_partition_keys())
+    assert cells.op.pool == "gpu"
+    job = definitions.resolve_job_def("study")
+    assert {node.name for node in job.nodes} == {"study_cells", "study_report"}
