@@ -1,1 +1,1 @@
-"""New members of a family: what a hub or a folder shows, what of it is new, and what is remembered."""
+"""Discovery of new members of a family on a hub or in a folder."""

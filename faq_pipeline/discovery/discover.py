@@ -1,4 +1,4 @@
-"""One look for new members of a family: ask its source, compare, write down what changed."""
+"""One discovery pass over a family: list its source, compare with the registry, record what changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from faq_pipeline.settings import Settings
 
 @dataclass(frozen=True)
 class DiscoveryResult:
-    """What a look at one family found.
+    """What one discovery pass over a family found.
 
     Attributes:
         settings: with a catalog that holds what was found.

@@ -1,4 +1,4 @@
-"""The few questions that discovery asks a hub, with `huggingface_hub`; its answers, held to their types."""
+"""The requests that discovery makes to a hub, through `huggingface_hub`, with validated answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INFO: list[Any] = [*LIST, "siblings"]
 
 
 class HubRefusedError(FaqError):
-    """The hub is down, busy or out of reach: there is no point in asking it more now."""
+    """The hub is down, busy or unreachable: further requests are pointless now."""
 
 
 class Gone:
@@ -71,7 +71,7 @@ class HubClient:
 
         if constants.is_offline_mode():
             raise FaqError(
-                "the hub is not asked: HF_HUB_OFFLINE is set",
+                "cannot ask the hub: HF_HUB_OFFLINE is set",
                 hint="unset it, or give the family's discovery a directory",
             )
         with bounded():

@@ -1,4 +1,4 @@
-"""What a source of members, a hub or a folder, shows at one moment."""
+"""What a source of members (a hub or a folder) lists at one moment."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything that a source shows, and which known members it is sure not to have any more.
+    """Everything that a source lists, and which known members it certainly no longer has.
 
-    A known member that is in neither was not asked for this time, and stays as it is.
+    A known member that is in neither was not queried this time, and stays as it is.
     """
 
     listed: tuple[Listed, ...] = ()

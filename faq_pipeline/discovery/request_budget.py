@@ -1,7 +1,7 @@
-"""A bound on what is asked of the hub in one look: requests, and time in all and for each.
+"""Limits of one discovery pass on the hub: number of requests, total time, and time per request.
 
-`huggingface_hub` waits without end for a list, and sleeps as long as a busy hub tells it to. Nobody
-waits for a look: the next one comes soon, so a hub that is slow or busy ends this one at once.
+`huggingface_hub` has no timeout for a listing, and sleeps as long as a busy hub tells it to. The next
+pass comes soon, so a slow or busy hub ends this one at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PATIENCE = 10.0
 
 
 class BudgetSpentError(Exception):
-    """A look has used up its requests or its time."""
+    """A discovery pass has used up its requests or its time."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What is new in a listing: a function of the family, what its source shows, and what is known."""
+"""Compares a listing with the registered members: what is new, moved, withdrawn or ignored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = Literal["new member", "new commit", "rolled back", "withdrawn", "returned
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that happened to a member since the last look."""
+    """One change of a member since the last discovery pass."""
 
     kind: Kind
     member: str
@@ -30,7 +30,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A repository or folder that looks like a member and is none, and why."""
+    """A repository or folder whose name matches the rule, and why it is not a member."""
 
     source: str
     reason: str
@@ -41,7 +41,7 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Scan:
-    """The family's members after a look, what changed, and what was passed over.
+    """The family's members after a pass, what changed, and what was ignored.
 
     Attributes:
         members: by source; those that were known before are still there, withdrawn or not.
@@ -63,10 +63,10 @@ def scan(
     releases: int,
     now: str,
 ) -> Scan:
-    """Compare a listing with what is known.
+    """Compare a listing with the registered members.
 
-    A commit that was seen before is no release, wherever the source has moved meanwhile. What is
-    listed with a problem never replaces what is known. Only what the listing calls gone is withdrawn.
+    A commit seen before is not a release, even if the source moves back to it. An entry listed with a
+    problem never replaces a registered member. Only members that the listing reports gone are withdrawn.
 
     Args:
         known: the family's registered members, by source.

@@ -1,4 +1,4 @@
-"""Which members get another teacher when the family changes."""
+"""Finds members whose teacher changes when the family changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from faq_pipeline.errors import FaqError
 
 @dataclass(frozen=True)
 class TeacherChange:
-    """Members whose teacher `auto` is now another one, or the same at another commit.
+    """Members whose teacher `auto` is now another member, or the same member at another commit.
 
     Attributes:
         members: names of the targets.

@@ -1,4 +1,4 @@
-"""Taking GPUs: as many as are wanted, waiting for those that others hold."""
+"""Acquires GPUs: as many as requested, waiting for those that others hold."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ CONTEXTS = 2 * 2**30
 class Lease:
     """A lease on `count` of some GPUs, between `__enter__` (which waits) and `__exit__`.
 
-    Nobody can wait in a circle: one GPU is waited for with empty hands, and several are taken in the
-    order of their UUIDs, so that who holds some waits only for later ones.
+    Deadlock is impossible: a process that wants one GPU holds none while it waits, and several are
+    taken in the order of their UUIDs, so that a process that holds some waits only for later ones.
 
     Args:
         holder: what others are told while they wait.
@@ -82,7 +82,7 @@ class Lease:
             time.sleep(PAUSE)
 
     def _move_in(self, seat: _Seat) -> None:
-        """Write who holds it. What a killed holder has left on the GPU is waited for: it will be ended."""
+        """Write who holds it, after waiting until the processes of a killed holder have left the GPU."""
         killed = seat.holder
         free = gpus.free_memory(seat.gpu) if killed is None else killed.free
         seat.sign(self._holder.model_copy(update={"free": free}))

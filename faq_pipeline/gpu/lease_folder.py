@@ -1,4 +1,4 @@
-"""Where the locks lie: one folder for all who share this host's GPUs."""
+"""The folder of the lock files: one for all users of this host's GPUs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARED = 0o1777
 
 
 def lease_folder() -> Path:
-    """The folder, made if need be.
+    """The folder, created if it does not exist.
 
     Raises:
         FaqError: it cannot be made, or this user may not write to it.

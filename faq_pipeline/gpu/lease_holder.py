@@ -1,4 +1,4 @@
-"""Who holds a GPU, for the messages of those who wait."""
+"""Who holds a GPU: shown to processes that wait for it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Holder(BaseModel):
     def write(self, path: Path) -> None:
         """Write it to `path`, whoever made that file.
 
-        In place: in a folder like /tmp no user may rename a file over another's. The lock has one
-        writer at a time, and readers bear half a file.
+        Written in place: in a folder like /tmp no user may rename a file over another user's. The
+        lock allows one writer at a time, and readers accept an incomplete file.
         """
         _overwrite(path, self.model_dump_json())
 
@@ -63,7 +63,7 @@ class Holder(BaseModel):
 
 
 def forget(path: Path) -> None:
-    """Leave nobody in the file. Who is killed cannot: what is left there tells of it."""
+    """Clear the file. A killed holder cannot do this, so what remains there shows that it was killed."""
     _overwrite(path, "")
 
 

@@ -1,4 +1,4 @@
-"""A cell placed on GPUs for the building of one stage."""
+"""Gives a cell its GPUs while one stage is built."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from faq_pipeline.util.progress import Progress
 
 
 class GpuPlacement:
-    """While it is entered, `cell` has the GPUs that the stage takes, and nobody else computes on them.
+    """Context manager: inside it, `cell` has the GPUs that the stage needs, and nobody else uses them.
 
-    On a CPU, and for a stage that loads no model, the cell stays as it was. Where it wants more GPUs
-    than there are it gets all: a server says best what it lacks, and may have more on other machines.
+    On a CPU, and for a stage that loads no model, the cell is unchanged. A stage that wants more GPUs
+    than this machine has gets all of them: the server reports what it lacks, or uses other machines.
 
     Args:
         run: Dagster's run, for those who wait.
-        held: GPUs that a lease of the caller's covers: the first ones are used, and no lease is taken.
+        held: GPUs that the caller has leased already: the first ones are used, and no lease is taken.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class GpuPlacement:
 def _free_memory(
     kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
 ) -> None:
-    """Before the lease is given back. After a failure the models hang on the frames that it went through."""
+    """Free memory before the lease ends. After a failure, frames of the traceback still hold the models."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -1,4 +1,4 @@
-"""Short-lived connections to the index. DuckDB lets in one writing process, or several readers."""
+"""Short-lived connections to the index. DuckDB allows one writing process or several readers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BusyError(Exception):
 
 
 class UnreadableError(Exception):
-    """The file is no index that this DuckDB can read."""
+    """The file is not an index that this version of DuckDB can read."""
 
 
 @contextmanager
@@ -86,6 +86,6 @@ def _open(path: Path, read_only: bool) -> DuckDBPyConnection:
 
 
 def _holder(message: str) -> str:
-    """DuckDB's own words for who holds the lock, where it says so."""
+    """Who holds the lock, as DuckDB's error message says; empty if it does not say."""
     _, mark, holder = message.partition("Conflicting lock is ")
     return holder.partition(". See")[0] if mark else message

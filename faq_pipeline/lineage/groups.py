@@ -1,4 +1,4 @@
-"""Candidates with their standings and scores, put together by group."""
+"""Candidates joined with their standings and scores, by group."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load_groups(
     seeds: str | None,
     seed_ids: Collection[str],
 ) -> dict[str, TracedGroup]:
-    """A group for each of `seed_ids`; what lay in an artifact that is gone (None) is left empty."""
+    """A group for each of `seed_ids`. What an artifact held that was removed (None) is left empty."""
     ids = list(seed_ids)
     of_group = "WHERE fingerprint = ? AND seed_id IN (SELECT unnest(?))"
     standings = {

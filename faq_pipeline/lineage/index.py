@@ -1,4 +1,4 @@
-"""Bringing the index up to the store: `merge` after each stage, `rebuild` from nothing."""
+"""Updates the index from the store: `merge` after each stage, `rebuild` from scratch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MergeResult:
         merged, removed: artifacts that entered and left the index.
         pending: the index could not be written; the next merge repairs it.
         reason: why it is pending; empty if it is not.
-        problems: artifact files that could not be read, one line each; each merge tries them anew.
+        problems: artifact files that could not be read, one line each; every merge tries them again.
     """
 
     merged: int = 0
@@ -38,11 +38,11 @@ class MergeResult:
 
 
 def merge(store: Store, path: Path) -> MergeResult:
-    """Bring the index at `path` up to the store: new artifacts enter, removed ones leave.
+    """Update the index at `path` from the store: add new artifacts, delete removed ones.
 
     An index that is missing, damaged or of another schema version is rebuilt. A locked index is
-    waited for one second at the most. Never raises for the index's sake: the index may be late,
-    a run may not fail for it.
+    waited for at most one second. Problems of the index never raise: the index may be late, but a
+    run must not fail because of it.
     """
     import duckdb
 
@@ -59,9 +59,9 @@ def merge(store: Store, path: Path) -> MergeResult:
 
 
 def rebuild(store: Store, path: Path) -> MergeResult:
-    """Build the index afresh from the store alone, aside, and rename it in place.
+    """Build a new index from the store alone, beside the old one, and rename it into place.
 
-    Works while another process holds the old file open: that one keeps what it had.
+    Works while another process has the old file open: that process keeps reading the old content.
 
     Raises:
         FaqError: another merge or rebuild does not finish.
@@ -70,7 +70,7 @@ def rebuild(store: Store, path: Path) -> MergeResult:
         with _sole_writer(path, REBUILD_PATIENCE):
             return _rebuild(store, path)
     except Timeout:
-        raise FaqError("another merge of the lineage index is at work", hint="try again", file=path) from None
+        raise FaqError("another process is updating the lineage index", hint="try again", file=path) from None
 
 
 class _OutdatedError(Exception):

@@ -1,4 +1,4 @@
-"""From artifacts to rows of the index."""
+"""Copies the lineage rows of artifacts into the index."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def bring_up(con: DuckDBPyConnection, store: Store) -> tuple[int, int, list[str]]:
-    """Make the tables say what the store holds; each artifact enters or leaves in one transaction.
+    """Make the tables match the store; each artifact is added or deleted in one transaction.
 
     Returns:
-        Artifacts that entered whole, artifacts that left, and a line for each file that is damaged.
+        Number of artifacts added completely, number deleted, and a line for each damaged file.
     """
     there = {one.path.name: one for one in store.folders() if (one.path / MANIFEST).is_file()}
     known = {name: (stamp, bad) for name, stamp, bad in con.execute("FROM indexed").fetchall()}
@@ -107,7 +107,7 @@ def _insert_manifest(con: DuckDBPyConnection, fingerprint: str, manifest: Manife
 
 
 def _insert_rows(con: DuckDBPyConnection, artifact: Artifact, table: str) -> None:
-    """Copy a Parquet file; columns that an older record lacked stay NULL, ones it had more are left."""
+    """Copy a Parquet file. Columns that an older file lacks become NULL; unknown columns are ignored."""
     wanted = ", ".join(f"'{name}'" for name in columns_of(TABLES[table]))
     con.execute(
         f"INSERT INTO {table} BY NAME"

@@ -1,4 +1,4 @@
-"""From what a user typed to the one thing it means."""
+"""Resolves an id that a user typed (or its prefix) to the artifact, seed, candidate or sample it means."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def find(con: DuckDBPyConnection, prefix: str) -> tuple[TraceKind, str]:
     A whole id wins over longer ones that start with it.
 
     Raises:
-        FaqError: nothing, or more than one thing, is called that.
+        FaqError: nothing has that id, or more than one thing has that prefix.
     """
     if not prefix:
-        raise FaqError("an empty id names nothing", hint="give a fingerprint or an id")
+        raise FaqError("the id is empty", hint="give a fingerprint or an id")
     found = _matching(con, prefix)
     whole = [one for one in found if one[1] == prefix]
     match whole or found:
         case []:
             raise FaqError(
-                f"nothing in the lineage index is called {prefix!r}",
+                f"nothing in the lineage index has the id {prefix!r}",
                 hint="faq cache ls lists fingerprints; faq lineage rebuild if the index is old",
             )
         case [only]:

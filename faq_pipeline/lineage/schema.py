@@ -25,7 +25,7 @@ CREATE TABLE cells (
     fingerprint VARCHAR, stage VARCHAR, "partition" VARCHAR, member VARCHAR, recipe VARCHAR,
     used TIMESTAMP, current BOOLEAN, base_licence VARCHAR, teacher_licence VARCHAR);
 """
-# `indexed` is the merge's own book: what was read in, as of which manifest, and what was wrong.
+# `indexed` is for the merge itself: which artifacts were read, from which manifest, and what was wrong.
 
 _VIEWS = """
 -- Every artifact whose bytes are an input of another; equal bytes count, whoever made them.

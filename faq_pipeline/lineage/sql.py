@@ -1,4 +1,4 @@
-"""Queries with their rows fetched at once: a DuckDB connection holds the result of its last query only."""
+"""Queries that fetch all rows at once: a DuckDB connection keeps only the result of its last query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trace tells: plain values, as JSON-able as they are typed."""
+"""The result of a trace, as dataclasses that convert to JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TraceKind = Literal["artifact", "seed", "candidate", "sample"]
 
 @dataclass(frozen=True)
 class ExpertScore:
-    """One expert's verdict; both figures are None where it abstained."""
+    """One expert's score; both figures are None if the expert abstained."""
 
     expert: str
     raw: float | None
@@ -21,7 +21,7 @@ class ExpertScore:
 
 @dataclass(frozen=True)
 class JudgedCandidate:
-    """A candidate and how it stood in its group; `place` is None where no competition was held."""
+    """A candidate and its place in the group; `place` is None if there was no competition."""
 
     candidate: Candidate
     total: float | None
@@ -80,7 +80,7 @@ class Report:
 
 @dataclass(frozen=True)
 class MadeCheckpoint:
-    """A checkpoint, what it was calibrated on and what came of it.
+    """A checkpoint, its calibration set and its evaluations.
 
     `cells` are the partitions that used it; `teachers` the models that wrote its samples.
     """

@@ -1,4 +1,4 @@
-"""Where does this come from, and what came of it? Asked of the index."""
+"""`trace`: what an artifact or sample was made from, and what was made from it, read from the index."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REPORT = "eval_report"
 
 
 def trace(source: Path | str | DuckDBPyConnection, id_prefix: str) -> LineageTrace:
-    """Everything behind and everything made from an artifact, seed, candidate or sample.
+    """Ancestors and descendants of an artifact, seed, candidate or sample.
 
     Args:
         source: the index's file, or an open connection to it.

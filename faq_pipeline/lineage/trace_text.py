@@ -1,4 +1,4 @@
-"""A trace for the terminal."""
+"""Renders a trace for the terminal."""
 
 from __future__ import annotations
 

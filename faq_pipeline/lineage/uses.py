@@ -1,4 +1,4 @@
-"""Which cells used which artifact: small files beside the artifacts, written once a use.
+"""Which cells used which artifact: one small file per use, beside the artifacts.
 
 An artifact is keyed by what its stage declares and may serve several cells, so no manifest can
 name them. `root/.uses/<member>|<recipe>/<stage>/<fingerprint>.json` does; the newest of a stage is
@@ -66,7 +66,7 @@ def record_use(
     licences: Mapping[str, str] | None = None,
     setting: str = "",
 ) -> None:
-    """Note that the cell `partition` (`name@rev8|recipe`) uses an artifact, atomically; newest wins.
+    """Record atomically that the cell `partition` (`name@rev8|recipe`) uses an artifact; the newest wins.
 
     Args:
         licences: of the models behind the cell, see `cell_licences`.
@@ -89,12 +89,12 @@ def cell_licences(cell: Cell) -> dict[str, str]:
 
 
 def cell_setting(cell: Cell) -> str:
-    """What the same cell may be made with at will: another device or draw supersedes nothing."""
+    """Device and draw of the cell. A use with another setting does not supersede this one."""
     return f"{device_kind(cell.device)}, {_drawn(cell.recipe.draw)}"
 
 
 def read_uses(store: Store, partition: str = "*") -> list[Use]:
-    """All recorded uses (of one cell), oldest first; files that cannot be read count as not written."""
+    """All recorded uses (of one cell), oldest first; unreadable files are skipped."""
     found = sorted(_read(store, partition), key=lambda use: (use.used, use.fingerprint))
     newest = {(use.partition, use.stage): use.fingerprint for use in found}
     return [replace(use, current=newest[use.partition, use.stage] == use.fingerprint) for use in found]

@@ -1,1 +1,1 @@
-"""Members that discovery has found: one file an installation, merged into the families."""
+"""Members found by discovery: one file per installation, merged into the families."""

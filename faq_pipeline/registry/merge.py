@@ -1,4 +1,4 @@
-"""Families with the members that the registry holds."""
+"""Merges the registry's members into the families of the YAML files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Records = Mapping[str, Registered]
 
 
 def merge_registry(path: Path) -> Callable[[Mapping[str, Family]], KnownFamilies]:
-    """What the registry at `path` makes of families; it is read when they are asked for."""
+    """A function that merges the registry at `path` into families; the file is read when it is called."""
     return lambda written: with_registered(written, load(path).families)
 
 
@@ -38,7 +38,7 @@ def with_registered(written: Mapping[str, Family], registered: Mapping[str, Reco
 
 
 def admits(family: Family, source: str, record: Registered) -> bool:
-    """Whether the discovery rule, as it is written now, still has the registered member."""
+    """Whether the family's current discovery rule still matches the registered member."""
     rule, place = family.discovery, Path(source)
     if rule is None or not rule.names(place.name) or not rule.sized(record.now.parameters):
         return False

@@ -1,8 +1,8 @@
-"""The members that discovery has found, kept in one file per installation.
+"""The members found by discovery, kept in one file per installation.
 
-The file is replaced as a whole under a lock, so it is never half written. An absent one is an empty
-registry. A broken one is an error and not an empty registry: with its members gone, partitions would
-lose their meaning and teachers would change without anybody saying so.
+The file is replaced atomically under a lock. A missing file is an empty registry. A broken file is an
+error, not an empty registry: without its members, partitions would lose their meaning and teachers
+would change silently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATIENCE = 30.0
 
 
 class Revision(Strict):
-    """A member at one commit, as it was when the commit was first seen."""
+    """A member at one commit, as seen when the commit first appeared."""
 
     commit: str = Field(pattern=r"^[0-9a-f]{8,}$")
     """Of the hub, or the digest of a folder's weights."""
@@ -72,7 +72,7 @@ class Registry(Strict):
 
 
 def load(path: Path) -> Registry:
-    """The registry as it stands; an empty one where there is no file.
+    """The current registry; an empty one if there is no file.
 
     Raises:
         FaqError: the file is broken.
@@ -97,7 +97,7 @@ def load(path: Path) -> Registry:
 
 
 def update(path: Path, change: Callable[[Registry], Registry]) -> Registry:
-    """Replace the registry by what `change` makes of it; one writer at a time.
+    """Replace the registry by `change(registry)`; one writer at a time.
 
     Raises:
         FaqError: the file is broken or cannot be written, or another writer does not finish.

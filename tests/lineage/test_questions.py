@@ -157,9 +157,9 @@ def test_a_prefix_is_enough_and_a_whole_id_wins(indexed: Small) -> None:
     ("asked", "says"),
     [
         ("s", "'s' is ambiguous: seed s0, seed s1, seed s10 (give more digits)"),
-        ("nope", "nothing in the lineage index is called 'nope'"),
-        ("%", "nothing in the lineage index is called '%'"),
-        ("", "an empty id names nothing"),
+        ("nope", "nothing in the lineage index has the id 'nope'"),
+        ("%", "nothing in the lineage index has the id '%'"),
+        ("", "the id is empty"),
     ],
 )
 def test_unknown_and_ambiguous_ids(indexed: Small, asked: str, says: str) -> None:

@@ -167,4 +167,4 @@ def test_offline_by_environment(here: Here, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faq_pipeline", "members", "--discover", "--family", "qwen3"]
     done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("faq: the hub is not asked: HF_HUB_OFFLINE is set")
+    assert done.stderr.splitlines()[-1].startswith("faq: cannot ask the hub: HF_HUB_OFFLINE is set")

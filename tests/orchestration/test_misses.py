@@ -78,14 +78,14 @@ def family(name: str, value: Any) -> Change:
     return lambda bench: replace(bench.cell, family=updated(bench.cell.family, name.split("."), value))
 
 
-def target(**identity_changes: Any) -> Change:
-    return lambda bench: replace(bench.cell, target=replace(bench.cell.target, **identity_changes))
+def target(**changes: Any) -> Change:
+    return lambda bench: replace(bench.cell, target=replace(bench.cell.target, **changes))
 
 
-def teacher(**identity_changes: Any) -> Change:
+def teacher(**changes: Any) -> Change:
     def change(bench: Bench) -> Cell:
         assert bench.cell.teacher is not None
-        return replace(bench.cell, teacher=replace(bench.cell.teacher, **identity_changes))
+        return replace(bench.cell, teacher=replace(bench.cell.teacher, **changes))
 
     return change
 

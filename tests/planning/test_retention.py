@@ -62,7 +62,7 @@ class Home:
         path.write_text(path.read_text().replace(old, new))
 
     @property
-    def unused_artifacts(self) -> set[str]:
+    def unused(self) -> set[str]:
         return {artifact.fingerprint for artifact in unused_artifacts(self.settings)}
 
 

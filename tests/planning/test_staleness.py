@@ -30,7 +30,7 @@ def site(tmp_path: Path, tiny_data: Path) -> Site:
 
 
 def stands(site: Site, member: str = "tiny-s", recipe: str = "tiny-faq") -> tuple[State, str]:
-    judged = site.judge(member, recipe)
+    judged = site.cell_status(member, recipe)
     return judged.state, judged.reason
 
 
@@ -38,7 +38,7 @@ def test_a_cell_is_missing_then_partial_then_complete(site: Site) -> None:
     assert stands(site) == (State.MISSING, "never made")
     site.make("tiny-s", "tiny-faq", until="regenerated_corpus")
     assert stands(site) == (State.PARTIAL, "never completed, 3 of 8 stages are made")
-    assert site.judge("tiny-s", "tiny-faq").freshness.stage == "competition_scores"
+    assert site.cell_status("tiny-s", "tiny-faq").freshness.stage == "competition_scores"
     site.make("tiny-s", "tiny-faq")
     assert stands(site) == (State.COMPLETE, "")
 
@@ -53,7 +53,7 @@ def test_what_another_cell_made_counts_without_a_run_of_its_own(site: Site) -> N
 def test_without_a_larger_teacher_a_cell_is_impossible(site: Site) -> None:
     state, reason = stands(site, "tiny-l")
     assert state is State.IMPOSSIBLE and "it is the largest" in reason
-    assert site.judge("tiny-l", "tiny-faq").member.startswith("tiny-l@")
+    assert site.cell_status("tiny-l", "tiny-faq").member.startswith("tiny-l@")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_stale_cell_says_what_changed(site: Site, monkeypatch: pytest.MonkeyPa
     act, stage, words = CHANGES[change]
     act(site, monkeypatch)
     try:
-        judged = site.judge("tiny-s", "tiny-faq")
+        judged = site.cell_status("tiny-s", "tiny-faq")
     finally:
         fingerprint.tool_version.cache_clear()
     assert judged.state is State.STALE and judged.freshness.stage == stage
@@ -269,7 +269,7 @@ def test_an_artifact_that_is_gone_is_named(site: Site) -> None:
     state, reason = stands(site)
     assert state is State.STALE
     assert re.fullmatch("regenerated_corpus: artifact [0-9a-f]{8} is gone from the store", reason)
-    assert site.judge("tiny-s", "tiny-faq").member == cell.target.partition
+    assert site.cell_status("tiny-s", "tiny-faq").member == cell.target.partition
     shutil.rmtree(site.settings.store.root / "eval_report")
     assert stands(site)[0] is State.PARTIAL
 

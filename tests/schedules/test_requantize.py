@@ -261,6 +261,6 @@ def test_a_requested_run_makes_its_cell(
             instance=instance, partition_key=request.partition_key, tags=dict(request.tags)
         )
         assert done.success and done.dagster_run.tags[DECLARED] == request.tags[DECLARED]
-        assert site.judge("tiny-s", "tiny-faq").state is State.COMPLETE
+        assert site.cell_status("tiny-s", "tiny-faq").state is State.COMPLETE
         assert nights.tick()[1].startswith("1 cells are fresh")
         assert "succeeded" in asked_before(instance, [site.cell("tiny-s", "tiny-faq")]).popitem()[1]
