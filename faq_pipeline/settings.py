@@ -1,8 +1,9 @@
 """Where things are: the data folders, the artifact store, the lineage index, Dagster's home.
 
-Everything has a default inside the repository and can be moved by an environment variable:
+Everything has a default and can be moved by an environment variable:
 
-- `FAQ_HOME`: artifacts, lineage index and Dagster's home (default `.faq` in the repository).
+- `FAQ_HOME`: artifacts, lineage index and Dagster's home. Default: `.faq` in the checkout; where the
+  package is installed without one, the user's data folder (`~/.local/share/faq-pipeline` on Linux).
 - `FAQ_DATA`: more folders with `families/` and `recipes/`, separated by `:`.
 - `FAQ_DEVICE`: `auto` (default), `cpu`, `cuda`, or some GPUs: `cuda:1`, `cuda:0,1`.
 - `FAQ_LEASES`: the folder for GPU leases, which all users of this host's GPUs share (default
@@ -18,13 +19,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from platformdirs import user_data_path
+
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_device
 from faq_pipeline.registry.merge import merge_registry
 from faq_pipeline.store.store import Store
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = _PACKAGE / "shipped"
+IN_CHECKOUT = not _SHIPPED.is_dir()
+"""Whether this package runs from a checkout (also by an editable installation), not from a wheel."""
+REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _SHIPPED
+"""The folder with `data/`, `dagster.yaml` and `workspace.yaml`.
+
+It is the top of the checkout. In a wheel it is `faq_pipeline/shipped`, a copy that the build (setup.py)
+makes; nothing is written there, since it may be read-only.
+"""
 ENVIRONMENT = ("FAQ_HOME", "FAQ_DATA", "FAQ_DEVICE")
 """The variables that `Settings.from_environment` reads."""
 
@@ -44,7 +56,7 @@ class Settings:
         Raises:
             FaqError: FAQ_HOME cannot be written to, or FAQ_DEVICE is no device.
         """
-        home = _absolute(os.environ.get("FAQ_HOME") or REPOSITORY / ".faq")
+        home = _absolute(os.environ.get("FAQ_HOME") or default_home())
         _check_home(home)
         more = [_absolute(part) for part in os.environ.get("FAQ_DATA", "").split(":") if part]
         device = os.environ.get("FAQ_DEVICE") or "auto"
@@ -78,7 +90,7 @@ class Settings:
 
     @property
     def digests(self) -> Path:
-        """Remembered digests of local weight files."""
+        """Remembered digests of local weight files, and unpacked weights."""
         return self.home / "digests"
 
     @property
@@ -92,18 +104,23 @@ class Settings:
         return (self._dagster_home / "dagster.yaml").exists()
 
     def dagster_home(self) -> Path:
-        """Dagster's home, made if need be, with the repository's `dagster.yaml` linked into it."""
+        """Dagster's home, made if need be, with the shipped `dagster.yaml` linked into it."""
         home = self._dagster_home
         home.mkdir(parents=True, exist_ok=True)
         config = home / "dagster.yaml"
         if not config.exists():
-            config.unlink(missing_ok=True)  # a link to where the repository once was
+            config.unlink(missing_ok=True)  # a link to where the package once was
             config.symlink_to(REPOSITORY / "dagster.yaml")
         return home
 
     @property
     def _dagster_home(self) -> Path:
         return _absolute(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
+
+
+def default_home() -> Path:
+    """The home where `FAQ_HOME` is not set."""
+    return REPOSITORY / ".faq" if IN_CHECKOUT else user_data_path("faq-pipeline", appauthor=False)
 
 
 def _absolute(path: Path | str) -> Path:

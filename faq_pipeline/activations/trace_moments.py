@@ -1,4 +1,4 @@
-"""What the target's own inference traces do to its linear layers: what samples are compared with."""
+"""Second moments of the target's inference traces: the reference that samples are compared with."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def trace_moments(
 
 
 def activations_identity(cell: Cell) -> dict[str, Any]:
-    """What of the cell shapes the target's activations on a sample of its calibration set."""
+    """Fingerprint inputs of the target's activations on a calibration sample."""
     spec = cell.recipe.calibration
     return {
         "weights": cell.target.digest,
@@ -119,7 +119,7 @@ def activations_identity(cell: Cell) -> dict[str, Any]:
 
 @contextmanager
 def measuring(cell: Cell) -> Iterator[PreTrainedModel]:
-    """The target in the precision that figures are computed in, gone afterwards."""
+    """The target, loaded in the precision for statistics, and released afterwards."""
     from faq_pipeline.models.loading import load_model, release
 
     model = load_model(cell.target, cell.device, precision_for(cell.target.member, cell.device))

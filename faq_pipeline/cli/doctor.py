@@ -7,6 +7,7 @@ import shutil
 
 import typer
 
+from faq_pipeline import __version__
 from faq_pipeline.cli.display import out, print_json, table
 from faq_pipeline.cli.engines import doctor_row
 from faq_pipeline.cli.options import JsonOption
@@ -38,7 +39,7 @@ def doctor(json: JsonOption = False) -> None:
 
 def _checks() -> list[list[str]]:
     settings = Settings.from_environment()
-    rows = [["python", platform.python_version(), ""]]
+    rows = [["faq-pipeline", __version__, ""], ["python", platform.python_version(), ""]]
     for tool in TOOLS:
         found = tool_version(tool)
         rows.append([tool, found, "not installed" if found == "absent" else ""])
@@ -51,7 +52,8 @@ def _checks() -> list[list[str]]:
         rows += [["recipe", name, str(error)] for name, error in catalog.broken.items()]
     except FaqError as error:
         rows.append(["data", "", str(error)])
-    free = shutil.disk_usage(settings.home.parent if not settings.home.exists() else settings.home).free
+    there = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
     rows.append(
         ["disk", f"{free / 2**30:.1f} GiB free at {settings.home}", "" if free > 2**30 else "below 1 GiB"]
     )

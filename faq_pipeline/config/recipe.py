@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from faq_pipeline.config.paths import ConfigPath
 from faq_pipeline.config.yaml import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -30,7 +30,7 @@ class Dataset(Strict):
 class Seeds(Strict):
     """Which seed samples enter; `count` of them are drawn, balanced over domains."""
 
-    path: Path | None = None
+    path: ConfigPath | None = None
     dataset: Dataset | None = None
     count: PositiveInt
 
@@ -158,7 +158,7 @@ class Evaluation(Strict):
     """How the result is judged."""
 
     tasks: Annotated[list[str], Field(min_length=1)]
-    include: Path | None = None
+    include: ConfigPath | None = None
     """Folder of lm-eval task YAMLs; absent: lm-eval's own tasks."""
     max_new_tokens: PositiveInt
     engine: Literal["transformers", "vllm"] = "transformers"
@@ -167,7 +167,7 @@ class Evaluation(Strict):
     """Questions answered at once by the `transformers` engine."""
     limit: PositiveInt | None = None
     """First so many questions of each task (for smoke tests)."""
-    prose: Path
+    prose: ConfigPath
     """JSONL of held-out plain text, for the divergence outside the tasks."""
     traces: PositiveInt = 64
     """Reference answers (and as many prose passages) on which the divergence is measured."""

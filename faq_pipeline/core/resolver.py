@@ -19,7 +19,7 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
 
     Args:
         device: `auto`, or one as in `models.device`.
-        digests: folder that remembers the digests of unchanged weight files.
+        digests: as the cache of `find_weights`.
 
     Raises:
         FaqError: an unknown name, a recipe for another family, a revision that is gone, weights

@@ -1,4 +1,4 @@
-"""What an engine is: requests in, finished samples streamed out."""
+"""The engine protocol: requests in, finished samples streamed out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faq_pipeline.config.recipe import Sampling
 
 @dataclass(frozen=True)
 class Request:
-    """A text to be continued. `seed` decides the sample, as far as the engine can promise it."""
+    """A text to continue. `seed` determines the sample as far as the engine can guarantee it."""
 
     id: str
     prompt: str
@@ -24,8 +24,8 @@ class Unit:
     """Requests that are sampled, recorded and resumed together.
 
     Attributes:
-        salt: what a sample of the unit depends on besides its own request; empty where each
-            request is sampled for itself.
+        salt: what a sample of the unit depends on besides its own request; empty if each request is
+            sampled independently.
     """
 
     requests: tuple[Request, ...]
@@ -54,14 +54,14 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Samples from one model, which is in memory between `__enter__` and `__exit__` only."""
+    """Samples from one model, which is loaded only between `__enter__` and `__exit__`."""
 
     @property
     def repeats(self) -> bool:
         """Whether equal units give equal bytes."""
 
     def identity(self) -> dict[str, Any]:
-        """What of the engine shapes its samples, JSON-able; asked without loading a model library."""
+        """Fingerprint inputs of the engine (JSON-able); must not load a model library."""
 
     def units(self, requests: Iterable[Request]) -> list[Unit]:
         """The requests as units. Equal requests give equal units; the model need not be in memory."""
@@ -82,4 +82,4 @@ class Engine(Protocol):
         """
 
     def figures(self) -> dict[str, Any]:
-        """What the work since `__enter__` took: `gpus`, and what else the engine can tell."""
+        """Counters since `__enter__`: `gpus`, and others that the engine provides."""

@@ -1,4 +1,4 @@
-"""The engine that needs nothing but transformers: batches through `generate`, on CPU or one GPU."""
+"""The engine `transformers`: batches through `generate` in this process, on a CPU or one GPU."""
 
 from __future__ import annotations
 

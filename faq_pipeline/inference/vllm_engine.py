@@ -1,4 +1,4 @@
-"""The engine that serves a member with vLLM: a server of our own, for as long as it is needed."""
+"""The engine `vllm`: serves a member with a vLLM server that runs only while it is needed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class VllmEngine:
 
     @property
     def repeats(self) -> bool:
-        """Not to the byte: see the class."""
+        """False: see the class."""
         return False
 
     def identity(self) -> dict[str, Any]:

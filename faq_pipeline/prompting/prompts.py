@@ -1,4 +1,4 @@
-"""What the teacher is asked: the family's prompt for the seed's kind, in the teacher's own template."""
+"""The teacher's prompt: the family's prompt for the seed's kind, in the teacher's chat template."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def seed_messages(seed: Seed, family: Family) -> list[Message]:
     except TemplateSyntaxError as error:
         raise FaqError(
             f"{key} of family {family.name!r} is not valid Jinja: {error.message}",
-            hint=f"hint its line {error.lineno}",
+            hint=f"fix its line {error.lineno}",
         ) from None
     except TemplateError as error:
         raise FaqError(

@@ -1,4 +1,4 @@
-"""A winner as text for the target: what one calibration sample says."""
+"""Renders a winner as the text of one calibration sample for the target."""
 
 from __future__ import annotations
 

@@ -39,6 +39,11 @@ def hash_file(path: Path) -> str:
 
 @memoized
 def file_digest(path: Path) -> str:
+    """As `hash_file`, for files that do not change within `memoizing()`."""
+    return hash_file(path)
+
+
+def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     return hash_file(path)
 

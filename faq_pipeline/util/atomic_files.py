@@ -1,4 +1,5 @@
-"""Files and folders that appear whole or not at all, whenever their writer dies or the power fails.
+"""Atomic writes: a file or folder appears complete or not at all, even if its writer is killed or the
+power fails.
 
 Whatever is written here is flushed to disk, renamed into place, and the rename is flushed too. Modes
 follow the umask; in a group's folder (setgid and writable by the group, as `chmod 2775` makes it) the

@@ -14,7 +14,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.store.artifact import MANIFEST, Artifact
@@ -177,7 +177,7 @@ names = st.text("abcxyz", min_size=1, max_size=6)
 contents = st.dictionaries(names, st.binary(max_size=64), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(contents, st.data())
 def test_the_digest_is_of_names_and_bytes_alone(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], data: st.DataObject
@@ -195,7 +195,7 @@ def test_the_digest_is_of_names_and_bytes_alone(
     assert len({one.digest, changed.digest, renamed.digest}) == 3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.binary(min_size=1, max_size=200), st.data())
 def test_verify_finds_any_flipped_bit(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, data: st.DataObject

@@ -44,11 +44,14 @@ def _processor() -> str:
 def _commit() -> str:
     """The commit of this repository, `+` where files differ from it.
 
-    A copy without its git, as in an image, is told its commit by FAQ_COMMIT; else it is `unknown`.
+    A copy without its git, as in an image or a wheel, is told its commit by FAQ_COMMIT; else it is
+    `unknown`. That of another repository around the copy is not taken for it.
     """
     if told := os.environ.get(COMMIT):
         return told
     try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != REPOSITORY:
+            return "unknown"
         head = _git("rev-parse", "--short=10", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -1,0 +1,1 @@
+"""What the fingerprints of the shipped cells are."""

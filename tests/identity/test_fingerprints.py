@@ -1,0 +1,33 @@
+"""Fingerprints of the shipped cells are what they were at commit bd61d0c.
+
+A change here re-makes every user's artifacts; raise the stage's version and regenerate deliberately
+with `python -m tests.identity.make`. Recipes and members that are new are added by the same command,
+whose diff then has added lines alone.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.identity.make import FILE, Golden, fingerprints
+
+GOLDEN: Golden = json.loads(FILE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def made() -> Golden:
+    return fingerprints()
+
+
+def test_every_stage_and_every_cell_is_pinned(made: Golden) -> None:
+    assert {stage: sorted(cells) for stage, cells in made.items()} == {
+        stage: sorted(cells) for stage, cells in GOLDEN.items()
+    }, "add what is new with `python -m tests.identity.make`"
+
+
+@pytest.mark.parametrize("stage", sorted(GOLDEN))
+def test_fingerprints_are_kept(stage: str, made: Golden) -> None:
+    changed = [cell for cell, own in GOLDEN[stage].items() if made.get(stage, {}).get(cell) != own]
+    assert not changed, "see the top of this file"
