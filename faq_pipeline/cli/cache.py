@@ -10,8 +10,10 @@ import typer
 
 from faq_pipeline.cli.display import out, print_json, say, table
 from faq_pipeline.cli.options import JsonOption
+from faq_pipeline.errors import ReadError
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.damage import find_damage
 
 app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
 
@@ -19,9 +21,16 @@ app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
 @app.command("ls")
 def ls(json: JsonOption = False) -> None:
     """List all artifacts; broken ones are only counted."""
-    rows = []
+    rows, unread = [], []
     folders = list(Settings.from_environment().store.folders())
-    for m in [artifact.manifest for artifact in folders if artifact.readable]:
+    for artifact in folders:
+        try:
+            if not artifact.readable:
+                continue
+        except ReadError as error:
+            unread.append(str(error))
+            continue
+        m = artifact.manifest
         size = sum(entry.bytes for entry in m.files)
         rows.append(
             {
@@ -33,6 +42,8 @@ def ls(json: JsonOption = False) -> None:
                 "seconds": m.seconds,
             }
         )
+    for line in unread:
+        say(line)
     if json:
         print_json({"artifacts": rows})
         return
@@ -47,28 +58,33 @@ def ls(json: JsonOption = False) -> None:
         for r in rows
     ]
     out().print(table("Artifacts", ["stage", "fingerprint", "size", "made", "in"], shown))
-    if len(folders) > len(rows):
-        say(f"{len(folders) - len(rows)} broken ones are not listed; see  faq cache verify")
+    broken = len(folders) - len(rows) - len(unread)
+    if broken:
+        say(f"{broken} broken ones are not listed; see  faq cache verify")
 
 
 @app.command("verify")
 def verify() -> None:
-    """Hash every file again and compare with the manifests; exit 1 if bytes changed."""
-    store = Settings.from_environment().store
-    artifacts = list(store.folders())
-    problems = [problem for artifact in artifacts for problem in store.verify(artifact)]
-    for problem in problems:
+    """Read every artifact again and compare it with its manifest; exit 1 if one is not as committed."""
+    damage = find_damage(Settings.from_environment().store)
+    for problem in damage.problems:
         say(problem)
-    say(f"{len(artifacts)} artifacts, {len(problems)} problems")
-    if problems:
-        say("remove a broken artifact with  faq cache gc --broken  and run again")
+    for artifact in damage.suspect:
+        say(f"{artifact.path}: may have been made from a broken artifact")
+    say(f"{damage.count} artifacts, {len(damage.problems)} problems")
+    if damage.broken:
+        say("remove what is broken, and what was made from it, with  faq cache gc --broken  and run again")
+    if damage.problems:
         raise typer.Exit(1)
 
 
 @app.command("gc")
 def gc(
     broken: Annotated[
-        bool, typer.Option("--broken", help="Also artifacts whose bytes or manifest changed.")
+        bool,
+        typer.Option(
+            "--broken", help="Also artifacts that are not as committed, and what was made from them."
+        ),
     ] = False,
     unused: Annotated[
         bool, typer.Option("--unused", help="Also artifacts that no cell uses any more; see above.")
@@ -85,12 +101,18 @@ def gc(
     that is kept was made from, and what no run recorded. It keeps all that was used by cells which
     cannot be resolved now: a recipe that is gone or broken, weights that are absent or of another
     revision. Look at --dry-run first.
+
+    --broken takes what faq cache verify finds, and what may have been made from it since it was
+    damaged. What cannot be read for another reason (rights, a disk that does not answer) stays.
     """
     settings = Settings.from_environment()
     store = settings.store
     doomed: dict[Path, Artifact] = {}
     if broken:
-        doomed |= {a.path: a for a in store.folders() if store.verify(a)}
+        damage = find_damage(store)
+        for line in damage.unread:
+            say(f"left alone: {line}")
+        doomed |= {a.path: a for a in [*damage.broken, *damage.suspect]}
     if unused:
         from faq_pipeline.planning.retention import unused_artifacts
 

@@ -100,7 +100,7 @@ def materialize(
         return {**stage.build(job), "work": stage.work(cell).as_dict()}
 
     with _full_disk_is_told(store):
-        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed)
+        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed, note=progress.note)
     return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 
 

@@ -315,7 +315,7 @@ def test_every_file_is_on_disk_before_the_artifact_appears(
         assert store.get("toy", key().fingerprint) is None
         flushed.append(path.name)
 
-    monkeypatch.setattr("faq_pipeline.store.flush.sync", slow)
+    monkeypatch.setattr("faq_pipeline.store.flush.fsync_path", slow)
     names = [f"file-{number}" for number in range(9)]
 
     def build(folder: Path) -> dict[str, Any]:
@@ -331,7 +331,7 @@ def test_what_cannot_be_flushed_is_not_committed(store: Store, monkeypatch: pyte
     def fail(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("faq_pipeline.store.flush.sync", fail)
+    monkeypatch.setattr("faq_pipeline.store.flush.fsync_path", fail)
     with pytest.raises(OSError, match="No space"):
         store.produce(key(), lambda folder: (folder / "a").write_text("a") and {})
     assert store.get("toy", key().fingerprint) is None
