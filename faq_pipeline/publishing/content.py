@@ -1,4 +1,4 @@
-"""What is published of a checkpoint: its files as they were judged, the card, and a statement."""
+"""The content of a publication: the evaluated checkpoint files, the model card, and a statement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PublishedContent:
 
     Attributes:
         card: the text of README.md.
-        statement: what `publication.json` says: cell, verdict, and the keys of all stages.
+        statement: the content of `publication.json`: cell, verdict, and the keys of all stages.
     """
 
     cell: str
@@ -35,10 +35,12 @@ class PublishedContent:
         return self.checkpoint.digest
 
     def write(self, folder: Path) -> None:
-        """Fill an empty folder. Files get the usual mode: those of the store may be their owner's alone.
+        """Write all files into an empty folder.
+
+        Files get the default mode: files in the store may be readable by their owner only.
 
         Raises:
-            FaqError: a file is not what it was when the checkpoint was committed.
+            FaqError: a file of the checkpoint is missing or changed since it was committed.
             OSError: the folder cannot be written to.
         """
         for entry in self.checkpoint.manifest.files:
@@ -52,7 +54,7 @@ class PublishedContent:
                 shutil.copyfile(source, copy)
             if not copy.is_file() or file_digest(copy) != entry.sha256:
                 raise FaqError(
-                    "this file is not what it was when it was made",
+                    "this file is missing or changed since it was made",
                     hint="faq cache gc --broken, and run again",
                     file=source,
                 )
