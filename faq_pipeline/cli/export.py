@@ -1,4 +1,4 @@
-"""`faq export`: a checkpoint folder out of the store."""
+"""`faq export`: copy a checkpoint out of the artifact store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from faq_pipeline.settings import Settings
 
 
 def export(
-    fingerprint: Annotated[str, typer.Argument(help="Of a quantized_checkpoint, or its first digits.")],
+    fingerprint: Annotated[
+        str, typer.Argument(help="Fingerprint of a quantized_checkpoint, or its first digits.")
+    ],
     folder: Annotated[Path, typer.Argument(help="New folder for the checkpoint.")],
 ) -> None:
-    """Copy a checkpoint to a folder that transformers loads, and vLLM where it has 4 or 8 bits."""
+    """Copy a checkpoint to a folder that transformers can load, and vLLM too if it has 4 or 8 bits."""
     from faq_pipeline.quantization.export import export as copy_checkpoint
 
     found = [
@@ -34,4 +36,4 @@ def export(
     if has_kernel(scheme, "cuda"):
         say(f"{folder}: serve it with  vllm serve {folder}")
     else:
-        say(f"{folder}: transformers loads it; vLLM has no kernel for {scheme}")
+        say(f"{folder}: load it with transformers; vLLM has no kernel for {scheme}")
