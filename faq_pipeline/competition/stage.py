@@ -14,8 +14,7 @@ from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.group import Verdict, compete
 from faq_pipeline.competition.summary import summarise
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import check_fits
-from faq_pipeline.models.precision import figures_identity
+from faq_pipeline.models.device import check_fits, compute_identity
 from faq_pipeline.records import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 from faq_pipeline.regeneration.engines import target_engine, target_gpus
 from faq_pipeline.stage import Build, Stage
@@ -78,7 +77,7 @@ def _compute(cell: Cell) -> dict[str, Any]:
     """What of the evaluation's engine, which scores for the experts, shapes the target's figures."""
     if cell.recipe.evaluation.engine == "vllm":
         return {"engine": target_engine(cell).identity()}
-    return figures_identity(cell.target.member, cell.device)
+    return compute_identity(cell.target.member, cell.device)
 
 
 def _scheme(cell: Cell) -> dict[str, Any]:

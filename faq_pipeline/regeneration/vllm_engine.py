@@ -11,6 +11,7 @@ from typing import Any, Self
 from faq_pipeline.config.family import Serving
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.models.device import compute_identity, threads_for
+from faq_pipeline.models.precision import Precision
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.regeneration.engine import Completion, Request, Unit
 from faq_pipeline.serving.client import Client
@@ -21,13 +22,15 @@ from faq_pipeline.serving.target import Target
 IN_FLIGHT = 2048
 """Requests that the server may hold: beyond what it runs at once, so that it never waits for one."""
 
+DTYPE: Precision = "bfloat16"
+
 TIMEOUT = 3600.0
 """Seconds for one request, the wait in the server's queue included."""
 
 
 @dataclass
 class VllmEngine:
-    """One member in bf16 behind vLLM's server. Each request is sampled for itself, by its own seed.
+    """One member in bf16, on any processor, behind vLLM's server. Each request is sampled for itself, by its own seed.
 
     vLLM schedules requests into batches as they come, and another batch may round otherwise: keys
     repeat, bytes need not.
@@ -50,8 +53,8 @@ class VllmEngine:
         return {
             "engine": "vllm",
             **engine_identity(self.device),
-            "dtype": "bfloat16",
-            **compute_identity(self.weights.member, self.device),
+            "dtype": DTYPE,
+            **compute_identity(self.weights.member, self.device, DTYPE),
             "tensor_parallel": self.serving.tensor_parallel,
             "pipeline_parallel": self.serving.pipeline_parallel,
             "arguments": self.serving.arguments,
@@ -72,7 +75,7 @@ class VllmEngine:
                     self.serving,
                     self.device,
                     trust_remote_code=member.trust_remote_code,
-                    threads=threads_for(member, self.device),
+                    threads=threads_for(member, self.device, DTYPE),
                 )
             )
             self._server.wait_ready()
