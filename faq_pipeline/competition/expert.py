@@ -88,12 +88,10 @@ class Context:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The target, in the precision used for statistics."""
+        """The target."""
         from faq_pipeline.models.loading import load_model
-        from faq_pipeline.models.precision import precision_for
 
-        precision = precision_for(self.cell.target.member, self.cell.device)
-        return load_model(self.cell.target, self.cell.device, precision)
+        return load_model(self.cell.target, self.cell.device)
 
     def samples(self, groups: Sequence[Group]) -> dict[tuple[int, ...], list[int]]:
         """The candidates as they would enter the calibration set, each text once.

@@ -19,8 +19,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import target_engine, target_gpus, target_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import check_fits
-from faq_pipeline.models.precision import figures_identity
+from faq_pipeline.models.device import check_fits, compute_identity
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 
@@ -77,7 +76,7 @@ def _compute(cell: Cell) -> dict[str, Any]:
     """What of the evaluation's engine, which scores for the experts, shapes the target's figures."""
     if target_traits(cell).served:
         return {"engine": target_engine(cell).identity()}
-    return figures_identity(cell.target.member, cell.device)
+    return compute_identity(cell.target.member, cell.device)
 
 
 def _scheme(cell: Cell) -> dict[str, Any]:

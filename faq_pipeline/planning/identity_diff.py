@@ -15,7 +15,7 @@ LONGEST = 40
 """Characters of a value that is shown; of longer ones it is said that they changed."""
 NONE = "none"
 
-_MACHINE = {"device", "threads", "served_as"}
+_MACHINE = {"device", "threads", "precision", "dtype", "served_as"}
 """Of what kind the machine is. Another one supersedes nothing, see `lineage.uses.cell_setting`."""
 _OF_DEVICE = {"build", "graphs"}
 """What another device brings with it."""

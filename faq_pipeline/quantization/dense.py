@@ -23,7 +23,7 @@ def write_dense(checkpoint: Path, member: Member, folder: Path, device: str) -> 
     """
     import torch
 
-    model = load_quantized(checkpoint, member, device)
+    model = load_quantized(checkpoint, member, device, "bfloat16")
     with torch.device("meta"):
         architecture = type(model)(model.config)
     # The loaded model still holds scales and shapes of the packed form, which a dense model must not have.
