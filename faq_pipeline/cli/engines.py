@@ -29,9 +29,11 @@ def install(
 ) -> None:
     """Make an engine's environment from its lock: every package pinned, every wheel's hash checked."""
     from faq_pipeline.inference.environment.install import install as make
+    from faq_pipeline.inference.factory import ENGINES
 
-    if engine != "vllm":
-        raise FaqError(f"{engine!r} is no engine that is installed", hint="vllm")
+    able = [name for name in ENGINES if ENGINES[name].traits.installed]
+    if engine not in able:
+        raise FaqError(f"{engine!r} is no engine that is installed", hint=", ".join(able))
     if build not in ("auto", "cuda", "cpu"):
         raise FaqError(f"unknown build {build!r}", hint="auto, cuda or cpu")
     if build == "auto":
