@@ -43,11 +43,6 @@ def file_digest(path: Path) -> str:
     return hash_file(path)
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    return hash_file(path)
-
-
 def file_state(stat: os.stat_result) -> tuple[int, ...]:
     """Size, times and identity of a file: where they are the same, so are the bytes, unless they were
     written within one tick of the file system's clock (`TICK`) or changed below the file system.
