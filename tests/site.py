@@ -24,6 +24,7 @@ from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.planning.staleness import CellStatus, cell_status
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import MANIFEST
+from faq_pipeline.store.manifest import written
 
 SELF = "name: tiny-self\nextends: tiny-faq\ntitle: Its own teacher\nregeneration: {source: self}\n"
 OTHER_SCHEME = "name: tiny-w8\nextends: tiny-faq\ntitle: Another scheme\nquantization: {scheme: W8A16}\n"
@@ -122,8 +123,8 @@ class Site:
         for name in STAGES:
             outcome = materialize(name, cell, {n: declared(s) for n, s in STAGES.items()}, store)
             if not outcome.hit:
-                manifest = outcome.artifact.path / MANIFEST
-                manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "seconds": seconds}))
+                took = outcome.artifact.manifest.model_copy(update={"seconds": seconds})
+                outcome.artifact.file(MANIFEST).write_text(written(took))
             record_use(
                 store,
                 cell.partition,

@@ -19,6 +19,8 @@ from faq_pipeline.lineage.uses import FOLDER
 from faq_pipeline.planning.cell_status import cell_plan
 from faq_pipeline.planning.staleness import State, cell_fingerprint, cell_status, declared_keys
 from faq_pipeline.store import fingerprint
+from faq_pipeline.store.artifact import MANIFEST, Artifact
+from faq_pipeline.store.manifest import written
 from tests.site import CONTROL, OTHER_SCHEME, Site, make_site
 
 RECIPE = "recipes/tiny-faq.yaml"
@@ -278,8 +280,8 @@ def test_a_corpus_made_again_with_other_bytes_is_told(site: Site) -> None:
     """An engine whose bytes do not repeat: the fingerprint stays, the digest does not."""
     site.make("tiny-s", "tiny-faq")
     (folder,) = (site.settings.store.root / "regenerated_corpus").iterdir()
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "f" * 20}))
+    other = Artifact(folder).manifest.model_copy(update={"digest": "f" * 20})
+    (folder / MANIFEST).write_text(written(other))
     assert stands(site) == (
         State.STALE,
         "competition_scores: regenerated_corpus was made again, with other bytes",
