@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.activations.fitness import FLOOR, squared_log_ratios
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.precision import figures_identity, precision_for
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import Trace
 
@@ -113,16 +113,16 @@ def activations_identity(cell: Cell) -> dict[str, Any]:
         "template": spec.template,
         **({} if spec.reasoning == "keep" else {"reasoning": spec.reasoning}),
         "tools": {name: tool_version(name) for name in ("torch", "transformers")},
-        **figures_identity(cell.target.member, cell.device),
+        **compute_identity(cell.target.member, cell.device),
     }
 
 
 @contextmanager
 def measuring(cell: Cell) -> Iterator[PreTrainedModel]:
-    """The target, loaded in the precision for statistics, and released afterwards."""
+    """The target in memory, released afterwards."""
     from faq_pipeline.models.loading import load_model, release
 
-    model = load_model(cell.target, cell.device, precision_for(cell.target.member, cell.device))
+    model = load_model(cell.target, cell.device)
     try:
         yield model
     finally:

@@ -1,1 +1,1 @@
-"""`faq`: the command line."""
+"""The `faq` command line."""

@@ -1,4 +1,4 @@
-"""`faq backfill`: many cells at once, as a Dagster backfill that the UI shows."""
+"""`faq backfill`: run many cells as one Dagster backfill, visible in the Dagster UI."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from faq_pipeline.settings import Settings
 
 def backfill(
     members: Annotated[
-        str, typer.Option("--members", help="Names, or name@rev8, separated by commas; or all.")
+        str, typer.Option("--members", help="Comma-separated names or name@rev8, or: all.")
     ] = "",
-    recipes: Annotated[str, typer.Option("--recipes", help="Names, separated by commas; or all.")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")] = False,
-    follow: Annotated[str, typer.Option("--follow", metavar="ID", help="Follow one launched before.")] = "",
-    cancel: Annotated[str, typer.Option("--cancel", metavar="ID", help="End one launched before.")] = "",
+    recipes: Annotated[str, typer.Option("--recipes", help="Comma-separated names, or: all.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the backfill ends.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without launching it.")] = False,
+    follow: Annotated[str, typer.Option("--follow", metavar="ID", help="Follow an earlier backfill.")] = "",
+    cancel: Annotated[str, typer.Option("--cancel", metavar="ID", help="Cancel an earlier backfill.")] = "",
     json: JsonOption = False,
 ) -> None:
-    """Launch a Dagster backfill of members x recipes; the daemon (make ui) executes it.
+    """Launch a Dagster backfill of members x recipes. The Dagster daemon (make ui) executes it.
 
-    With --wait, exit 0 says that every cell succeeded and 1 that some did not.
+    With --wait, the exit code is 0 if every cell succeeded and 1 otherwise.
     """
     if sum(map(bool, (members or recipes, follow, cancel))) != 1:
-        raise FaqError("name what to do", hint="--members a,b --recipes c,d, or --follow ID, or --cancel ID")
+        raise FaqError(
+            "give exactly one of: members and recipes, --follow, --cancel",
+            hint="--members a,b --recipes c,d, or --follow ID, or --cancel ID",
+        )
     settings = Settings.from_environment()
     if cancel:
         _cancel(settings, cancel, json)
@@ -47,16 +50,14 @@ def _launch(settings: Settings, members: str, recipes: str, *, wait: bool, dry_r
     if not json:
         show_cells(rows)
     for name, why in chosen.left_out:
-        err().print(f"left out {name}: {why}", style="yellow", markup=False, soft_wrap=True)
+        err().print(f"skipped {name}: {why}", style="yellow", markup=False, soft_wrap=True)
     if dry_run:
         if json:
             print_json({"plan": rows, "left_out": dict(chosen.left_out)})
         return
     backfill_id = _queue(settings, chosen.cells)
     if not json:
-        say(
-            f"backfill {backfill_id} of {len(chosen.cells)} cells is queued; it goes on without this terminal"
-        )
+        say(f"backfill {backfill_id}: {len(chosen.cells)} cells queued; you may close this terminal")
     if wait:
         _follow(settings, backfill_id, json)
     elif json:
@@ -79,15 +80,16 @@ def _queue(settings: Settings, cells: list[Cell]) -> str:
 
 def _follow(settings: Settings, backfill_id: str, json: bool) -> None:
     from faq_pipeline.cli.follow import as_json, follow, show_end
+    from faq_pipeline.orchestration.backfills import BackfillWatch
     from faq_pipeline.orchestration.runs import open_instance
 
     try:
         with open_instance(settings) as instance:
-            state = follow(instance, backfill_id)
+            state = follow(BackfillWatch(instance, backfill_id))
     except KeyboardInterrupt:
         err().print(
-            f"the backfill goes on; follow it: faq backfill --follow {backfill_id}; "
-            f"end it: faq backfill --cancel {backfill_id}",
+            f"the backfill continues; to follow it: faq backfill --follow {backfill_id}; "
+            f"to cancel it: faq backfill --cancel {backfill_id}",
             markup=False,
             soft_wrap=True,
         )
@@ -104,8 +106,8 @@ def _cancel(settings: Settings, backfill_id: str, json: bool) -> None:
     from faq_pipeline.orchestration.backfills import cancel
 
     cancel(settings, backfill_id)
-    told: dict[str, Any] = {"backfill": backfill_id, "status": "canceling"}
+    result: dict[str, Any] = {"backfill": backfill_id, "status": "canceling"}
     if json:
-        print_json(told)
+        print_json(result)
     else:
-        say(f"backfill {backfill_id} is being cancelled; the daemon stops its runs")
+        say(f"cancelling backfill {backfill_id}; the daemon stops its runs")

@@ -1,4 +1,4 @@
-"""`faq cache`: the artifact store."""
+"""`faq cache`: list, verify and clean the artifact store."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.damage import find_damage
 
-app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
+app = typer.Typer(help="List, verify and clean the artifact store.", no_args_is_help=True)
 
 
 @app.command("ls")
 def ls(json: JsonOption = False) -> None:
-    """List all artifacts; broken ones are only counted."""
+    """List all artifacts. Broken artifacts are only counted."""
     rows, unread = [], []
     folders = list(Settings.from_environment().store.folders())
     for artifact in folders:
@@ -57,15 +57,15 @@ def ls(json: JsonOption = False) -> None:
         ]
         for r in rows
     ]
-    out().print(table("Artifacts", ["stage", "fingerprint", "size", "made", "in"], shown))
+    out().print(table("Artifacts", ["stage", "fingerprint", "size", "created", "time"], shown))
     broken = len(folders) - len(rows) - len(unread)
     if broken:
-        say(f"{broken} broken ones are not listed; see  faq cache verify")
+        say(f"{broken} broken artifacts are not listed; see  faq cache verify")
 
 
 @app.command("verify")
 def verify() -> None:
-    """Read every artifact again and compare it with its manifest; exit 1 if one is not as committed."""
+    """Hash every file and compare with the manifests. Exits with 1 if an artifact is damaged."""
     damage = find_damage(Settings.from_environment().store)
     for problem in damage.problems:
         say(problem)
@@ -82,28 +82,29 @@ def verify() -> None:
 def gc(
     broken: Annotated[
         bool,
-        typer.Option(
-            "--broken", help="Also artifacts that are not as committed, and what was made from them."
-        ),
+        typer.Option("--broken", help="Also delete damaged artifacts, and what was made from them."),
     ] = False,
     unused: Annotated[
-        bool, typer.Option("--unused", help="Also artifacts that no cell uses any more; see above.")
+        bool, typer.Option("--unused", help="Also delete artifacts that no cell uses any more (see above).")
     ] = False,
     ledgers: Annotated[
         bool,
-        typer.Option("--ledgers", help="Also the ledgers of finished candidates; not while a run samples."),
+        typer.Option(
+            "--ledgers", help="Also delete the ledgers of finished candidates. Not while a run is sampling."
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be deleted.")] = False,
 ) -> None:
-    """Delete what killed runs left behind, and on request broken or unused artifacts.
+    """Delete leftovers of killed runs and, on request, broken or unused artifacts.
 
-    --unused takes what a later run of the same cell, device and draw has replaced, what nothing
-    that is kept was made from, and what no run recorded. It keeps all that was used by cells which
-    cannot be resolved now: a recipe that is gone or broken, weights that are absent or of another
-    revision. Look at --dry-run first.
+    --unused deletes artifacts that a later run of the same cell, device and draw replaced, and
+    artifacts that no run recorded, unless a kept artifact was made from them. It keeps everything used
+    by cells that cannot be resolved now: the recipe is missing or broken, or the weights are absent or
+    of another revision. Check with --dry-run first.
 
-    --broken takes what faq cache verify finds, and what may have been made from it since it was
-    damaged. What cannot be read for another reason (rights, a disk that does not answer) stays.
+    --broken deletes what faq cache verify finds, and what may have been made from it since it was
+    damaged. Artifacts that cannot be read for another reason (permissions, a disk that does not
+    answer) are kept.
     """
     settings = Settings.from_environment()
     store = settings.store
@@ -120,7 +121,7 @@ def gc(
     for artifact in doomed.values():
         say(f"{artifact.path.parent.name} {artifact.path.name}")
     if dry_run:
-        say(f"{len(doomed)} artifacts would go")
+        say(f"{len(doomed)} artifacts would be removed")
         return
     for artifact in doomed.values():
         store.remove(artifact)

@@ -1,4 +1,4 @@
-"""`faq compare`: all evaluated recipes of a member, beside each other."""
+"""`faq compare`: all evaluated recipes of a member, side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from faq_pipeline.settings import Settings
 
 
 def compare(member: MemberOption = DEFAULT_MEMBER, json: JsonOption = False) -> None:
-    """Show loss, divergence and loss reduction of every evaluated recipe of a member."""
+    """Show the loss, divergence and loss reduction of every evaluated recipe of a member."""
     settings = Settings.from_environment()
     outcome = compare_member(settings, member)
     comparison = read_comparison(settings.store, outcome.artifact.fingerprint)

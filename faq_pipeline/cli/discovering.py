@@ -1,4 +1,4 @@
-"""`faq members --discover`: one look for new members, without a daemon."""
+"""`faq members --discover`: look for new members once, without the Dagster daemon."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from faq_pipeline.settings import Settings
 
 
 def discover_members(settings: Settings, family: str | None, *, json: bool) -> None:
-    """Look at one family, or at all that have a discovery rule, register and print what changed.
+    """Discover one family, or all that have a discovery rule; register and print what changed.
 
     Raises:
-        FaqError: a family's source does not answer; the others were looked at, and are printed.
+        FaqError: the source of a family does not answer. The results of the others are printed first.
     """
     families = settings.catalog.families
-    names = [name for name, one in families.items() if one.discovery] if family is None else [family]
+    names = [name for name, known in families.items() if known.discovery] if family is None else [family]
     seen: list[DiscoveryResult] = []
     failed: list[FaqError] = []
     for name in names:
@@ -25,17 +25,17 @@ def discover_members(settings: Settings, family: str | None, *, json: bool) -> N
             seen.append(discover(settings, name))
             settings = seen[-1].settings
         except FaqError as error:
-            failed.append(error if family is not None else _naming(name, error))
+            failed.append(error if family is not None else _with_family(name, error))
     if json and seen:
-        print_json({"families": [_row(one) for one in seen]})
+        print_json({"families": [_row(result) for result in seen]})
     elif seen:
-        for one in seen:
-            _show(one)
+        for result in seen:
+            _show(result)
     if failed:
         raise failed[0] if len(failed) == 1 else FaqError("; ".join(map(str, failed)))
 
 
-def _naming(family: str, error: FaqError) -> FaqError:
+def _with_family(family: str, error: FaqError) -> FaqError:
     return FaqError(f"family {family!r}: {error.where}{error.problem}", hint=error.hint)
 
 
@@ -54,7 +54,7 @@ def _row(seen: DiscoveryResult) -> dict[str, Any]:
 
 
 def _show(seen: DiscoveryResult) -> None:
-    lines = [str(one) for one in (*seen.changes, *seen.teacher_changes, *seen.ignored)]
+    lines = [str(item) for item in (*seen.changes, *seen.teacher_changes, *seen.ignored)]
     if not seen.changes:
         lines.insert(0, "nothing new")
     for line in lines:

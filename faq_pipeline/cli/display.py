@@ -1,4 +1,4 @@
-"""How figures look in the terminal."""
+"""Print tables, figures and JSON to the terminal."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ Figure = Mapping[str, float | None]
 
 
 def out() -> Console:
-    """Where results go. A pipe gets wide lines instead of wrapped cells."""
+    """The console for results, on stdout. Output to a pipe is 140 columns wide, so cells wrap less."""
     return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
 
 
 def err() -> Console:
-    """Where progress goes, so that stdout stays clean."""
+    """The console for progress and notes, on stderr, so that stdout holds only results."""
     return Console(stderr=True, highlight=False, force_terminal=sys.stderr.isatty())
 
 
 def say(text: str) -> None:
-    """A line of a result as it is: not wrapped, since it may hold a path, and brackets are no markup."""
+    """Print one line verbatim: no wrapping, since it may hold a path, and no markup."""
     out().print(text, soft_wrap=True, markup=False)
 
 
 def print_json(content: Any) -> None:
-    """One JSON object on stdout."""
+    """Print one JSON object to stdout."""
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose columns of figures are right-aligned."""
-    made = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    """A table; numeric columns are right-aligned."""
+    result = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
     for index, name in enumerate(columns):
         cells = [row[index] for row in rows]
         numeric = bool(cells) and all(not cell or cell[0] in "-+0123456789.<" for cell in cells)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        result.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(escape(cell) for cell in row))
-    return made
+        result.add_row(*(escape(cell) for cell in row))
+    return result
 
 
 def figure(value: Figure | None, digits: int = 3, scale: float = 1.0) -> str:
-    """A figure with its 95% interval."""
+    """Format a figure with its 95% interval; `-` if there is no value."""
     if value is None or value["value"] is None:
         return "-"
     shown = f"{value['value'] * scale:.{digits}f}"
@@ -58,14 +58,14 @@ def figure(value: Figure | None, digits: int = 3, scale: float = 1.0) -> str:
 
 
 def said(row: Mapping[str, str | None]) -> str:
-    """A recipe's verdict, why its loss reduction is not formed, and what qualifies it."""
-    reason = f"(not formed: {row['reason']})" if row["reason"] else ""
+    """A recipe's verdict, why its loss reduction is not computed, and any remark."""
+    reason = f"(not computed: {row['reason']})" if row["reason"] else ""
     remark = f"({row['remark']})" if row["remark"] else ""
     return " ".join(part for part in (row["verdict"], reason, remark) if part)
 
 
 def seconds(value: float) -> str:
-    """A duration for people."""
+    """Format a duration, given in seconds."""
     if value < 60:
         return f"{value:.1f} s"
     return f"{int(value // 60)} min {int(value % 60):02d} s"

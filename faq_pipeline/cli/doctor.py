@@ -1,4 +1,4 @@
-"""`faq doctor`: what is here, and what is wrong."""
+"""`faq doctor`: check the installation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOOLS = (
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Check versions, device, data folders and disk; exit 1 if a run could not work."""
+    """Check versions, device, data folders and disk space. Exits with 1 if there is a problem."""
     rows = _checks()
     if json:
         print_json({"checks": [dict(zip(("what", "found", "problem"), row, strict=True)) for row in rows]})
@@ -52,8 +52,8 @@ def _checks() -> list[list[str]]:
         rows += [["recipe", name, str(error)] for name, error in catalog.broken.items()]
     except FaqError as error:
         rows.append(["data", "", str(error)])
-    there = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
     rows.append(
         ["disk", f"{free / 2**30:.1f} GiB free at {settings.home}", "" if free > 2**30 else "below 1 GiB"]
     )

@@ -1,4 +1,4 @@
-"""Plans of a run or a backfill: what is there, what would be made, and what that would cost."""
+"""Dry runs of a run or a backfill: what is cached, what would be made, and the estimated cost."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 from faq_pipeline.cli.display import out, print_json, seconds, table
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.execution.cost_estimate import estimate_cost
+from faq_pipeline.execution.cost import PastRuns
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
-from faq_pipeline.planning.staleness import declared_keys
+from faq_pipeline.planning.cell_plan import declared_keys
 from faq_pipeline.settings import Settings
 
 
 def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:
-    """Print the plan of some cells."""
+    """Print the plan of some cells, one row per stage."""
     rows = planned_rows(settings, cells)
     if json:
         print_json({"plan": rows})
@@ -39,20 +39,20 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:
 
 
 def show_cells(rows: list[dict[str, Any]]) -> None:
-    """Print a plan of many cells, a line a cell; what several cells share is counted with the first."""
+    """Print a plan of many cells, one row per cell. A shared stage counts only in its first cell."""
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         cells.setdefault((row["member"], row["recipe"]), []).append(row)
     shown = []
-    for (member, recipe), its in cells.items():
-        made = [row for row in its if row["cache"] == "hit" and not row["shared"]]
-        missing = [row for row in its if row["cache"] == "miss"]
+    for (member, recipe), stages in cells.items():
+        made = [row for row in stages if row["cache"] == "hit" and not row["shared"]]
+        missing = [row for row in stages if row["cache"] == "miss"]
         known = [row["seconds"] for row in missing if row["seconds"] is not None]
         shown.append(
             [
                 member,
                 recipe,
-                f"{len(made)}/{len(its)}",
+                f"{len(made)}/{len(stages)}",
                 ", ".join(row["asset"] for row in missing),
                 _number(max((row["memory_gib"] or 0 for row in missing), default=0) or None, "{:.2f}"),
                 _number(sum(row["tokens"] or 0 for row in missing) or None, "{:,}"),
@@ -66,18 +66,19 @@ def show_cells(rows: list[dict[str, Any]]) -> None:
 
 
 def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
-    """A row a stage; a stage that an earlier cell makes is a hit for the later one, and `shared`."""
+    """One row per stage. A stage that an earlier cell makes is a hit for later cells, with `shared` set."""
     rows: list[dict[str, Any]] = []
     wanted: set[str] = set()
+    past = PastRuns(settings.store)
     for cell in cells:
         keys = declared_keys(cell)
         for name, planned in plan(cell, STAGES, settings.store).items():
-            # The fingerprint is known only where the inputs are made; what is declared is known always.
+            # The fingerprint is known only once the inputs exist; the declared key is always known.
             key = planned.key.fingerprint if planned.key else keys[name]
             shared = planned.artifact is None and key in wanted
             wanted.add(key)
             hit = planned.artifact is not None or shared
-            cost = {} if hit else estimate_cost(name, cell, settings.store).as_dict()
+            cost = {} if hit else past.estimate(planned.stage, cell).as_dict()
             rows.append(
                 {
                     "member": cell.target.partition,
@@ -98,9 +99,9 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     known = [row["seconds"] for row in misses if row["seconds"] is not None]
     times = [f"about {seconds(sum(known))}"] if known or not misses else []
     unknown = len(misses) - len(known)
-    times += [f"{unknown} stages of unknown time (none like it has run here yet)"] if unknown else []
+    times += [f"{unknown} stages of unknown time (no comparable run here yet)"] if unknown else []
     hits = f"{len(rows) - len(misses)} hits" + (
-        f" ({shared} once another cell has made them)" if shared else ""
+        f" ({shared} made by another cell of this plan)" if shared else ""
     )
     return f"{hits}, {len(misses)} to make, {' and '.join(times)}"
 

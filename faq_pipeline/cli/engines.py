@@ -1,4 +1,4 @@
-"""`faq engines`: the environments that vLLM runs in."""
+"""`faq engines`: install and list the environments that vLLM runs in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faq_pipeline.models.device import choose_device
 from faq_pipeline.settings import Settings
 
 app = typer.Typer(
-    help="Install and list the engines that need an environment of their own.", no_args_is_help=True
+    help="Install and list inference engines that need a separate environment.", no_args_is_help=True
 )
 
 COLUMNS = ["engine", "build", "version", "torch", "state", "where"]
@@ -22,16 +22,18 @@ COLUMNS = ["engine", "build", "version", "torch", "state", "where"]
 
 @app.command("install")
 def install(
-    engine: Annotated[str, typer.Argument(help="vllm")],
+    engine: Annotated[str, typer.Argument(help="Engine to install: vllm.")],
     build: Annotated[
-        str, typer.Option("--build", help="auto (cuda where there is a GPU), cuda or cpu.")
+        str, typer.Option("--build", help="auto (cuda if there is a GPU), cuda or cpu.")
     ] = "auto",
 ) -> None:
-    """Make an engine's environment from its lock: every package pinned, every wheel's hash checked."""
+    """Install an engine into its own environment. All versions are pinned and all wheel hashes checked."""
     from faq_pipeline.inference.environment.install import install as make
+    from faq_pipeline.inference.factory import ENGINES
 
-    if engine != "vllm":
-        raise FaqError(f"{engine!r} is no engine that is installed", hint="vllm")
+    able = [name for name in ENGINES if ENGINES[name].traits.installed]
+    if engine not in able:
+        raise FaqError(f"engine {engine!r} has no environment to install", hint=f"known: {', '.join(able)}")
     if build not in ("auto", "cuda", "cpu"):
         raise FaqError(f"unknown build {build!r}", hint="auto, cuda or cpu")
     if build == "auto":
@@ -48,7 +50,7 @@ def install(
 
 @app.command("list")
 def list_engines(json: JsonOption = False) -> None:
-    """List what is installed, and whether it is whole and of the lock's version."""
+    """List the installed engines, and whether each is complete and matches the current lock."""
     rows = engine_rows(Settings.from_environment())
     if json:
         print_json({"engines": rows})
@@ -57,11 +59,11 @@ def list_engines(json: JsonOption = False) -> None:
     if shown:
         out().print(table("Engines", COLUMNS, shown))
     else:
-        say("none is installed; for vLLM:  faq engines install vllm")
+        say("no engine is installed; to install vLLM:  faq engines install vllm")
 
 
 def engine_rows(settings: Settings) -> list[dict[str, Any]]:
-    """One row an environment; `state` is `ready`, or what is wrong with it."""
+    """One row per environment; `state` is `ready`, or the problem."""
     from faq_pipeline.inference.environment.environment import (
         VARIABLE,
         adopted,
@@ -88,19 +90,19 @@ def engine_rows(settings: Settings) -> list[dict[str, Any]]:
         row |= {"build": environment.build, "version": environment.version, "torch": environment.torch}
         lock = read_lock(environment.build)
         current = folder == folder_of(settings.home, lock)
-        wrong = what_is_wrong(folder, lock) if current else "of an older lock"
+        wrong = what_is_wrong(folder, lock) if current else "made from an older lock"
         rows.append(row | {"state": wrong or "ready"})
     return rows
 
 
 def doctor_row(settings: Settings) -> list[str]:
-    """vLLM's line of `faq doctor`: absent is no problem, broken is one."""
+    """The row of vLLM in `faq doctor`: a broken environment is a problem, an absent one is not."""
     from faq_pipeline.inference.environment.environment import AbsentEnvironmentError, find_environment
 
     try:
         found = find_environment(settings=settings)
     except AbsentEnvironmentError as error:
-        return ["vllm", f"{error} - only engine vllm needs it", ""]
+        return ["vllm", f"{error} - needed only by engine vllm", ""]
     except FaqError as error:
         return ["vllm", "", str(error)]
     return ["vllm", f"{found.version} ({found.build} build, torch {found.torch})", ""]

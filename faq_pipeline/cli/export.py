@@ -1,4 +1,4 @@
-"""`faq export`: a checkpoint folder out of the store."""
+"""`faq export`: copy a checkpoint out of the artifact store."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from typing import Annotated
 import typer
 
 from faq_pipeline.cli.display import say
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.settings import Settings
 
 
 def export(
-    fingerprint: Annotated[str, typer.Argument(help="Of a quantized_checkpoint, or its first digits.")],
+    fingerprint: Annotated[
+        str, typer.Argument(help="Fingerprint of a quantized_checkpoint, or its first digits.")
+    ],
     folder: Annotated[Path, typer.Argument(help="New folder for the checkpoint.")],
 ) -> None:
-    """Copy a checkpoint to a folder that transformers loads, and vLLM where it has 4 or 8 bits."""
+    """Copy a checkpoint to a folder that transformers can load, and vLLM too if it has 4 or 8 bits."""
     from faq_pipeline.quantization.export import export as copy_checkpoint
 
     found = [
         a
         for a in Settings.from_environment().store.find(fingerprint)
-        if a.path.parent.name == "quantized_checkpoint"
+        if a.path.parent.name == stage_names.QUANTIZED_CHECKPOINT
     ]
     if len(found) != 1:
         what = "no checkpoint has" if not found else f"{len(found)} checkpoints have"
@@ -33,4 +36,4 @@ def export(
     if has_kernel(scheme, "cuda"):
         say(f"{folder}: serve it with  vllm serve {folder}")
     else:
-        say(f"{folder}: transformers loads it; vLLM has no kernel for {scheme}")
+        say(f"{folder}: load it with transformers; vLLM has no kernel for {scheme}")

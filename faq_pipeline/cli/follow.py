@@ -1,11 +1,10 @@
-"""Following a backfill in the terminal: what is done, what runs now, and whether a daemon is there."""
+"""Follow a backfill in the terminal: finished cells, running stages, and whether a daemon is alive."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-import dagster as dg
 from rich.console import Group
 from rich.live import Live
 from rich.progress import (
@@ -19,42 +18,39 @@ from rich.progress import (
 from rich.text import Text
 
 from faq_pipeline.cli.display import err, out, say, seconds, table
-from faq_pipeline.orchestration.backfill_state import (
-    BackfillState,
-    CellProgress,
-    CellRun,
-    daemon_silence,
-    read_backfill,
-)
+from faq_pipeline.orchestration.backfill_state import BackfillState, CellProgress, CellRun
+from faq_pipeline.orchestration.backfills import BackfillWatch
 
 POLL = 2.0
-"""Seconds between two looks at the instance."""
+"""Seconds between two polls of the Dagster instance."""
 COLOURS = {CellProgress.DONE: "green", CellProgress.FAILED: "red", CellProgress.CANCELED: "yellow"}
 NO_DAEMON = "start one: make ui, or dagster-daemon run -w workspace.yaml"
 
 
-def follow(instance: dg.DagsterInstance, backfill_id: str) -> BackfillState:
-    """Show the backfill on stderr until it is over; a cell that has ended gets a line that stays."""
-    view, state = _View(), read_backfill(instance, backfill_id)
+def follow(backfill: BackfillWatch) -> BackfillState:
+    """Show the backfill on stderr until it ends. Each finished cell leaves a permanent line."""
+    view, state = _View(), backfill.read()
     with view.live:
         while True:
-            view.show(state, daemon_silence(instance))
+            view.show(state, backfill.daemon_silence())
             if state.over:
                 return state
             time.sleep(POLL)
-            state = read_backfill(instance, backfill_id, state)
+            state = backfill.read(state)
 
 
 def silence_in_words(silence: float) -> str:
-    """That nobody executes backfills, since when, and what to do."""
-    since = (
-        "none has run here yet" if silence == float("inf") else f"the last was seen {seconds(silence)} ago"
-    )
-    return f"no Dagster daemon answers ({since}); {NO_DAEMON}"
+    """A warning that no daemon executes backfills, since when, and what to do.
+
+    Args:
+        silence: seconds since the last heartbeat of a daemon; infinite if there was none.
+    """
+    since = "none has run here yet" if silence == float("inf") else f"last heartbeat {seconds(silence)} ago"
+    return f"no Dagster daemon is running ({since}); {NO_DAEMON}"
 
 
 def show_end(state: BackfillState) -> None:
-    """The table on stdout, and what failed."""
+    """Print the table of cells and the totals to stdout."""
     rows = [
         [
             *cell.partition.split("|", 1),
@@ -67,14 +63,14 @@ def show_end(state: BackfillState) -> None:
     ]
     columns = ["member", "recipe", "", "time", "stages made", "reason"]
     out().print(table(f"Backfill {state.id}: {state.status.replace('_', ' ')}", columns, rows))
-    counts = [f"{state.count(one)} {one.value}" for one in CellProgress if state.count(one)]
+    counts = [f"{state.count(kind)} {kind.value}" for kind in CellProgress if state.count(kind)]
     say(f"{len(state.cells)} cells: {', '.join(counts)}")
     if state.problem:
         say(state.problem)
 
 
 def as_json(state: BackfillState) -> dict[str, Any]:
-    """The same for programs."""
+    """The state of the backfill as JSON-serializable data."""
     return {
         "backfill": state.id,
         "status": state.status,
@@ -96,7 +92,7 @@ def as_json(state: BackfillState) -> dict[str, Any]:
 
 
 class _View:
-    """The bar, what runs now below it, the lines above, and what they said last."""
+    """The live display: lines of finished cells, a progress bar, and below it the running cells."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -109,22 +105,22 @@ class _View:
         self._task = self._bar.add_task("", total=None)
         self.live = Live(self._bar, console=err(), transient=True, refresh_per_second=4)
         """The display; a context manager."""
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._silent = False
 
     def show(self, state: BackfillState, silence: float | None) -> None:
         for cell in state.cells:
-            if cell.standing.ended and cell.partition not in self._told:
-                self._told.add(cell.partition)
+            if cell.standing.ended and cell.partition not in self._reported:
+                self._reported.add(cell.partition)
                 self._line(cell)
-        counts = [f"{state.count(one)} {one.value}" for one in CellProgress if state.count(one)]
+        counts = [f"{state.count(kind)} {kind.value}" for kind in CellProgress if state.count(kind)]
         ended = sum(cell.standing.ended for cell in state.cells)
         self._bar.update(self._task, total=len(state.cells), completed=ended, description=", ".join(counts))
         self.live.update(Group(self._bar, *_running(state)))
         if (silence is not None) != self._silent and not state.over:
             self._silent = silence is not None
-            told = silence_in_words(silence) if silence is not None else "a Dagster daemon answers again"
-            self.live.console.print(told, style="yellow", markup=False, soft_wrap=True)
+            line = silence_in_words(silence) if silence is not None else "a Dagster daemon is running again"
+            self.live.console.print(line, style="yellow", markup=False, soft_wrap=True)
 
     def _line(self, cell: CellRun) -> None:
         line = Text.assemble(
@@ -137,6 +133,6 @@ class _View:
 
 
 def _running(state: BackfillState) -> list[Text]:
-    """What is computed at this moment."""
+    """One line per running cell, with its current stages."""
     running = [cell for cell in state.cells if cell.standing is CellProgress.RUNNING]
     return [Text(f"  {cell.partition}  {', '.join(cell.now) or 'between stages'}") for cell in running]

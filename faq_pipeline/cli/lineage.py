@@ -1,4 +1,4 @@
-"""`faq lineage`: where every sample came from."""
+"""`faq lineage`: trace samples and checkpoints to their sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faq_pipeline.cli.display import out, print_json, say
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.settings import Settings
 
-app = typer.Typer(help="Ask where samples and checkpoints came from.", no_args_is_help=True)
+app = typer.Typer(help="Trace samples and checkpoints to their sources.", no_args_is_help=True)
 
 
 @app.command("trace")
@@ -18,12 +18,12 @@ def trace(
     id: Annotated[str, typer.Argument(help="A fingerprint, seed id, candidate id or sample id.")],
     json: JsonOption = False,
 ) -> None:
-    """From a checkpoint back to its seeds, or from a seed to all that was made of it."""
-    from faq_pipeline.lineage.trace_queries import trace as ask
+    """Trace a checkpoint back to its seeds, or a seed to everything made from it."""
+    from faq_pipeline.lineage.trace_queries import trace as trace_id
     from faq_pipeline.lineage.trace_text import render
 
     settings = Settings.from_environment()
-    found = ask(settings.lineage, id)
+    found = trace_id(settings.lineage, id)
     if json:
         print_json(found.as_dict())
     else:
@@ -32,9 +32,9 @@ def trace(
 
 @app.command("rebuild")
 def rebuild() -> None:
-    """Make the DuckDB index anew from the artifacts."""
-    from faq_pipeline.lineage.index import rebuild as make
+    """Rebuild the DuckDB index from the artifacts."""
+    from faq_pipeline.lineage.index import rebuild as rebuild_index
 
     settings = Settings.from_environment()
-    result = make(settings.store, settings.lineage)
+    result = rebuild_index(settings.store, settings.lineage)
     say(f"{settings.lineage}: {result.merged} artifacts")

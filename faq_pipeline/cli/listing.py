@@ -1,4 +1,4 @@
-"""`faq members` and `faq recipes`: what is known here, and what of it is new."""
+"""`faq members` and `faq recipes`: list, register and discover members; list recipes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from faq_pipeline.settings import Settings
 
 def members(
     register: Annotated[
-        bool, typer.Option("--register", help="Make Dagster partitions of them, for the UI.")
+        bool, typer.Option("--register", help="Add the members as Dagster partitions, for the UI.")
     ] = False,
     discover: Annotated[
-        bool, typer.Option("--discover", help="Look for new members once, as the sensors do.")
+        bool, typer.Option("--discover", help="Look for new members once, as the discovery sensors do.")
     ] = False,
-    family: Annotated[str | None, typer.Option("--family", help="Only this family's.")] = None,
+    family: Annotated[str | None, typer.Option("--family", help="Only members of this family.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the members of all families, with their revision and whether their weights are usable."""
+    """List the members of all families, their revisions, and any problem with their weights."""
     settings = Settings.from_environment()
     if discover and register:
-        raise FaqError("--discover and --register go one by one", hint="discover first, then register")
+        raise FaqError(
+            "--discover and --register cannot be combined", hint="run --discover first, then --register"
+        )
     if discover:
         discover_members(settings, family, json=json)
         return
@@ -59,23 +61,23 @@ def members(
 
 
 def _rows(settings: Settings, only: str | None) -> list[dict[str, Any]]:
-    """A row for each member, and after them those that are withdrawn."""
+    """One row per member, then one per withdrawn member."""
     catalog = settings.catalog
     families = catalog.families if only is None else {only: catalog.family(only)}
     rows = [_row(settings, family, member) for family in families.values() for member in family.members]
     rows += [
         {
-            "family": one.family,
+            "family": withdrawn.family,
             "member": name,
             "parameters": None,
-            "source": one.source,
+            "source": withdrawn.source,
             "licence": "",
             "discovered": name in catalog.discovered_members,
             "partition": None,
-            "problem": one.reason,
+            "problem": withdrawn.reason,
         }
-        for name, one in catalog.withdrawn.items()
-        if one.family in families
+        for name, withdrawn in catalog.withdrawn.items()
+        if withdrawn.family in families
     ]
     return rows
 

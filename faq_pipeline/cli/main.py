@@ -1,4 +1,4 @@
-"""The command `faq`: its subcommands, and how mistakes are told."""
+"""The `faq` command: its subcommands and error handling."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"faq {__version__}")
         raise typer.Exit
 
@@ -47,7 +47,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options of `faq` itself; the help text is the app's."""
+    """Options of `faq` itself. The help text comes from `app`."""
 
 
 app.command()(run.run)
@@ -68,7 +68,7 @@ app.add_typer(engines.app, name="engines")
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on stderr and exit code 2, never a traceback."""
+    """Entry point. A user error prints one line to stderr and exits with 2, without a traceback."""
     warnings.filterwarnings("ignore")
     try:
         app()
@@ -76,7 +76,7 @@ def main() -> None:
         sys.stderr.write(f"faq: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("faq: interrupted; what is finished is kept, and the next run goes on from there\n")
+        sys.stderr.write("faq: interrupted; finished work is kept, and the next run continues from there\n")
         sys.exit(130)
 
 

@@ -1,10 +1,9 @@
-"""Progress of a run in the terminal: a bar for what is under way, a line for what is done."""
+"""Progress of a run in the terminal: a bar for the running stage, a line for each finished one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import dagster as dg
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -21,7 +20,7 @@ from faq_pipeline.orchestration.resources import ProgressResource
 
 
 def bars() -> Progress:
-    """The live display on stderr; a context manager."""
+    """The live progress display on stderr. Use it as a context manager."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -34,18 +33,18 @@ def bars() -> Progress:
 
 
 class TerminalProgress(ProgressResource):
-    """Draws bars on stderr and collects the outcomes of all stages for the table at the end."""
+    """Draws progress bars on stderr and collects the outcome of every stage for the final summary."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        """One row a stage: member, recipe, asset, fingerprint, cache, seconds."""
+        """One row per stage: member, recipe, asset, fingerprint, cache, seconds."""
         self.bars = bars()
 
     def heading(self, text: str) -> None:
-        """A line above what follows."""
+        """Print a heading for the stages that follow."""
         self.bars.console.print(f"[bold]{text}[/bold]")
 
-    def listen(self, context: dg.AssetExecutionContext, stage: str) -> TerminalListener:
+    def listen(self, context: object, stage: str) -> TerminalListener:
         return TerminalListener(self.bars, stage)
 
     def finished(self, member: str, recipe: str, outcome: Outcome) -> None:
@@ -69,7 +68,7 @@ class TerminalProgress(ProgressResource):
 
 
 class TerminalListener:
-    """One stage's work as a bar."""
+    """Shows the progress of one stage as a bar."""
 
     def __init__(self, bars: Progress, stage: str) -> None:
         self._bars, self._stage = bars, stage

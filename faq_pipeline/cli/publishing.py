@@ -1,4 +1,4 @@
-"""`faq publish`, `faq published`, `faq withdraw`: checkpoints that others may use."""
+"""`faq publish`, `faq published`, `faq withdraw`: publish checkpoints, list them, take them back."""
 
 from __future__ import annotations
 
@@ -28,15 +28,20 @@ def publish(
     recipe: RecipeOption = DEFAULT_RECIPE,
     device: DeviceOption = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the gate's verdict and the model card.")
+        bool, typer.Option("--dry-run", help="Print the gate's verdict and the model card; publish nothing.")
     ] = False,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Also a withdrawn checkpoint; an older one becomes current again."),
+        typer.Option(
+            "--again", help="Publish even a withdrawn checkpoint, or make an older one current again."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Publish a finished checkpoint where its family says, if it passes the gate. Never twice."""
+    """Publish a finished checkpoint that passes the gate to the places its family names.
+
+    A checkpoint that is already published is not published twice.
+    """
     settings = Settings.from_environment()
     if device:
         settings = replace(settings, device=device)
@@ -51,19 +56,19 @@ def publish(
     if done["published"] == "withdrawn":
         raise FaqError(
             f"checkpoint {done['digest']} was withdrawn: {done['reason']}",
-            hint="faq publish --again if it is to be published after all",
+            hint="to publish it anyway: faq publish --again",
         )
     if not json:
-        for one in done["places"]:
-            known = "published" if one["published"] == "new" else "already published"
-            commit = f", commit {one['commit']}" if one["commit"] else ""
-            say(f"{known}  {one['place']}{commit}")
+        for place in done["places"]:
+            status = "published" if place["published"] == "new" else "already published"
+            commit = f", commit {place['commit']}" if place["commit"] else ""
+            say(f"{status}  {place['place']}{commit}")
         for note in done["notes"]:
             say(f"note  {note}")
 
 
 def published(json: JsonOption = False) -> None:
-    """List what was published where, and what was withdrawn."""
+    """List published and withdrawn checkpoints with their places."""
     from faq_pipeline.publishing.review import records_of
 
     records = records_of(Settings.from_environment())
@@ -78,17 +83,19 @@ def published(json: JsonOption = False) -> None:
     columns = ["cell", "digest", "place", "status", "when (UTC)", "by", "reason"]
     out().print(table("Published checkpoints", columns, shown))
     for path in records.broken():
-        say(f"cannot be read: {path}")
+        say(f"unreadable record: {path}")
 
 
 def withdraw(
     checkpoint: Annotated[
         str, typer.Argument(help="Fingerprint or digest of a checkpoint, or its first digits.")
     ],
-    reason: Annotated[str, typer.Option("--reason", help="What is wrong with it; kept, and told.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="What is wrong with it. Recorded and shown to users.")
+    ],
     json: JsonOption = False,
 ) -> None:
-    """Take a published checkpoint back: its folder, and its files in the repository by a commit."""
+    """Withdraw a published checkpoint: delete its folder, and its files in the repository by a commit."""
     from faq_pipeline.publishing.review import records_of
     from faq_pipeline.publishing.withdraw import withdraw as take_back
 
@@ -100,11 +107,11 @@ def withdraw(
     for line in (*(f"withdrawn  {place}" for place in removed), *(f"note  {note}" for note in done.notes)):
         say(line)
     if not removed:
-        say(f"checkpoint {done.record.digest} was withdrawn before")
+        say(f"checkpoint {done.record.digest} was already withdrawn")
 
 
 def _execute(settings: Settings, cell: Cell, *, again: bool) -> dict[str, Any]:
-    """Publish through Dagster; see `Publication.as_dict`."""
+    """Publish through Dagster. The result is described at `Publication.as_dict`."""
     from faq_pipeline.cli.progress import TerminalProgress
     from faq_pipeline.orchestration.jobs import PUBLISH
     from faq_pipeline.orchestration.runs import Runs, open_instance, register
@@ -117,10 +124,10 @@ def _execute(settings: Settings, cell: Cell, *, again: bool) -> dict[str, Any]:
 
 
 def _show_review(settings: Settings, cell: Cell, *, json: bool) -> None:
-    """The verdict and the card.
+    """Print the gate's verdict and the model card.
 
     Raises:
-        FaqError: the gate is not passed.
+        FaqError: the checkpoint does not pass the gate.
     """
     from faq_pipeline.publishing.review import content_of, review_cell
 
@@ -130,17 +137,17 @@ def _show_review(settings: Settings, cell: Cell, *, json: bool) -> None:
         print_json({"cell": cell.partition, "verdict": review.verdict.as_dict(), "card": card})
     else:
         rows = [
-            [one.name, "passed" if one.passed else "not passed", one.found, one.needed]
-            for one in review.verdict.criteria
+            [criterion.name, "passed" if criterion.passed else "failed", criterion.found, criterion.needed]
+            for criterion in review.verdict.criteria
         ]
         out().print(table(cell.partition, ["criterion", "verdict", "found", "needed"], rows))
         say(card)
     if not review.verdict.passed:
-        raise FaqError(f"{cell.partition} may not be published: {review.verdict.reason}")
+        raise FaqError(f"{cell.partition} cannot be published: {review.verdict.reason}")
 
 
 def _rows(record: Any) -> list[dict[str, Any]]:
-    """A row for each place of a record."""
+    """One row for each place of a record."""
     from faq_pipeline.publishing.directory import PublishDirectory
 
     rows = []

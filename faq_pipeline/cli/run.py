@@ -1,4 +1,4 @@
-"""`faq run`: the main job, from seed to report, with the recipe's original-data baselines."""
+"""`faq run`: the main job, from seed data to report, with the recipe's original-data baselines."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from faq_pipeline.cli.options import (
     MemberOption,
     RecipeOption,
 )
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
@@ -29,11 +30,14 @@ def run(
     recipe: RecipeOption = DEFAULT_RECIPE,
     device: DeviceOption = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be made, and its cost.")
+        bool, typer.Option("--dry-run", help="Print what would be made and its estimated cost.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Quantize a member with a recipe, beside the original data. Finished stages are reused."""
+    """Quantize a member with a recipe and compare it with the original-data baselines.
+
+    Finished stages are reused.
+    """
     settings = Settings.from_environment()
     if device:
         settings = replace(settings, device=device)
@@ -51,14 +55,18 @@ def run(
 
 
 def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
-    """The cells of a run, baselines first; what can be found wrong without a model is found here."""
+    """The cells of a run, baselines first, checked as far as possible without loading a model.
+
+    Raises:
+        FaqError: a name is unknown, or a check fails.
+    """
     from faq_pipeline.execution.preflight import check
 
     catalog = settings.catalog
     wanted = catalog.recipe(recipe)
     with catalog.attach_location(wanted):
         catalog.check_baselines(wanted)
-    # The recipe that was asked for comes first here, so that a mistake names it and no baseline.
+    # The requested recipe is checked first, so that an error names it rather than a baseline.
     first, *baselines = [
         resolve_cell(catalog, member, catalog.recipe(name), settings.device, settings.digests)
         for name in (wanted.name, *wanted.baselines)
@@ -82,7 +90,7 @@ def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
         with progress.bars:
             for cell in cells:
                 progress.heading(cell.partition)
-                runs.execute(QUANTIZE, cell.partition, "eval_report")
+                runs.execute(QUANTIZE, cell.partition, stage_names.EVAL_REPORT)
             progress.heading(f"{member}, all recipes")
             compared = runs.execute(COMPARE, member, "recipe_comparison")
     comparison = read_comparison(settings.store, str(compared["fingerprint"]))
@@ -91,9 +99,12 @@ def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
 
 
 def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[str, Any]:
-    """The figures of one cell, from its artifacts."""
+    """The figures of one cell, read from its artifacts."""
     planned = plan(cell, STAGES, settings.store)
-    checkpoint, report = planned["quantized_checkpoint"].artifact, planned["eval_report"].artifact
+    checkpoint, report = (
+        planned[stage_names.QUANTIZED_CHECKPOINT].artifact,
+        planned[stage_names.EVAL_REPORT].artifact,
+    )
     if checkpoint is None or report is None:
         raise FaqError(f"{cell.partition} has no report", hint=f"faq run --recipe {cell.recipe.name}")
     names = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")
@@ -129,4 +140,4 @@ def _show(result: dict[str, Any]) -> None:
     say(f"checkpoint      {main['checkpoint_path']}")
     hits = sum(row["cache"] == "hit" for row in result["stages"])
     total = sum(row["seconds"] for row in result["stages"])
-    say(f"{hits} of {len(result['stages'])} stages reused, {seconds(total)} in stages")
+    say(f"{hits} of {len(result['stages'])} stages reused; stage time {seconds(total)}")

@@ -1,4 +1,4 @@
-"""`faq status`: how the members x recipes stand, and what the schedules would ask for next."""
+"""`faq status`: the state of all members x recipes, and what the schedules would request next."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from faq_pipeline.cli.tick_plan import show_plans
 from faq_pipeline.config.family import Family
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.planning.staleness import CellStatus, State, cell_statuses
+from faq_pipeline.planning.cell_status import CellStatus, cell_statuses
+from faq_pipeline.planning.staleness import State
 from faq_pipeline.settings import Settings
 
-FamilyOption = Annotated[str | None, typer.Option("--family", help="Only its members.")]
-MemberOption = Annotated[str | None, typer.Option("--member", "-m", help="Only its cells.")]
+FamilyOption = Annotated[str | None, typer.Option("--family", help="Only members of this family.")]
+MemberOption = Annotated[str | None, typer.Option("--member", "-m", help="Only cells of this member.")]
 PlanOption = Annotated[
-    bool, typer.Option("--plan", help="What the families' schedules would ask for at their next tick.")
+    bool, typer.Option("--plan", help="Show what each family's schedule would request at its next tick.")
 ]
 
 
@@ -30,16 +31,18 @@ def status(
 ) -> None:
     """Show whether each member x recipe is complete, stale, partial, missing or impossible, and why.
 
-    Cells of other families do not count.
+    A recipe that is not for the member's family is not listed.
     """
     settings = Settings.from_environment()
     families = _families(settings, family)
     if plan:
         if member is not None:
-            raise FaqError("a tick is planned for a whole family", hint="--family instead of --member")
-        show_plans(settings, [one for one in families if one.requantize is not None], json=json)
+            raise FaqError(
+                "--plan works for a whole family, not a member", hint="use --family instead of --member"
+            )
+        show_plans(settings, [known for known in families if known.requantize is not None], json=json)
         return
-    members = [member] if member else [m.name for one in families for m in one.members]
+    members = [member] if member else [m.name for known in families for m in known.members]
     _show_cells(settings, cell_statuses(settings, members), json=json)
 
 
@@ -50,9 +53,9 @@ def _families(settings: Settings, name: str | None) -> list[Family]:
     return [family for family in known.values() if name in (None, family.name)]
 
 
-def _show_cells(settings: Settings, judged: list[CellStatus], *, json: bool) -> None:
-    failed = _failed_runs(settings, judged)
-    rows = [_row(one, failed.get(one.partition)) for one in judged]
+def _show_cells(settings: Settings, statuses: list[CellStatus], *, json: bool) -> None:
+    failed = _failed_runs(settings, statuses)
+    rows = [_row(cell, failed.get(cell.partition)) for cell in statuses]
     if json:
         print_json({"cells": rows})
         return
@@ -71,25 +74,29 @@ def _show_cells(settings: Settings, judged: list[CellStatus], *, json: bool) -> 
     out().print(table("Cells", columns, shown))
 
 
-def _row(one: CellStatus, failed: str | None) -> dict[str, Any]:
+def _row(cell: CellStatus, failed: str | None) -> dict[str, Any]:
     return {
-        "member": one.member,
-        "recipe": one.recipe,
-        "state": str(one.state),
-        "reason": one.reason or None,
-        "out_of_date": one.freshness.stage,
-        "made": one.seen.made,
+        "member": cell.member,
+        "recipe": cell.recipe,
+        "state": str(cell.state),
+        "reason": cell.reason or None,
+        "out_of_date": cell.freshness.stage,
+        "made": cell.seen.made,
         "stages": len(STAGES),
-        "complete": one.state is State.COMPLETE,
-        "next": next((n for n, p in one.seen.planned.items() if p.artifact is None), None),
-        "problem": one.seen.problem,
+        "complete": cell.state is State.COMPLETE,
+        "next": next((n for n, p in cell.seen.planned.items() if p.artifact is None), None),
+        "problem": cell.seen.problem,
         "failed_run": failed,
     }
 
 
-def _failed_runs(settings: Settings, judged: list[CellStatus]) -> dict[str, str]:
-    """Of the cells that are not complete, by partition the last run where it failed."""
-    waiting = [one.partition for one in judged if one.cell is not None and one.state is not State.COMPLETE]
+def _failed_runs(settings: Settings, statuses: list[CellStatus]) -> dict[str, str]:
+    """The last run of each incomplete cell, by partition, if that run failed."""
+    waiting = [
+        status.partition
+        for status in statuses
+        if status.cell is not None and status.state is not State.COMPLETE
+    ]
     if not waiting or not settings.has_dagster_home:
         return {}
     from faq_pipeline.orchestration.automation.requests import FAILED, PARTITION, records_of

@@ -1,4 +1,4 @@
-"""`faq study`: many checkpoints, made and judged together to learn what helps."""
+"""`faq study`: run and report studies, which compare many checkpoints."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 from faq_pipeline.study.design.cells import Design, resolve_study
 
-app = typer.Typer(help="Compare arms over quantizers and draws.", no_args_is_help=True)
+app = typer.Typer(
+    help="Run and report studies: compare ways to make calibration data over quantizers and random draws.",
+    no_args_is_help=True,
+)
 
-NameArgument = Annotated[str, typer.Argument(help="Study's name.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the study.")]
 
 
 @app.command("list")
@@ -54,21 +57,25 @@ def run(
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", min=0, help="Processes; 0: one a core, or two a GPU, in turns. More share the GPUs."
+            "--workers",
+            min=0,
+            help="Number of processes. 0: one per core, or two per GPU, which take turns."
+            " With more than two per GPU, all share the GPUs.",
         ),
     ] = 0,
     minutes: Annotated[
-        float, typer.Option("--minutes", min=0, help="Begin nothing after so many minutes.")
+        float, typer.Option("--minutes", min=0, help="Start no new task after this many minutes.")
     ] = math.inf,
-    shard: Annotated[str, typer.Option("--shard", help="Part i of n, as i/n: for several machines.")] = "1/1",
+    shard: Annotated[
+        str, typer.Option("--shard", help="Make only part i of n, as i/n, to split a study over machines.")
+    ] = "1/1",
     device: DeviceOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Make what is not finished yet of a study's cells. Stopped at any time, it goes on from there."""
+    """Make the unfinished cells of a study. An interrupted run continues where it stopped."""
     from faq_pipeline.cli.progress import TerminalListener, bars
     from faq_pipeline.lineage.index import merge
     from faq_pipeline.models.device import choose_device
-    from faq_pipeline.orchestration.asset_checks import blocking_problem
     from faq_pipeline.study.execution.run import run_study
     from faq_pipeline.study.execution.workers import default_count
 
@@ -82,7 +89,6 @@ def run(
         summary = run_study(
             design,
             settings.store,
-            blocked=blocking_problem,
             processes=workers or default_count(choose_device(settings.device)),
             minutes=minutes,
             progress=TerminalListener(display, name) if sys.stderr.isatty() else _Lines(name),
@@ -92,12 +98,12 @@ def run(
         print_json({"study": name, "left": summary.left, **vars(summary)})
     else:
         say(
-            f"{name}: {summary.made} cells made in {seconds(summary.seconds)}, {summary.before} were there,"
+            f"{name}: {summary.made} cells made in {seconds(summary.seconds)}, {summary.before} made before,"
             f" {len(summary.failed)} failed, {summary.left} left"
         )
         for cell, problem in summary.failed.items():
             say(f"failed: {cell}: {problem}")
-        say(f"what it says so far:  faq study report {name}")
+        say(f"to see the results so far:  faq study report {name}")
     if summary.failed:
         raise typer.Exit(1)
 
@@ -141,7 +147,7 @@ def report(
     to: Annotated[Path | None, typer.Option("--out", help="Folder to copy the report's files to.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write what the finished cells of a study say: Markdown, HTML, JSON, and a row for every cell."""
+    """Write the report of the finished cells: Markdown, HTML, JSON, and a table with one row per cell."""
     from faq_pipeline.study.report.report import RESULTS, materialize_report
 
     settings = Settings.from_environment()
@@ -162,7 +168,7 @@ def report(
 
 
 class _Lines:
-    """Progress where no bar can be drawn: a line for each cell that is finished or failed."""
+    """Progress without a terminal: one line per finished or failed cell."""
 
     def __init__(self, study: str) -> None:
         self._study, self._total, self._done, self._detail = study, 0, 0, ""
@@ -192,7 +198,7 @@ def _show(results: dict[str, Any]) -> None:
         ]
         for pair in results["pairs"]
     ]
-    columns = ["isolates", "comparison", "by", "gain: points, or log of the KLs' ratio", ""]
+    columns = ["isolates", "comparison", "by", "gain: points, or log of the KL ratio", "verdict"]
     out().print(table(results["title"], columns, rows))
 
 
@@ -207,7 +213,7 @@ def _shard(text: str) -> tuple[int, int]:
     except ValueError:
         part = parts = 0
     if not 1 <= part <= parts:
-        raise FaqError(f"--shard {text!r} is no part", hint="write i/n, as 2/8, with 1 <= i <= n")
+        raise FaqError(f"invalid --shard {text!r}", hint="write i/n with 1 <= i <= n, for example 2/8")
     return part, parts
 
 

@@ -1,4 +1,4 @@
-"""`faq status --plan`: what the families' schedules would ask for at their next tick."""
+"""`faq status --plan`: the cells that each family's schedule would request at its next tick."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from faq_pipeline.settings import Settings
 
 
 def show_plans(settings: Settings, families: list[Family], *, json: bool) -> None:
-    """Print what the next ticks of these families, which have `requantize`, would ask for."""
+    """Print the plan of the next tick of each family. Every family must have `requantize`."""
     plans = _plans(settings, families)
     if json:
         print_json({"plans": [_plan_as_dict(plan) for plan in plans]})
@@ -19,7 +19,7 @@ def show_plans(settings: Settings, families: list[Family], *, json: bool) -> Non
     for plan in plans:
         _show_plan(plan)
     if not plans:
-        say("no family here has 'requantize': nobody asks for anything by itself")
+        say("no family has 'requantize', so nothing is requested automatically")
 
 
 def _plans(settings: Settings, families: list[Family]) -> list[TickPlan]:
@@ -29,7 +29,9 @@ def _plans(settings: Settings, families: list[Family]) -> list[TickPlan]:
     from faq_pipeline.orchestration.runs import open_instance
 
     with open_instance(settings) as instance:
-        return [plan_tick(settings, one, lambda cells: asked_before(instance, cells)) for one in families]
+        return [
+            plan_tick(settings, family, lambda cells: asked_before(instance, cells)) for family in families
+        ]
 
 
 def _show_plan(plan: TickPlan) -> None:
@@ -42,20 +44,20 @@ def _show_plan(plan: TickPlan) -> None:
             choice.value.name.lower(),
             str(choice.judged.state),
             f"{choice.gpu_hours:.3f}" if choice.known else "unknown",
-            choice.waits or "asked for",
+            choice.waits or "requested",
             choice.judged.reason,
         ]
         for choice in plan.choices
     ]
     shown += [[o.member, o.recipe, "", str(o.state), "", "", o.reason] for o in plan.impossible]
     columns = ["member", "recipe", "value", "state", "GPU-hours", "next tick", "why"]
-    when = f"cron {wanted.cron}, UTC" if wanted.cron else "no cron: only shown"
+    when = f"cron {wanted.cron}, UTC" if wanted.cron else "no cron: plan only"
     if shown:
         out().print(table(f"{plan.family.name}: the next tick ({when})", columns, shown))
     unknown = sum(not choice.known for choice in plan.chosen)
     more = f" and {unknown} of unknown cost" if unknown else ""
     say(
-        f"{plan.family.name}: {plan.fresh} cells are complete, {len(plan.chosen)} would be asked for,"
+        f"{plan.family.name}: {plan.fresh} cells are complete, {len(plan.chosen)} would be requested,"
         f" {plan.gpu_hours:.3f} of {plan.budget:g} GPU-hours{more}"
     )
 
@@ -82,5 +84,5 @@ def _plan_as_dict(plan: TickPlan) -> dict[str, Any]:
             }
             for choice in plan.choices
         ],
-        "impossible": [{"partition": one.partition, "reason": one.reason} for one in plan.impossible],
+        "impossible": [{"partition": cell.partition, "reason": cell.reason} for cell in plan.impossible],
     }

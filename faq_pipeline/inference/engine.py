@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from faq_pipeline.config.recipe import Sampling
+
+if TYPE_CHECKING:
+    from faq_pipeline.inference.server.server import Server
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,23 @@ class Engine(Protocol):
 
     def figures(self) -> dict[str, Any]:
         """Counters since `__enter__`: `gpus`, and others that the engine provides."""
+
+
+class ServedEngine(Engine, Protocol):
+    """An engine with a server of its own, which runs between `__enter__` and `__exit__`."""
+
+    @property
+    def server(self) -> Server:
+        """The server, for requests of other kinds; it exists inside the 'with' block only."""
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and reply."""
+
+    def likelihoods(
+        self, items: Sequence[tuple[list[int], list[int]]], advance: Callable[[int], None]
+    ) -> list[float | None]:
+        """Mean log-probability (nats) per reply token of (prompt, reply) pairs, in the order given.
+
+        None where the server refuses a pair.
+        """

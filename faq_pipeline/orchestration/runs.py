@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from faq_pipeline.definitions import build_defs
+from faq_pipeline.orchestration.definitions import build_defs
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.run_failures import failure

@@ -1,1 +1,1 @@
-"""Promotion of a checkpoint: the gate, the model card, where it goes, and the record of what went there."""
+"""Publication of checkpoints: the gate, the model card, the destinations and the record of publications."""

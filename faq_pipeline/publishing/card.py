@@ -1,6 +1,7 @@
-"""The model card of a published checkpoint: README.md with the front matter that the hub reads.
+"""The model card of a published checkpoint: README.md with YAML front matter for the hub.
 
-It is made of named facts alone, so that no path, host or secret of this machine can be among them.
+The card is built from an explicit list of facts, so that it cannot contain paths, host names or
+secrets of this machine.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.recipe import ORIGINAL, RANDOM, SELF, TEACHER, Recipe
+from faq_pipeline.core import stage_names
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import GateVerdict
@@ -24,21 +26,21 @@ LICENCES = (
     " lgpl-3.0 mpl-2.0 isc openrail bigscience-openrail-m bigcode-openrail-m llama2 llama3 llama3.1"
     " llama3.2 llama3.3 llama4 gemma unlicense unknown"
 )
-"""Names that the hub takes for a licence; it calls every other one `other`."""
+"""Licence identifiers that the hub knows; any other licence is given as `other`."""
 SERVERS = {"base_urls", "key"}
-"""Of a recipe's endpoint: where it is and what opens it are the site's own business."""
+"""Keys of a recipe's endpoint that the card leaves out: its addresses and its API key are private."""
 DATA = {
-    "teacher": "It is calibrated by Family-Aware Quantization (FAQ, arXiv 2601.11200): a larger model of the"
+    TEACHER: "It is calibrated by Family-Aware Quantization (FAQ, arXiv 2601.11200): a larger model of the"
     " family rewrote each seed, and the best candidates won.",
-    "self": "It is calibrated on seeds that the model itself rewrote, of which the best candidates won.",
-    "original": "It is calibrated on the original seeds, passed through.",
-    "random": "It is calibrated on random tokens: a control, not for use.",
+    SELF: "It is calibrated on seeds that the model itself rewrote, of which the best candidates won.",
+    ORIGINAL: "It is calibrated on the original seeds, passed through.",
+    RANDOM: "It is calibrated on random tokens: a control, not for use.",
 }
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """Loss reduction against recipes with the original data, as the comparison of the member has it."""
+    """Loss reduction against the recipes with the original data, from the member's comparison."""
 
     figure: Mapping[str, float]
     against: tuple[str, ...]
@@ -47,7 +49,7 @@ class Reduction:
 
 
 def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reduction | None) -> str:
-    """The card's text. It depends on the arguments and the version of this package alone."""
+    """The text of the card. It depends only on the arguments and the version of this package."""
     cell, report = finished.cell, finished.report
     spec, calibrated = cell.recipe.quantization, finished.calibration is not None
     inspection = finished.checkpoint.metadata["inspection"]
@@ -85,12 +87,12 @@ def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reductio
 
 
 def write_notice(digest: str, cell: str, reason: str) -> str:
-    """What stands in a repository in place of a card once its checkpoint is withdrawn."""
+    """The README.md that replaces the card in a repository after its checkpoint is withdrawn."""
     return _render("withdrawn.md", digest=digest, cell=cell, reason=reason)
 
 
 def shown_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe in full, but for the folders of its files and for servers."""
+    """The full recipe, without the folders of its files and without server addresses and keys."""
     shown: dict[str, Any] = _shown(recipe.model_dump(exclude_none=True))
     return shown
 
@@ -140,17 +142,17 @@ def _teacher(finished: FinishedCell) -> str:
 
 def _counts(finished: FinishedCell) -> dict[str, str]:
     found = {
-        "seeds": finished.artifacts["seed_data"].metadata["seeds"],
-        "candidates": finished.artifacts["regenerated_corpus"].metadata["candidates"],
-        "winners": finished.artifacts["competition_scores"].metadata["winners"],
-        "samples": finished.artifacts["calibration_set"].metadata["samples"],
-        "tokens": finished.artifacts["calibration_set"].metadata["tokens"],
+        "seeds": finished.artifacts[stage_names.SEED_DATA].metadata["seeds"],
+        "candidates": finished.artifacts[stage_names.REGENERATED_CORPUS].metadata["candidates"],
+        "winners": finished.artifacts[stage_names.COMPETITION_SCORES].metadata["winners"],
+        "samples": finished.artifacts[stage_names.CALIBRATION_SET].metadata["samples"],
+        "tokens": finished.artifacts[stage_names.CALIBRATION_SET].metadata["tokens"],
     }
     return {name: f"{count:,}" for name, count in found.items()}
 
 
 def _tools(finished: FinishedCell) -> str:
-    """The versions of what shaped the checkpoint's bytes, and the device it was made on."""
+    """The versions of the tools that determine the checkpoint's bytes, and the device it was made on."""
     identity = finished.checkpoint.manifest.identity
     tools = [f"{name} {version}" for name, version in identity["tools"].items()]
     return ", ".join([*tools, f"device {identity['device']}"])

@@ -1,4 +1,4 @@
-"""What is published of a checkpoint: its files as they were judged, the card, and a statement."""
+"""The content of a publication: the evaluated checkpoint files, the model card, and a statement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PublishedContent:
 
     Attributes:
         card: the text of README.md.
-        statement: what `publication.json` says: cell, verdict, and the keys of all stages.
+        statement: the content of `publication.json`: cell, verdict, and the keys of all stages.
     """
 
     cell: str
@@ -33,10 +33,10 @@ class PublishedContent:
         return self.checkpoint.digest
 
     def write(self, folder: Path) -> None:
-        """Fill an empty folder.
+        """Write all files into an empty folder.
 
         Raises:
-            FaqError: a file is not what it was when the checkpoint was committed, or cannot be read.
+            FaqError: a file of the checkpoint is missing, changed since it was committed, or unreadable.
             OSError: the folder cannot be written to.
         """
         copy_files(self.checkpoint, CHECKPOINT, folder)

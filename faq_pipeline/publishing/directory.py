@@ -1,7 +1,7 @@
 """Published checkpoints in a directory: `<directory>/<member>/<recipe>/<digest>/`.
 
-A checkpoint's folder appears complete or not at all and never changes; a newer one lies beside it.
-The link `current` names the one that was published last and still stands.
+A checkpoint's folder appears atomically and never changes; a newer checkpoint gets its own folder beside
+it. The symbolic link `current` points to the latest published checkpoint that is not withdrawn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CURRENT = "current"
 
 @dataclass(frozen=True)
 class PublishDirectory:
-    """The place of one checkpoint."""
+    """The folder of one published checkpoint."""
 
     path: Path
 
@@ -30,15 +30,15 @@ class PublishDirectory:
 
     @property
     def is_current(self) -> bool:
-        """Whether `current` names it."""
+        """Whether `current` points to this folder."""
         link = self.path.parent / CURRENT
         return link.is_symlink() and link.readlink() == Path(self.path.name)
 
     def publish(self, content: PublishedContent) -> bool:
-        """Put the content there, unless it lies there already, and have `current` name it.
+        """Write the content unless the folder exists already, and point `current` to it.
 
         Returns:
-            Whether it was put there now.
+            Whether this call created the folder.
 
         Raises:
             FaqError: the directory cannot be written to.
@@ -57,10 +57,10 @@ class PublishDirectory:
         return new
 
     def withdraw(self, successor: str | None) -> None:
-        """Take the folder away; it is gone at once, whatever happens to its files.
+        """Remove the folder. A rename takes it away at once; its files are deleted afterwards.
 
         Args:
-            successor: digest of the checkpoint beside it that `current` is to name, if it names this one.
+            successor: digest of the checkpoint that `current` shall point to, if it points to this one.
 
         Raises:
             FaqError: the directory cannot be written to.
@@ -82,13 +82,13 @@ class PublishDirectory:
         link_atomic(link, digest)
 
     def _sweep(self) -> None:
-        """Delete what a killed process left of this checkpoint; who calls holds its lock."""
-        for left in self.path.parent.glob(f".{self.path.name}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        """Delete leftovers of killed processes. The caller holds the lock of this checkpoint."""
+        for leftover in self.path.parent.glob(f".{self.path.name}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def _unwritable(self, error: OSError) -> FaqError:
         return FaqError(
             f"the directory of published checkpoints cannot be written to: {error.strerror or error}",
-            hint="see publish.directory of the family",
+            hint="check publish.directory of the family",
             file=self.path.parent,
         )

@@ -1,4 +1,4 @@
-"""A cell of which everything is made: what the gate judges and the model card tells of."""
+"""A cell with all of its artifacts: the input of the gate and of the model card."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.lineage.uses import cell_licences
 from faq_pipeline.store.artifact import Artifact
@@ -14,33 +15,33 @@ from faq_pipeline.store.tables import Seed, read_rows
 
 @dataclass(frozen=True)
 class FinishedCell:
-    """A cell with the artifacts of all its stages, by stage."""
+    """A cell with the artifacts of all its stages, by stage name."""
 
     cell: Cell
     artifacts: Mapping[str, Artifact]
 
     @property
     def checkpoint(self) -> Artifact:
-        return self.artifacts["quantized_checkpoint"]
+        return self.artifacts[stage_names.QUANTIZED_CHECKPOINT]
 
     @property
     def report(self) -> Artifact:
-        return self.artifacts["eval_report"]
+        return self.artifacts[stage_names.EVAL_REPORT]
 
     @property
     def calibration(self) -> Artifact | None:
-        """The set that the checkpoint was calibrated on; None where the method looks at no data."""
-        used = "calibration_set" in self.checkpoint.manifest.inputs
-        return self.artifacts["calibration_set"] if used else None
+        """The calibration set of the checkpoint; None if the method uses no data."""
+        used = stage_names.CALIBRATION_SET in self.checkpoint.manifest.inputs
+        return self.artifacts[stage_names.CALIBRATION_SET] if used else None
 
     def licences(self) -> dict[str, dict[str, int]]:
-        """What is behind the checkpoint, under which licences: for `base`, `teacher` and `seeds`.
+        """The licences behind the checkpoint with their counts, for `base`, `teacher` and `seeds`.
 
-        Of the seeds that were drawn, each licence with the number of seeds. Neither teacher nor seeds
-        are behind a checkpoint that has no calibration set.
+        The count of a model's licence is 1; that of the seeds is the number of drawn seeds. A checkpoint
+        without a calibration set has only `base`.
         """
         models = {role: {licence: 1} for role, licence in cell_licences(self.cell).items()}
         if self.calibration is None:
             return {"base": models["base"]}
-        seeds = read_rows(self.artifacts["seed_data"].file("seeds.parquet"), Seed)
+        seeds = read_rows(self.artifacts[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
         return {**models, "seeds": dict(sorted(Counter(seed.licence for seed in seeds).items()))}

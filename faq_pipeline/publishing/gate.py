@@ -1,4 +1,4 @@
-"""The gate: whether a checkpoint may be published, criterion by criterion, each in words."""
+"""The gate: the criteria that a checkpoint must meet to be published."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from faq_pipeline.execution import findings
+from faq_pipeline.calibration.checks import check_contamination
 from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.quantization.checks import check_fallback, check_soundness
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that is asked of a checkpoint.
+    """One requirement on a checkpoint, with the result of its check.
 
     Attributes:
-        found, needed: what is, and what would have to be.
-        hint: what to do about it; empty where it passed or nothing can be done.
+        found, needed: the actual state, and the required one.
+        hint: how to fix it; empty if it passed or nothing can be done.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """All criteria. A checkpoint is published if every one of them passed."""
+    """The results of all criteria. A checkpoint may be published if every criterion passed."""
 
     criteria: tuple[Criterion, ...]
 
@@ -46,17 +47,17 @@ class GateVerdict:
         return ". ".join(str(criterion) for criterion in self.criteria if not criterion.passed)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """As JSON-serializable data."""
         return {"passed": self.passed, "criteria": [asdict(criterion) for criterion in self.criteria]}
 
 
 def judge_publication(finished: FinishedCell) -> GateVerdict:
-    """The verdict on a finished cell; it depends on the artifacts, the recipe and the family alone."""
-    return GateVerdict(tuple(ask(finished) for ask in CRITERIA))
+    """The verdict on a finished cell. It depends only on the artifacts, the recipe and the family."""
+    return GateVerdict(tuple(judge(finished) for judge in CRITERIA))
 
 
 def _recovery(finished: FinishedCell) -> Criterion:
-    """Recovery's lower bound against the recipe's gate, neither of them rounded."""
+    """The lower bound of recovery against the recipe's gate, without rounding."""
     recipe, figure = finished.cell.recipe, finished.report.metadata["recovery"]
     if recipe.evaluation.gate is None:
         return Criterion(
@@ -76,7 +77,7 @@ def _recovery(finished: FinishedCell) -> Criterion:
 
 
 def apart(bound: float, gate: float) -> str:
-    """The bound with as many digits, four at least, as it takes to stand on its side of the gate."""
+    """Format the bound with at least four digits, and enough that rounding does not cross the gate."""
     texts = (f"{bound:.{digits}f}" for digits in range(4, 17))
     return next((t for t in texts if (float(t) >= gate) == (bound >= gate)), repr(bound))
 
@@ -85,7 +86,7 @@ def _contamination(finished: FinishedCell) -> Criterion:
     needed = "no evaluation document within a calibration sample"
     if finished.calibration is None:
         return Criterion("contamination", True, "there is no calibration set", needed)
-    found = findings.contamination(finished.cell, finished.calibration)
+    found = check_contamination(finished.cell, finished.calibration)
     figures = found.metadata
     among = f"among {figures['samples']} samples and {figures['evaluation_documents']} documents"
     examples = "".join(f", {example}" for example in figures.get("examples", [])[:2])
@@ -146,7 +147,7 @@ def _soundness(finished: FinishedCell) -> Criterion:
 
 def _problems(finished: FinishedCell) -> Iterable[str]:
     cell, checkpoint = finished.cell, finished.checkpoint
-    sound, fallback = findings.soundness(cell, checkpoint), findings.fallback(cell, checkpoint)
+    sound, fallback = check_soundness(cell, checkpoint), check_fallback(cell, checkpoint)
     found = sound.metadata
     if not found["loads"]:
         yield f"it does not load: {found['load_error']}"

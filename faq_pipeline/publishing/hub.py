@@ -1,7 +1,7 @@
-"""Published checkpoints in a hub repository, one commit each; only with a write token of its own.
+"""Published checkpoints in a hub repository, one commit each. Needs a separate write token.
 
-The titles of our commits name the checkpoint's digest. So the repository itself tells what was
-published there, also where the process that did it was killed before it could record it.
+The title of each of our commits contains the checkpoint's digest. So the repository itself shows what
+was published, even if the publishing process was killed before it recorded the publication.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TOKEN = "FAQ_HUB_WRITE_TOKEN"
-"""Environment variable with the token that may write. HF_TOKEN, which reads, is never used for it."""
+"""Environment variable with the write token. HF_TOKEN is for reading and is never used to write."""
 ATTRIBUTES = ".gitattributes"
-"""The hub's own file in a repository: it says which files are large."""
+"""A file that the hub itself keeps in each repository; it lists the large files."""
 _TITLE = re.compile(r"(Publish|Withdraw) checkpoint ([0-9a-f]{20}): ")
 
 
 @dataclass(frozen=True)
 class HubRepository:
-    """A repository and what opens it.
+    """A repository and its write token.
 
     Attributes:
         name: `owner/name`.
-        token: the secret itself; it appears in no message.
+        token: the secret itself; it never appears in a message.
     """
 
     name: str
@@ -46,21 +46,24 @@ class HubRepository:
         return place_of(self.name)
 
     def publish(self, folder: Path, digest: str, cell: str, *, again: bool) -> tuple[str, bool]:
-        """Make the folder's files the repository's, in one commit, unless one of its commits did so.
+        """Replace the repository's files with those of the folder, in one commit.
+
+        Does nothing if an earlier commit published this checkpoint.
 
         Args:
-            again: unless its newest commit of ours did so; also after a withdrawal.
+            again: publish even if the checkpoint was withdrawn, or another one was published after it.
+                Only if our newest commit published it, nothing is done.
 
         Returns:
-            The commit, and whether it was made now.
+            The commit, and whether this call made it.
 
         Raises:
-            FaqError: the hub refuses, does not answer, the repository changed meanwhile, or the
+            FaqError: the hub refuses or does not answer, the repository changed meanwhile, or the
                 checkpoint was withdrawn from it.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        with self._speaking() as api:
+        with self._client() as api:
             api.create_repo(self.name, exist_ok=True)
             head, ours = _history(api, self.name)
             known = [(commit, what) for commit, what, its in ours[: 1 if again else None] if its == digest]
@@ -69,11 +72,11 @@ class HubRepository:
             if known and not again:
                 raise FaqError(
                     f"checkpoint {digest} was withdrawn from {self.place} by commit {known[0][0]}",
-                    hint="faq publish --again if it is to be there after all",
+                    hint="to publish it anyway: faq publish --again",
                 )
             added = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
             gone = set(api.list_repo_files(self.name, revision=head)) - set(added) - {ATTRIBUTES}
-            # Not `upload_folder`, which parts a large folder into several commits.
+            # `upload_folder` would split a large folder into several commits.
             commit = api.create_commit(
                 self.name,
                 [
@@ -86,22 +89,22 @@ class HubRepository:
             return str(commit.oid), True
 
     def withdraw(self, digest: str, cell: str, notice: str) -> str | None:
-        """Take the checkpoint's files out of the repository in a commit that says why.
+        """Delete the checkpoint's files from the repository in a commit that gives the reason.
 
-        The repository and its history stay: who pinned a commit can still load it.
+        The history of the repository stays, so that users who pinned a commit can still load it.
 
         Args:
-            notice: what stands there as README.md instead.
+            notice: the new README.md.
 
         Returns:
-            The commit; None if the repository has moved on to another checkpoint.
+            The commit; None if the repository now holds another checkpoint.
 
         Raises:
-            FaqError: as `publish`.
+            FaqError: see `publish`.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        with self._speaking() as api:
+        with self._client() as api:
             head, ours = _history(api, self.name)
             if not ours or ours[0][2] != digest:
                 return None
@@ -121,7 +124,7 @@ class HubRepository:
             return str(commit.oid)
 
     @contextmanager
-    def _speaking(self) -> Iterator[HfApi]:
+    def _client(self) -> Iterator[HfApi]:
         from huggingface_hub import HfApi
         from huggingface_hub.utils import disable_progress_bars
 
@@ -130,26 +133,26 @@ class HubRepository:
             yield HfApi(token=self.token, library_name="faq_pipeline")
         except FaqError:
             raise
-        # What a hub client raises is no stable set: OSError, ValueError, its own and HTTP errors.
+        # The hub client raises many kinds of errors: OSError, ValueError, its own and HTTP errors.
         except Exception as error:
             raise FaqError(
                 f"{self.place} cannot be written to: {self._reason(error)}",
                 hint=f"check the network, the repository's name and {TOKEN}, and run again",
-            ) from None  # a careless server repeats the token that it refuses, and causes are logged
+            ) from None  # causes are logged, and a server may echo the token that it refuses
 
     def _reason(self, error: Exception) -> str:
-        """The error's first line, without the token and without signatures in addresses."""
+        """The first line of the error, without the token and without URL queries (they may be signed)."""
         line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         return re.sub(r"\?\S+", "", line.replace(self.token, "***")).rstrip(". ")
 
 
 def write_token() -> str | None:
-    """The token of the environment, or None."""
+    """The write token from the environment, or None."""
     return os.environ.get(TOKEN) or None
 
 
 def place_of(repository: str) -> Place:
-    """A repository of the hub that this environment speaks to."""
+    """The place of a repository on the configured hub (HF_ENDPOINT)."""
     from huggingface_hub import constants
 
     parts = urlsplit(constants.ENDPOINT)
@@ -157,7 +160,7 @@ def place_of(repository: str) -> Place:
 
 
 def _history(api: HfApi, name: str) -> tuple[str | None, list[tuple[str, str, str]]]:
-    """The newest commit, and those of ours, newest first: (commit, `Publish` or `Withdraw`, digest)."""
+    """The newest commit, and our commits, newest first, as (commit, `Publish` or `Withdraw`, digest)."""
     commits = api.list_repo_commits(name)
     ours = [(c.commit_id, found[1], found[2]) for c in commits if (found := _TITLE.match(c.title))]
     return (commits[0].commit_id if commits else None), ours

@@ -1,4 +1,4 @@
-"""Publishing a checkpoint, once: to its folder, and to a repository where one is named and open."""
+"""Publish a checkpoint once: to a directory and, if the family names one, to a hub repository."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from faq_pipeline.publishing.record import Event, Place, Record, Records, now, s
 
 Status = Literal["new", "already", "withdrawn"]
 Put = Callable[[], tuple[str | None, bool]]
-"""Has a place hold the checkpoint; tells the commit, and whether it did not hold it before."""
+"""Publishes a checkpoint to a place; returns the commit, if any, and whether it is new there."""
 
 
 @dataclass(frozen=True)
 class Destinations:
-    """Where a cell's checkpoints go.
+    """Where the checkpoints of a cell are published.
 
     Attributes:
         cell_directory: `<directory>/<member>/<recipe>`.
-        repository: `owner/name`, where the family names one.
-        token: that may write to it, where the environment has one.
+        repository: `owner/name`; None if the family names none.
+        token: write token for the repository; None if the environment has none.
     """
 
     cell_directory: Path
@@ -33,13 +33,13 @@ class Destinations:
     token: str | None = field(default=None, repr=False)
 
     def folder(self, digest: str) -> PublishDirectory:
-        """Where the directory holds a checkpoint."""
+        """The folder of a checkpoint."""
         return PublishDirectory(self.cell_directory / digest)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A checkpoint at a place."""
+    """The outcome for one place."""
 
     place: Place
     status: Status
@@ -48,11 +48,12 @@ class Placement:
 
 @dataclass(frozen=True)
 class Publication:
-    """What came of it. `places` is empty where the checkpoint was withdrawn earlier.
+    """The outcome of `publish`.
 
     Attributes:
-        notes: what the user should know, one line each.
-        reason: of the withdrawal.
+        places: empty if the checkpoint was withdrawn earlier.
+        notes: messages for the user, one line each.
+        reason: the reason of an earlier withdrawal.
     """
 
     digest: str
@@ -67,10 +68,15 @@ class Publication:
         return "new" if any(placed.status == "new" for placed in self.places) else "already"
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """As JSON-serializable data."""
         places = [
-            {"kind": one.place.kind, "place": str(one.place), "published": one.status, "commit": one.commit}
-            for one in self.places
+            {
+                "kind": placed.place.kind,
+                "place": str(placed.place),
+                "published": placed.status,
+                "commit": placed.commit,
+            }
+            for placed in self.places
         ]
         return {
             "published": self.status,
@@ -89,42 +95,42 @@ def publish(
     again: bool = False,
     run: str | None = None,
 ) -> Publication:
-    """Have every destination hold the checkpoint, and record it.
+    """Publish the checkpoint to every destination, and record it.
 
-    What a destination holds already, recorded or left by a process that was killed before it could
-    record it, is not put there a second time; of two processes at once, one waits and finds it there.
+    A destination that already holds the checkpoint is skipped, even if the process that published it
+    was killed before it recorded that. Of two concurrent calls, one waits and finds it published.
 
     Args:
-        again: also if the checkpoint was withdrawn, or its folder deleted by hand; an older one becomes
-            `current`.
-        run: of Dagster, for the record.
+        again: publish even if the checkpoint was withdrawn or its folder was deleted by hand; an older
+            checkpoint becomes `current` again.
+        run: id of the Dagster run, for the record.
 
     Raises:
-        FaqError: a destination cannot be written to. What was reached before is recorded.
+        FaqError: a destination cannot be written to. Publications to earlier destinations are recorded.
     """
     digest = content.digest
     with records.locked(digest):
         record = records.read(digest, content.checkpoint.fingerprint)
         if record.withdrawal is not None and not again:
             return Publication(digest, reason=record.withdrawal.reason or "")
-        visit = _Visit(content, records, record, again, run)
+        publisher = _Publisher(content, records, record, again, run)
         folder = destinations.folder(digest)
         notes = []
-        visit.put(folder.place, lambda: (None, folder.publish(content)))
+        publisher.put(folder.place, lambda: (None, folder.publish(content)))
         if not folder.path.is_dir():
-            notes.append(f"{folder.place} was deleted by hand: faq publish --again puts it back")
+            notes.append(f"{folder.place} was deleted by hand; to restore it: faq publish --again")
         if destinations.repository is not None:
             place = place_of(destinations.repository)
             if destinations.token is None and (again or record.at(place) is None):
                 notes.append(f"not pushed to {destinations.repository}: {TOKEN} is not set")
             else:
                 repository = HubRepository(destinations.repository, destinations.token or "")
-                visit.put(place, lambda: _push(repository, folder, content, again))
-        return Publication(digest, tuple(visit.placed), tuple(notes))
+                publisher.put(place, lambda: _push(repository, folder, content, again))
+        return Publication(digest, tuple(publisher.placed), tuple(notes))
 
 
-class _Visit:
-    """One way through the destinations; the record grows on it."""
+class _Publisher:
+    """Publishes one checkpoint to one place after another and records each."""
 
     def __init__(
         self, content: PublishedContent, records: Records, record: Record, again: bool, run: str | None
@@ -134,7 +140,7 @@ class _Visit:
         self._again, self._run = again, run
 
     def put(self, place: Place, put: Put) -> None:
-        """Have the place hold the checkpoint, unless the record says that it does."""
+        """Publish to a place, unless the record shows that the checkpoint is there."""
         known = self._record.at(place)
         if known is not None and not self._again:
             self.placed.append(Placement(place, "already", known.commit))
@@ -157,7 +163,5 @@ def _push(
     repository: HubRepository, folder: PublishDirectory, content: PublishedContent, again: bool
 ) -> tuple[str | None, bool]:
     if not folder.path.is_dir():
-        raise FaqError(
-            "what should be pushed was deleted by hand", hint="faq publish --again", file=folder.path
-        )
+        raise FaqError("the folder to push was deleted by hand", hint="faq publish --again", file=folder.path)
     return repository.publish(folder.path, content.digest, content.cell, again=again)

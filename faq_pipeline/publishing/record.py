@@ -1,7 +1,7 @@
-"""What was published where, by whom, and what was withdrawn why: one file for each checkpoint digest.
+"""Records of publications and withdrawals: what, where, by whom and why; one file per checkpoint digest.
 
-A record only grows: each publication, withdrawal and removal is an event in it. Whoever publishes or
-withdraws a checkpoint holds the lock of its digest meanwhile.
+A record is append-only: each publication, withdrawal and removal adds an event. A process must hold the
+lock of the digest while it publishes or withdraws the checkpoint.
 """
 
 from __future__ import annotations
@@ -37,13 +37,15 @@ class Place(BaseModel):
 
 
 class Event(BaseModel):
-    """One thing that happened to a checkpoint.
+    """One event in the history of a checkpoint.
 
     Attributes:
-        cell: `name@rev8|recipe` that it was published for.
-        place: None for `withdrawn`, which holds everywhere; `removed` says where it was carried out.
-        commit: of the repository, where there is one.
-        run: of Dagster, where one published it.
+        when: time in UTC, ISO 8601.
+        by: user name.
+        cell: `name@rev8|recipe` that the checkpoint was published for.
+        place: None for `withdrawn`, which applies to all places; each `removed` event names one.
+        commit: the commit in the repository, if any.
+        run: id of the Dagster run that published it, if any.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +60,7 @@ class Event(BaseModel):
 
 
 class Record(BaseModel):
-    """All that happened to one checkpoint, oldest first."""
+    """The history of one checkpoint, oldest event first."""
 
     model_config = ConfigDict(frozen=True)
     digest: str
@@ -67,45 +69,46 @@ class Record(BaseModel):
 
     @property
     def withdrawal(self) -> Event | None:
-        """The withdrawal that stands: nothing was published on demand after it."""
+        """The withdrawal in force; None if there is none, or the checkpoint was published again after it."""
         decisive = [event for event in self.events if event.what != "removed"]
         return decisive[-1] if decisive and decisive[-1].what == "withdrawn" else None
 
     def latest(self, place: Place) -> Event | None:
-        """What happened at a place last."""
+        """The latest event at a place."""
         return next((event for event in reversed(self.events) if event.place == place), None)
 
     def at(self, place: Place) -> Event | None:
-        """Its publication at a place, if it was not removed from there since."""
+        """The publication at a place; None if there is none or it was removed since."""
         event = self.latest(place)
         return event if event is not None and event.what == "published" else None
 
     def places(self) -> list[Place]:
-        """Where it was ever published."""
+        """All places where the checkpoint was ever published."""
         return list(dict.fromkeys(event.place for event in self.events if event.place is not None))
 
     def standing(self) -> list[Place]:
-        """Where it is published and was not removed."""
+        """The places where the checkpoint is published now."""
         return [place for place in self.places() if self.at(place) is not None]
 
 
 @dataclass(frozen=True)
 class Records:
-    """The records of one installation, in files `<digest>.json`."""
+    """The records of one installation, in files named `<digest>.json`."""
 
     folder: Path
 
     @contextmanager
     def locked(self, digest: str) -> Iterator[None]:
-        """Nobody else publishes or withdraws the checkpoint meanwhile; the lock dies with its holder."""
+        """Hold the exclusive lock of a checkpoint. The lock is released if its holder dies."""
         with ProcessLock(self.folder / ".locks" / f"{digest}.lock"):
             yield
 
     def read(self, digest: str, fingerprint: str) -> Record:
-        """The record of a checkpoint; an empty one where nothing happened yet.
+        """The record of a checkpoint; an empty record if there is none yet.
 
         Raises:
-            FaqError: there is one that is damaged or cannot be read now: it may hold a withdrawal.
+            FaqError: the record is damaged or cannot be read. It may contain a withdrawal, so it is
+                not ignored.
         """
         path = self._path(digest)
         try:
@@ -114,7 +117,7 @@ class Records:
             return Record(digest=digest, fingerprint=fingerprint)
         except ValueError:
             raise FaqError(
-                "this record of publications cannot be read",
+                "this publication record cannot be read",
                 hint="restore it, or delete it if the checkpoint was never withdrawn",
                 file=path,
             ) from None
@@ -123,23 +126,23 @@ class Records:
         """All records that are not damaged.
 
         Raises:
-            ReadError: one cannot be read now.
+            ReadError: a record cannot be read now.
         """
         return [found for _, found in self._parsed() if found is not None]
 
     def broken(self) -> list[Path]:
-        """Files that are damaged.
+        """The files of damaged records.
 
         Raises:
-            ReadError: one cannot be read now.
+            ReadError: a record cannot be read now.
         """
         return [path for path, found in self._parsed() if found is None]
 
     def find(self, prefix: str) -> Record:
-        """The record whose digest or fingerprint starts so.
+        """The record whose digest or fingerprint starts with the prefix.
 
         Raises:
-            FaqError: none or several do.
+            FaqError: no record or several records match.
         """
         known = [r for r in self.all() if r.digest.startswith(prefix) or r.fingerprint.startswith(prefix)]
         if len(known) != 1 or not prefix:
@@ -150,10 +153,10 @@ class Records:
         return known[0]
 
     def add(self, record: Record, event: Event) -> Record:
-        """The record with one event more, on disk before this returns. Call with the lock held."""
-        grown = record.model_copy(update={"events": (*record.events, event)})
-        write_atomic(self._path(record.digest), grown.model_dump_json(indent=1, exclude_none=True) + "\n")
-        return grown
+        """Append an event, write the record to disk and return it. The caller holds the lock."""
+        updated = record.model_copy(update={"events": (*record.events, event)})
+        write_atomic(self._path(record.digest), updated.model_dump_json(indent=1, exclude_none=True) + "\n")
+        return updated
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json"
@@ -172,12 +175,12 @@ class Records:
 
 
 def now() -> str:
-    """The time of an event, UTC."""
+    """The current time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def somebody() -> str:
-    """Who publishes: the user's name, or number where the system has no name for it."""
+    """The current user's name, or the user id if the system has no name for it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

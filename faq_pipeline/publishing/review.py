@@ -1,8 +1,8 @@
-"""A cell's way to the public: its artifacts reviewed, and published if they pass.
+"""Review the artifacts of a cell against the gate, and publish them if they pass.
 
-The verdict is no artifact of the store. It takes seconds, and it has to be today's: licences that may
-be published are a family's present rule, not something that a checkpoint was made from. What was
-published carries the verdict of its day in `publication.json`.
+The verdict is not stored as an artifact. It takes seconds to compute and must follow the current rules:
+the licences that a family allows are not an input of the checkpoint. Each publication keeps the verdict
+of its day in `publication.json`.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class Review:
 
     @property
     def version(self) -> str:
-        """The same for the same verdict on the same checkpoint and report."""
+        """A hash of the verdict, the checkpoint and the report."""
         judged = [self.finished.checkpoint.digest, self.finished.report.digest, self.verdict.as_dict()]
         return short_hash(json.dumps(judged, sort_keys=True).encode())
 
 
 def records_of(settings: Settings) -> Records:
-    """The records of publications of this installation."""
+    """The publication records of this installation."""
     return Records(settings.home / "publications")
 
 
 def review_cell(settings: Settings, cell: Cell) -> Review:
-    """Hold a finished cell against the gate. No model is loaded.
+    """Judge a finished cell by the gate. No model is loaded.
 
     Raises:
         MissingUpstreamError: the cell is not finished.
@@ -65,7 +65,7 @@ def review_cell(settings: Settings, cell: Cell) -> Review:
 
 
 def content_of(settings: Settings, review: Review) -> PublishedContent:
-    """What would be published of a reviewed cell, whether it passed or not."""
+    """The content to publish for a reviewed cell, whether or not it passed."""
     finished = review.finished
     card = write_card(finished, review.verdict, _reduction(settings, finished.cell))
     statement = {
@@ -92,17 +92,17 @@ def publish_review(
     """Publish a reviewed cell; see `publishing.publish`.
 
     Raises:
-        FaqError: the gate was not passed, or a destination cannot be written to.
+        FaqError: the cell did not pass the gate, or a destination cannot be written to.
     """
     if not review.verdict.passed:
-        raise FaqError(f"{content.cell} may not be published: {review.verdict.reason}")
+        raise FaqError(f"{content.cell} cannot be published: {review.verdict.reason}")
     destinations = destinations_of(settings, review.finished.cell)
     return publish(content, destinations, records_of(settings), again=again, run=run)
 
 
 def destinations_of(settings: Settings, cell: Cell) -> Destinations:
-    """Where the cell's family publishes it."""
-    assert cell.family.publish is not None  # or the gate would not have been passed
+    """The destinations that the cell's family names."""
+    assert cell.family.publish is not None  # the gate requires it
     spec = cell.family.publish
     directory = spec.directory or settings.home / "published"
     hub = cell.target.member.hub
@@ -120,7 +120,7 @@ def destinations_of(settings: Settings, cell: Cell) -> Destinations:
 
 
 def _reduction(settings: Settings, cell: Cell) -> Reduction | None:
-    """The headline of the member's comparison, where the recipe has baselines and it could be formed."""
+    """The loss reduction from the member's comparison; None without baselines or without a figure."""
     if not cell.recipe.baselines:
         return None
     compared = compare_member(settings, cell.target.partition).artifact

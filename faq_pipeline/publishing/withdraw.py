@@ -1,4 +1,4 @@
-"""Withdrawing a checkpoint: barred first, then taken away wherever it was published."""
+"""Withdraw a checkpoint: block it from publication first, then remove it from every place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from faq_pipeline.publishing.record import Event, Place, Record, Records, now, s
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """What was withdrawn: the record afterwards, and a line for each place that needs one."""
+    """The outcome of `withdraw`.
+
+    Attributes:
+        record: the updated record.
+        removed: the places from which this call removed the checkpoint.
+        notes: messages for the user, one line each.
+    """
 
     record: Record
     removed: tuple[Place, ...]
@@ -22,25 +28,26 @@ class Withdrawal:
 
 
 def withdraw(records: Records, prefix: str, reason: str) -> Withdrawal:
-    """Bar a checkpoint from being published, and take it away from where it is.
+    """Block a checkpoint from publication, and remove it from every place where it is published.
 
-    A withdrawal that was interrupted, or could not reach a repository, is completed by the same call.
+    If a withdrawal was interrupted or could not reach a repository, call it again to complete it.
 
     Args:
-        prefix: of the checkpoint's fingerprint or digest.
+        prefix: first digits of the checkpoint's fingerprint or digest.
+        reason: what is wrong with the checkpoint; one line.
 
     Raises:
-        FaqError: no or several checkpoints are called that, no reason is given, or a place cannot be
-            written to: the checkpoint is barred then, and what was reached is recorded.
+        FaqError: no checkpoint or several match the prefix, the reason is empty, or a place cannot be
+            written to. In the last case the checkpoint is blocked, and the removals so far are recorded.
     """
-    said = " ".join(reason.split())
-    if not said:
+    reason = " ".join(reason.split())
+    if not reason:
         raise FaqError("a withdrawal needs a reason", hint='--reason "what is wrong with it"')
     digest = records.find(prefix).digest
     with records.locked(digest):
         record = records.find(digest)
         if record.withdrawal is None:
-            record = records.add(record, _event(record, "withdrawn", reason=said))
+            record = records.add(record, _event(record, "withdrawn", reason=reason))
         removed, notes, failures = [], [], []
         for place in record.standing():
             try:
@@ -57,7 +64,7 @@ def withdraw(records: Records, prefix: str, reason: str) -> Withdrawal:
 
 
 def _remove(records: Records, record: Record, place: Place) -> tuple[str | None, str]:
-    """Take the checkpoint away from one place; the commit, and what is to be said of it."""
+    """Remove the checkpoint from one place; return the commit, if any, and a note, if any."""
     if place.kind == "directory":
         folder = PublishDirectory(Path(place.name))
         folder.withdraw(_successor(records, folder))
@@ -67,18 +74,18 @@ def _remove(records: Records, record: Record, place: Place) -> tuple[str | None,
     if token is None or place_of(name) != place:
         what = f"set {TOKEN}" if token is None else "set HF_ENDPOINT to that hub"
         raise FaqError(
-            f"checkpoint {record.digest} is withdrawn, and still at {place}",
+            f"checkpoint {record.digest} is withdrawn but still at {place}",
             hint=f"{what} and withdraw again",
         )
     assert record.withdrawal is not None
     notice = write_notice(record.digest, record.withdrawal.cell, record.withdrawal.reason or "")
     commit = HubRepository(name, token).withdraw(record.digest, record.withdrawal.cell, notice)
-    moved_on = f"{place} shows another checkpoint by now: only its history holds this one"
+    moved_on = f"{place} now holds another checkpoint; this one is only in its history"
     return commit, "" if commit else moved_on
 
 
 def _successor(records: Records, folder: PublishDirectory) -> str | None:
-    """The checkpoint that was published last beside the folder and still stands."""
+    """The digest of the latest other checkpoint of the same cell that is still published."""
     newest: tuple[str, str] | None = None
     for other in records.all():
         if other.withdrawal is not None:
@@ -99,7 +106,7 @@ def _event(
     commit: str | None = None,
     reason: str | None = None,
 ) -> Event:
-    """An event of the cell that the checkpoint was published for last."""
+    """A new event, for the cell that the checkpoint was last published for."""
     return Event.model_validate(
         {
             "what": what,

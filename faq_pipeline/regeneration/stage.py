@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from faq_pipeline.config.recipe import ORIGINAL, RANDOM
+from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import teacher_gpus, teacher_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.inference.sampling import Sampled
+from faq_pipeline.models import hub
 from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
-from faq_pipeline.prompting.context_length import check_fits_context
-from faq_pipeline.prompting.degeneration import is_empty, is_looping
+from faq_pipeline.prompting.context_length import check_fits_context, check_leaves_room
+from faq_pipeline.regeneration.checks import CORPUS_CHECKS
 from faq_pipeline.regeneration.controls import original_candidates, random_candidates
-from faq_pipeline.regeneration.corpus import checked_prompts, engine_configuration, regenerate
-from faq_pipeline.regeneration.seeds import seed_error
+from faq_pipeline.regeneration.corpus import (
+    SAMPLE_LIMIT,
+    checked_prompts,
+    engine_configuration,
+    regenerate,
+)
+from faq_pipeline.regeneration.cost import corpus_work
+from faq_pipeline.regeneration.figures import corpus_figures, sampling_figures
+from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds, seed_error
 from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -24,14 +34,14 @@ if TYPE_CHECKING:
 def _identity(cell: Cell) -> dict[str, Any]:
     """Each source declares what it uses, so that the controls do not move with the teacher."""
     regeneration, target = cell.recipe.regeneration, cell.target
-    if regeneration.source == "original":
-        return {"source": "original", "tokenizer": target.tokenizer_digest}
+    if regeneration.source == ORIGINAL:
+        return {"source": ORIGINAL, "tokenizer": target.tokenizer_digest}
     groups = {
         "source": regeneration.source,
         "candidates": regeneration.candidates,
         "draw": cell.recipe.draw,
     }
-    if regeneration.source == "random":
+    if regeneration.source == RANDOM:
         length = cell.recipe.calibration.sequence_length
         return {**groups, "tokenizer": target.tokenizer_digest, "length": length}
     assert cell.teacher is not None and regeneration.sampling is not None
@@ -45,23 +55,16 @@ def _identity(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _gpus(cell: Cell) -> int:
-    """Those of the teacher: none where the text is passed through, or the model of an endpoint writes it."""
-    if cell.teacher is None or cell.recipe.regeneration.engine == "endpoint":
-        return 0
-    return cell.serving(cell.teacher).gpus if cell.recipe.regeneration.engine == "vllm" else 1
-
-
 def _build(build: Build) -> dict[str, Any]:
     from faq_pipeline.models.loading import load_tokenizer
 
     cell = build.cell
-    seeds = read_rows(build.inputs["seed_data"].file("seeds.parquet"), Seed)
+    seeds = read_rows(build.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
     tokenizer = load_tokenizer(cell.target)
     _check_seeds(cell, seeds, tokenizer)
     rows, more = _candidates(build, seeds, tokenizer)
     write_rows(build.directory / "candidates.parquet", rows, Candidate)
-    return {**_figures(rows), **more}
+    return {**corpus_figures(rows), **more}
 
 
 def _candidates(
@@ -71,9 +74,9 @@ def _candidates(
     from faq_pipeline.models.loading import load_tokenizer
 
     cell, regeneration = build.cell, build.cell.recipe.regeneration
-    if regeneration.source == "original":
+    if regeneration.source == ORIGINAL:
         return original_candidates(seeds, tokenizer), {}
-    if regeneration.source == "random":
+    if regeneration.source == RANDOM:
         return random_candidates(
             seeds,
             tokenizer,
@@ -96,21 +99,34 @@ def _candidates(
     return made.candidates, {
         "notes": notes,
         "vocabulary": vocabulary_digest(cell.teacher),
-        **_cost(made.candidates, made.sampled),
+        **sampling_figures(made.candidates, made.sampled),
     }
 
 
-def check_lengths(cell: Cell, seeds: Sequence[Seed]) -> None:
-    """Refuse what the stage would, before any other stage has taken its time. Loads tokenizers alone.
+def _preflight(cell: Cell) -> None:
+    """Samples leave room for a prompt in a local teacher's context."""
+    teacher, sampling = cell.teacher, cell.recipe.regeneration.sampling
+    if teacher is not None and teacher.member.path is not None and sampling is not None:
+        check_leaves_room(sampling.max_new_tokens, teacher, SAMPLE_LIMIT)
 
-    Raises:
-        FaqError: a seed is too long for the target, or as a prompt for the teacher.
+
+def _preflight_missing(cell: Cell) -> None:
+    """The teacher's repository answers; the seeds fit the models, where all of these are local.
+
+    Otherwise the build checks the seeds.
     """
     from faq_pipeline.models.loading import load_tokenizer
 
-    _check_seeds(cell, seeds, load_tokenizer(cell.target))
-    if cell.teacher is not None:
-        checked_prompts(cell, seeds, load_tokenizer(cell.teacher))
+    seeds, teacher = cell.recipe.seeds, cell.teacher
+    if teacher is not None and not teacher_traits(cell).remote:
+        hub.check_member(teacher.member)
+    models = [cell.target, *([] if teacher is None else [teacher])]
+    if seeds.path is None or any(model.member.path is None for model in models):
+        return
+    drawn = draw_seeds(load_seeds(seeds.path, seeds.count), seeds.count, cell.recipe.draw)
+    _check_seeds(cell, drawn, load_tokenizer(cell.target))
+    if teacher is not None:
+        checked_prompts(cell, drawn, load_tokenizer(teacher))
 
 
 def _check_seeds(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -138,43 +154,24 @@ def _differences(cell: Cell, target: PreTrainedTokenizerBase, teacher: PreTraine
     return notes
 
 
-def _cost(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, Any]:
-    """Tokens and time of the samples, those of earlier, interrupted runs included."""
-    tokens = sum(row.tokens for row in rows)
-    gpus = sampled.figures.get("gpus")
-    return {
-        "tokens_per_second": round(tokens / sampled.seconds, 1) if sampled.seconds else None,
-        "sampling_seconds": sampled.seconds,
-        "gpu_seconds": None if gpus is None else round(gpus * sampled.seconds, 3),
-        "reused_candidates": sampled.reused,
-        "bytes_repeat": sampled.bytes_repeat,
-        "engine": sampled.figures,
-    }
-
-
-def _figures(rows: Sequence[Candidate]) -> dict[str, Any]:
-    generated = [row for row in rows if row.logprob is not None]
-    tokens = sum(row.tokens for row in rows)
-    logprob = sum(row.logprob for row in generated if row.logprob is not None)
-    sampled = sum(row.tokens for row in generated)
-    return {
-        "candidates": len(rows),
-        "groups": len({row.seed_id for row in rows}),
-        "truncated": sum(row.finish == "length" for row in rows),
-        "failed": sum(row.finish == "error" for row in rows),
-        "empty": sum(is_empty(row.text) for row in rows),
-        "looping": sum(is_looping(row.text) for row in rows),
-        "tokens": tokens,
-        "mean_tokens": round(tokens / len(rows), 1) if rows else None,
-        "mean_logprob_per_token": round(logprob / sampled, 4) if sampled else None,
-    }
-
-
 REGENERATED_CORPUS = Stage(
-    name="regenerated_corpus",
+    name=stage_names.REGENERATED_CORPUS,
     version=1,
-    inputs=("seed_data",),
+    inputs=(stage_names.SEED_DATA,),
     identity=_identity,
     build=_build,
-    gpus=_gpus,
+    gpus=teacher_gpus,
+    work=corpus_work,
+    labels={
+        **labels.TARGET,
+        **labels.engine_labels("regeneration", "engine"),
+        "tokenizer": "tokenizer of the teacher",
+        "source": "regeneration.source",
+        "candidates": "regeneration.candidates",
+        "sampling": "regeneration.sampling",
+        "length": "calibration.sequence_length",
+    },
+    checks=CORPUS_CHECKS,
+    preflight=_preflight,
+    preflight_missing=_preflight_missing,
 )

@@ -57,7 +57,7 @@ def test_cells_that_cannot_be_are_left_out_of_all_with_a_word(plan: Any) -> None
     } - {("tiny-l", "tiny-faq")}
     (key,) = found["left_out"]
     assert key.startswith("tiny-l") and key.endswith("|tiny-faq")
-    assert "it is the largest" in found["left_out"][key] and f"left out {key}: no teacher" in found["err"]
+    assert "it is the largest" in found["left_out"][key] and f"skipped {key}: no teacher" in found["err"]
 
 
 def test_all_recipes_of_a_member_are_those_for_its_family(plan: Any) -> None:
@@ -68,14 +68,14 @@ def test_all_recipes_of_a_member_are_those_for_its_family(plan: Any) -> None:
 
 def test_a_named_cell_that_cannot_be_is_a_mistake(faq: Run, matrix_data: Path) -> None:  # noqa: F811
     named = faq(matrix_data, "backfill", "--members", "tiny-s,tiny-l", "--recipes", "tiny-faq", "--dry-run")
-    assert "no teacher for 'tiny-l'" in named.mistake and "leave that cell out" in named.mistake
+    assert "no teacher for 'tiny-l'" in named.mistake and "remove that cell" in named.mistake
 
 
 def test_a_name_without_any_cell_is_a_mistake(faq: Run, matrix_data: Path) -> None:  # noqa: F811
     for members, recipes, told in (
-        ("tiny-s,kin-4m", "tiny-raw", "no recipe of these is for the family of 'kin-4m'"),
-        ("tiny-s", "tiny-raw,rtn-w3a16", "recipe 'rtn-w3a16' is for no family of these members"),
-        ("all,tiny-s", "tiny-raw", "'all' stands alone"),
+        ("tiny-s,kin-4m", "tiny-raw", "none of these recipes is for the family of 'kin-4m'"),
+        ("tiny-s", "tiny-raw,rtn-w3a16", "recipe 'rtn-w3a16' is not for the family of any of these members"),
+        ("all,tiny-s", "tiny-raw", "'all' cannot be combined"),
     ):
         done = faq(matrix_data, "backfill", "--members", members, "--recipes", recipes, "--dry-run")
         assert told in done.mistake
@@ -97,7 +97,7 @@ def test_a_member_may_be_named_with_its_revision_and_counts_once(
 def test_the_table_has_a_line_a_cell(faq: Run, matrix_data: Path) -> None:  # noqa: F811
     done = faq(matrix_data, "backfill", "--members", "tiny-s,tiny-m", "--recipes", FOUR, "--dry-run")
     assert done.out.count("tiny-s@") == done.out.count("tiny-m@") == 4 and done.out.count("0/8") == 8
-    assert "33 hits (33 once another cell has made them), 31 to make" in done.out
+    assert "33 hits (33 made by another cell of this plan), 31 to make" in done.out
 
 
 def test_what_to_do_is_said_once_and_wholly(faq: Run, matrix_data: Path) -> None:  # noqa: F811

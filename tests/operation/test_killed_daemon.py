@@ -27,8 +27,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.orchestration.backfills import LAUNCH
-from faq_pipeline.planning.cell_status import cell_plans
-from faq_pipeline.planning.staleness import declared_keys
+from faq_pipeline.planning.cell_plan import cell_plans, declared_keys
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.store import Store
 from tests.orchestration.cli import Faq
@@ -209,7 +208,7 @@ def ended(world: World, backfill_id: str) -> bool:
 
 
 def test_a_command_without_a_daemon_says_so(lost: dict[str, Any]) -> None:
-    assert "no Dagster daemon answers (none has run here yet); start one: make ui" in lost["stderr"]
+    assert "no Dagster daemon is running (none has run here yet); start one: make ui" in lost["stderr"]
 
 
 def test_ctrl_c_leaves_the_backfill_and_says_how_to_go_on(world: World, lost: dict[str, Any]) -> None:
@@ -221,10 +220,11 @@ def test_ctrl_c_leaves_the_backfill_and_says_how_to_go_on(world: World, lost: di
         text=True,
     )
     assert following.stderr is not None
-    assert "no Dagster daemon answers" in following.stderr.readline()
+    assert "no Dagster daemon is running" in following.stderr.readline()
     following.send_signal(signal.SIGINT)
     assert (
-        f"faq backfill --follow {lost['backfill']}; end it: faq backfill --cancel" in following.stderr.read()
+        f"faq backfill --follow {lost['backfill']}; to cancel it: faq backfill --cancel"
+        in following.stderr.read()
     )
     assert following.wait() == 130
     backfill = world.instance.get_backfill(lost["backfill"])

@@ -152,7 +152,7 @@ def test_a_loss_reduction_that_is_not_formed_says_why(home: Home, faq: Run, pipe
     result = home.again["result"]
     assert result["reason"].startswith("tiny-original: ") and "in the chat template alone" in result["remark"]
     compared = faq(pipeline_data, "compare", "--member", "tiny-s", home=home.folder)
-    assert f"(not formed: {result['reason']})" in compared.out and f"({result['remark']})" in compared.out
+    assert f"(not computed: {result['reason']})" in compared.out and f"({result['remark']})" in compared.out
 
 
 def test_another_scheme_reuses_everything_up_to_the_calibration_set(home: Home) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import cycle
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.store.store import Store
@@ -18,10 +19,10 @@ from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.study.execution.machine import machine
 from faq_pipeline.study.execution.results import Result, is_finished, read_results, write_result
 from faq_pipeline.study.execution.tasks import Task, Tasks
-from faq_pipeline.study.execution.workers import Blocked, TaskOutcome, make, shared_gpus, workers
+from faq_pipeline.study.execution.workers import TaskOutcome, make, shared_gpus, workers
 from faq_pipeline.util.progress import Progress, SilentProgress
 
-TRACED = ("quantized_checkpoint",)
+TRACED = (stage_names.QUANTIZED_CHECKPOINT,)
 """Stages, beside the last, whose use by a cell is recorded: what they were made from is found by them."""
 
 
@@ -52,7 +53,6 @@ def run_study(
     design: Design,
     store: Store,
     *,
-    blocked: Blocked,
     processes: int = 1,
     minutes: float = math.inf,
     progress: Progress | None = None,
@@ -60,7 +60,6 @@ def run_study(
     """Make every cell that has no result yet; those that failed are tried again.
 
     Args:
-        blocked: tells of an artifact that must not be used.
         processes: workers; more than take turns on the GPUs share them under one lease, see `shared_gpus`.
         minutes: after these no task is begun; those under way are finished.
 
@@ -81,7 +80,7 @@ def run_study(
             turns = cycle(gpus[i:] + gpus[:i] for i in range(len(gpus) or 1))
             _carry_out(
                 tasks,
-                lambda task: executor.submit(make, task.stage, task.cell, store.root, blocked, next(turns)),
+                lambda task: executor.submit(make, task.stage, task.cell, store.root, next(turns)),
                 book.record,
                 capacity=processes,
                 goes_on=lambda: time.monotonic() - started < 60 * minutes,

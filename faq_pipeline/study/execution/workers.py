@@ -24,13 +24,9 @@ from faq_pipeline.gpu.lease import Lease
 from faq_pipeline.gpu.lease_holder import Holder
 from faq_pipeline.models.device import device_gpus, usable_cores
 from faq_pipeline.models.gpus import Gpu
-from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.util.progress import Progress
-
-Blocked = Callable[[str, Cell, Artifact], str]
-"""Why a stage's artifact must not be used, in one line; empty if it may. Importable by name."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -44,7 +40,7 @@ class TaskOutcome:
     trace: str = ""
 
 
-def make(stage: str, cell: Cell, root: Path, blocked: Blocked, held: Sequence[Gpu] = ()) -> TaskOutcome:
+def make(stage: str, cell: Cell, root: Path, held: Sequence[Gpu] = ()) -> TaskOutcome:
     """The artifact of a stage in the store at `root`, its inputs being there.
 
     Args:
@@ -54,8 +50,8 @@ def make(stage: str, cell: Cell, root: Path, blocked: Blocked, held: Sequence[Gp
         FaqError: the disk is full: no other task will fare better.
     """
     try:
-        artifact = materialize(stage, cell, STUDY_STAGES, Store(root), held=held).artifact
-        return TaskOutcome(artifact.fingerprint, blocked(stage, cell, artifact))
+        made = materialize(stage, cell, STUDY_STAGES, Store(root), held=held)
+        return TaskOutcome(made.artifact.fingerprint, made.stage.blocking_problem(cell, made.artifact))
     except FaqError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
             raise
