@@ -40,8 +40,19 @@ class MissingUpstreamError(FaqError):
     """A stage was asked for whose input has not been made yet."""
 
 
-class ReadError(FaqError):
+class ReadError(FaqError, OSError):
     """Something may be there and cannot be read now. It is neither absent nor damaged, and stays."""
+
+    @classmethod
+    def of(cls, error: OSError, path: Path) -> ReadError:
+        """What the system said of a file or folder, as one line."""
+        hint = _READ_HINTS.get(error.errno or 0, "nothing was changed; run again once it can be read")
+        found = cls(f"cannot be read: {error.strerror or error}", hint=hint, file=path)
+        found.errno = error.errno
+        return found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @contextmanager
@@ -54,20 +65,10 @@ def reading_file(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except ABSENT:
+    except (*ABSENT, ReadError):
         raise
     except OSError as error:
-        raise read_error(error, path) from error
-
-
-def read_error(error: OSError, path: Path) -> ReadError:
-    """The error of a file or folder that cannot be read."""
-    code = error.errno or 0
-    return ReadError(
-        f"cannot be read: {error.strerror or error}",
-        hint=_READ_HINTS.get(code, "nothing was changed; run again once it can be read"),
-        file=path,
-    )
+        raise ReadError.of(error, path) from error
 
 
 _READ_HINTS = {

@@ -124,7 +124,7 @@ class Site:
             outcome = materialize(name, cell, {n: declared(s) for n, s in STAGES.items()}, store)
             if not outcome.hit:
                 took = outcome.artifact.manifest.model_copy(update={"seconds": seconds})
-                (outcome.artifact.path / MANIFEST).write_text(written(took))
+                outcome.artifact.file(MANIFEST).write_text(written(took))
             record_use(
                 store,
                 cell.partition,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from faq_pipeline.errors import FaqError, ReadError
+from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage import schema
 from faq_pipeline.lineage.connection import PATIENCE, BusyError, UnreadableError, connection
 from faq_pipeline.store.store import Store
@@ -53,7 +53,7 @@ def merge(store: Store, path: Path) -> MergeResult:
                 return _rebuild(store, path)
     except LockTimeoutError:
         return MergeResult(pending=True, reason="another merge is at work")
-    except (BusyError, OSError, ReadError, duckdb.Error) as error:
+    except (BusyError, OSError, duckdb.Error) as error:
         return MergeResult(pending=True, reason=str(error))
 
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.errors import FaqError, ReadError, reading_file
 from faq_pipeline.models.packed_weights import SUFFIX, read_header, unpack
 from faq_pipeline.models.tokenizer_files import tokenizer_files
 from faq_pipeline.store.fingerprint import short_hash
@@ -66,6 +66,8 @@ def complete_folder(folder: Path, cache: Path, digest_of: Callable[[Path], str])
             copy = make_folder((target / name).parent) / Path(name).name
             if not copy.is_file() or digest_of(copy) != digests[name]:
                 (unpack if path.suffix == SUFFIX else _copy)(path, copy)
+    except ReadError:
+        raise
     except OSError as error:
         raise FaqError(
             f"weights cannot be unpacked into {target}: {error.strerror}",

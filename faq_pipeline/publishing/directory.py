@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, ReadError
 from faq_pipeline.publishing.content import PublishedContent
 from faq_pipeline.publishing.record import Place
 from faq_pipeline.util.atomic_files import atomic_folder, link_atomic, staging_path
@@ -50,6 +50,8 @@ class PublishDirectory:
                 with atomic_folder(self.path) as staging:
                     content.write(staging)
             self._point(self.path.name)
+        except ReadError:
+            raise
         except OSError as error:
             raise self._unwritable(error) from error
         return new

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, ReadError
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files
@@ -37,6 +37,8 @@ def export(artifact: Artifact, target_dir: Path) -> Path:
     try:
         with atomic_folder(target) as staging:
             copy_files(artifact, CHECKPOINT, staging)
+    except ReadError:
+        raise
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=target_dir) from error
     return target

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field, PositiveInt, ValidationError
 
 from faq_pipeline.config.yaml import Strict
-from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.errors import FaqError, ReadError, reading_file
 from faq_pipeline.util.atomic_files import write_atomic
 from faq_pipeline.util.files import ABSENT
 from faq_pipeline.util.locks import LockTimeoutError, ProcessLock
@@ -115,5 +115,7 @@ def update(path: Path, change: Callable[[Registry], Registry]) -> Registry:
             return after
     except LockTimeoutError:
         raise FaqError("another process is writing the registry of members", file=path) from None
+    except ReadError:
+        raise
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=path) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from faq_pipeline.errors import ReadError
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
+from faq_pipeline.util.files import stat_or_none
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def find_damage(store: Store) -> Damage:
         except ReadError as error:
             unread.append(str(error))
             continue
-        if problems:
+        if problems and stat_or_none(artifact.path) is not None:  # else it was removed since
             broken[artifact] = problems
     return Damage(len(there), broken, _made_from(broken, there), unread)
 

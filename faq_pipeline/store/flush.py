@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faq_pipeline.store.artifact import FileEntry
 from faq_pipeline.store.fingerprint import file_digest, file_state
-from faq_pipeline.util.atomic_files import fsync_path
+from faq_pipeline.util.atomic_files import fsync_path, set_mode
 from faq_pipeline.util.files import files_below
 
 THREADS = 4
@@ -75,8 +75,5 @@ class Flush:
         return [path for path in files_below(self._folder) if path.is_file()]
 
     def _state(self, path: Path) -> tuple[int, ...]:
-        now = path.stat()
-        if stat.S_IMODE(now.st_mode) != self._mode and not path.is_symlink():
-            path.chmod(self._mode)
-            now = path.stat()
-        return file_state(now)
+        set_mode(path, self._mode)
+        return file_state(path.stat())

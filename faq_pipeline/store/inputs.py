@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from faq_pipeline.errors import FaqError, reading_file
@@ -21,7 +22,9 @@ def verify_inputs(root: Path, key: Key) -> bool:
         FaqError: one is damaged, or was made again with other bytes since the key was made.
         ReadError: one cannot be read now.
     """
-    found = {name: _input(root, name, fingerprint) for name, fingerprint in key.upstream.items()}
+    with reading_file(root):
+        stages = subfolders(root)
+        found = {name: _input(root / name, stages, made) for name, made in key.upstream.items()}
     for name, artifact in found.items():
         if artifact is not None:
             _verify(name, artifact, key)
@@ -43,10 +46,9 @@ def _verify(name: str, artifact: Artifact, key: Key) -> None:
         )
 
 
-def _input(root: Path, name: str, fingerprint: str) -> Artifact | None:
-    """An input by its name: its stage's, or another name where several are of one stage."""
-    with reading_file(root):
-        for stage in [root / name, *subfolders(root)]:
-            if stat_or_none(stage / fingerprint) is not None:
-                return Artifact(stage / fingerprint)
+def _input(stage: Path, stages: Sequence[Path], fingerprint: str) -> Artifact | None:
+    """An input of the stage that it is named for; of any where several of one stage have other names."""
+    for folder in (stage, *stages):
+        if stat_or_none(folder / fingerprint) is not None:
+            return Artifact(folder / fingerprint)
     return None

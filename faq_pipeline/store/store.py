@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from faq_pipeline.store.inputs import verify_inputs
 from faq_pipeline.store.key import Key
 from faq_pipeline.store.manifest import digest_of, written
 from faq_pipeline.store.verification import misplaced, problems
-from faq_pipeline.util.atomic_files import fsync_path, make_folder
+from faq_pipeline.util.atomic_files import fsync_path, make_folder, set_mode
 from faq_pipeline.util.files import listing, stat_or_none, subfolders
 from faq_pipeline.util.locks import ProcessLock
 
@@ -140,6 +141,8 @@ class Store:
     def remove(self, artifact: Artifact) -> None:
         """Take an artifact away, atomically: it is moved aside before it is deleted."""
         with self._lock(artifact.path.name):
+            if stat_or_none(artifact.path) is None:
+                return  # another process was faster
             shutil.rmtree(self._move(artifact.path, ".staging"), ignore_errors=True)
 
     def sweep(self) -> int:
@@ -190,11 +193,11 @@ class Store:
         """Move a filled folder into the artifact's place."""
         path = staging / MANIFEST
         path.write_text(written(manifest), encoding="utf-8")
-        mode = staging.stat().st_mode & 0o777
-        path.chmod(mode & 0o666)
+        mode = stat.S_IMODE(staging.stat().st_mode)
+        set_mode(path, mode & 0o666)
         fsync_path(path)
         for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
-            folder.chmod(folder.stat().st_mode & ~0o777 | mode)
+            set_mode(folder, mode)
             fsync_path(folder)
         final = make_folder(self.root / manifest.stage) / manifest.fingerprint
         if stat_or_none(final) is not None:  # no artifact, or `produce` would have found it

@@ -98,7 +98,15 @@ def share_with_group(path: Path) -> None:
     shared = stat.S_ISGID | stat.S_IWGRP
     if path.parent.stat().st_mode & shared == shared:
         mode = stat.S_IMODE(path.stat().st_mode)
-        path.chmod(mode | (mode & stat.S_IRWXU) >> 3)
+        set_mode(path, mode | (mode & stat.S_IRWXU) >> 3)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Give a file or folder this mode, as far as its file system has modes; a link keeps its target's."""
+    now = path.lstat().st_mode
+    if stat.S_IMODE(now) != mode and not stat.S_ISLNK(now):
+        with suppress(OSError):
+            path.chmod(mode)
 
 
 def staging_path(path: Path) -> Path:

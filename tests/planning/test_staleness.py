@@ -281,8 +281,8 @@ def test_a_corpus_made_again_with_other_bytes_is_told(site: Site) -> None:
     """An engine whose bytes do not repeat: the fingerprint stays, the digest does not."""
     site.make("tiny-s", "tiny-faq")
     (folder,) = (site.settings.store.root / "regenerated_corpus").iterdir()
-    made = Artifact(folder).manifest.model_copy(update={"digest": "f" * 20})
-    (folder / MANIFEST).write_text(written(made))
+    other = Artifact(folder).manifest.model_copy(update={"digest": "f" * 20})
+    (folder / MANIFEST).write_text(written(other))
     assert stands(site) == (
         State.STALE,
         "competition_scores: regenerated_corpus was made again, with other bytes",

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import pickle
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -196,3 +197,11 @@ def test_a_damaged_use_still_says_who_used_what(store: Store, left: bytes) -> No
     assert (use.partition, use.stage, use.fingerprint) == ("m@01234567|r", "toy", "a" * 20)
     assert use.used == path.stat().st_mtime_ns and use.current
     assert json.dumps(use.setting) == '""'
+
+
+def test_a_read_error_is_an_error_of_the_system_and_crosses_processes() -> None:
+    error = ReadError.of(OSError(errno.EIO, "Input/output error"), Path("there"))
+    assert error.errno == errno.EIO and isinstance(error, OSError) and isinstance(error, FaqError)
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error) and str(error).startswith("there: cannot be read: Input/output error")
+    assert (copy.file, copy.hint) == (error.file, error.hint)

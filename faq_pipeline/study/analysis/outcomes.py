@@ -23,6 +23,9 @@ from faq_pipeline.study.design.controls import has_draws
 from faq_pipeline.study.design.stages import JUDGED, MEASURED
 from faq_pipeline.study.execution.results import Result
 
+SCORED = (JUDGED, MEASURED, "reference_eval")
+"""Stages whose artifacts scores are read from."""
+
 
 class Condition(NamedTuple):
     """Where arms are compared: on one target, under one quantizer."""

@@ -13,7 +13,7 @@ from faq_pipeline.store.store import Key, Store
 from faq_pipeline.study.analysis.ablation import FOREST
 from faq_pipeline.study.analysis.analysis import Analysis, analyse
 from faq_pipeline.study.analysis.cell_table import write_cells
-from faq_pipeline.study.analysis.outcomes import read_scores
+from faq_pipeline.study.analysis.outcomes import SCORED, read_scores
 from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import read_results
 from faq_pipeline.study.report.block import Block
@@ -39,7 +39,13 @@ def materialize_report(design: Design, store: Store) -> Artifact:
         "cells": fingerprint("cells", 1, {cell.id: cell.declared for cell in design.cells}, {}),
         "results": fingerprint("results", 1, {name: asdict(one) for name, one in told.items()}, {}),
     }
-    key = Key(STAGE, VERSION, fingerprint(STAGE, VERSION, identity, {}), identity, {}, {})
+    read = {
+        f"{stage} of {name}": one.artifacts[stage]
+        for name, one in told.items()
+        for stage in SCORED
+        if stage in one.artifacts
+    }
+    key = Key(STAGE, VERSION, fingerprint(STAGE, VERSION, identity, {}), identity, {}, read)
 
     def build(folder: Path) -> dict[str, Any]:
         analysis = analyse(design, results, read_scores(design.cells, results, store))
