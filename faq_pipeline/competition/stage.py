@@ -17,7 +17,7 @@ from faq_pipeline.competition.summary import summarise
 from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.engines import target_engine, target_gpus, target_traits
+from faq_pipeline.core.engines import target_gpus, target_identity, target_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_fits, compute_identity
@@ -81,7 +81,7 @@ def _target(cell: Cell) -> dict[str, Any]:
 def _compute(cell: Cell) -> dict[str, Any]:
     """What of the evaluation's engine, which scores for the experts, shapes the target's figures."""
     if target_traits(cell).served:
-        return {"engine": target_engine(cell).identity()}
+        return {"engine": target_identity(cell)}
     return compute_identity(cell.target.member, cell.device)
 
 
