@@ -54,7 +54,7 @@ class Registry(Generic[Part]):
         """
         self.kind, self.group, self.built_in = kind, f"faq_pipeline.{group}", dict(built_in)
         self._key, self._has, self._hint = key, has, hint
-        self._loaded: dict[EntryPoint, Part] = {}
+        self._loaded: dict[tuple[tuple[str, ...], str], Part] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -84,9 +84,10 @@ class Registry(Generic[Part]):
         point = self._point(name, key)
         if point is None:
             return self.built_in[name]
-        if point not in self._loaded:
-            self._loaded[point] = self._load(point, key)
-        return self._loaded[point]
+        place = tuple(sys.path), name
+        if place not in self._loaded:
+            self._loaded[place] = self._load(point, key)
+        return self._loaded[place]
 
     def plugins(self, names: Iterable[str]) -> dict[str, str]:
         """Of the parts of these names, those that are plugins': `{"expert brevity": "acme-faq 1.2"}`.
