@@ -11,8 +11,9 @@ from faq_pipeline.calibration.checks import CALIBRATION_CHECKS
 from faq_pipeline.calibration.cost import calibration_work
 from faq_pipeline.calibration.fitness_plot import draw_fitness_by_layer
 from faq_pipeline.calibration.selection_order import order_of
-from faq_pipeline.calibration.selectors import find_selector
-from faq_pipeline.config.recipe import GENERATED
+from faq_pipeline.calibration.selectors import SELECTORS, find_selector
+from faq_pipeline.config.recipe import DRAW, GENERATED
+from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
@@ -43,6 +44,7 @@ def identity(cell: Cell) -> dict[str, Any]:
     Raises:
         FaqError: the recipe names an unknown selection, or wants originals beside originals.
     """
+    selection = cell.recipe.calibration.selection
     return {
         "calibration": _used(cell),
         "target": cell.target.digest,
@@ -51,6 +53,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         "prompts": cell.family.prompts.model_dump(),
         "tools": {name: tool_version(name) for name in ("torch", "transformers")},
         **compute_identity(cell.target.member, cell.device),
+        **({} if selection == DRAW else plugin_identity(SELECTORS.plugins([selection]))),
     }
 
 

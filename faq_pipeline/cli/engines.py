@@ -31,7 +31,7 @@ def install(
     from faq_pipeline.inference.environment.install import install as make
     from faq_pipeline.inference.factory import ENGINES
 
-    able = [name for name in ENGINES if ENGINES[name].traits.installed]
+    able = [name for name, kind in ENGINES.built_in.items() if kind.traits.installed]
     if engine not in able:
         raise FaqError(f"engine {engine!r} has no environment to install", hint=f"known: {', '.join(able)}")
     if build not in ("auto", "cuda", "cpu"):

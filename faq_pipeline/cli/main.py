@@ -20,6 +20,7 @@ from faq_pipeline.cli import (
     listing,
     publishing,
     run,
+    schema,
     status,
     study,
 )
@@ -61,6 +62,7 @@ app.command()(publishing.publish)
 app.command()(publishing.published)
 app.command()(publishing.withdraw)
 app.command()(doctor.doctor)
+app.command()(schema.schema)
 app.add_typer(study.app, name="study")
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(cache.app, name="cache")

@@ -9,17 +9,19 @@ from faq_pipeline.activations.trace_moments import activations_identity
 from faq_pipeline.competition.checks import COMPETITION_CHECKS
 from faq_pipeline.competition.cost import competition_work
 from faq_pipeline.competition.expert import Context, Expert, Group, Need, groups_of
-from faq_pipeline.competition.experts import experts_named
+from faq_pipeline.competition.experts import EXPERTS, experts_named
 from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.group import GroupResult, compete
 from faq_pipeline.competition.moments_expert import MomentsExpert, score_by_moments
 from faq_pipeline.competition.summary import summarise
+from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.engines import target_engine, target_gpus, target_traits
+from faq_pipeline.core.engines import target_gpus, target_identity, target_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_fits, compute_identity
+from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 
@@ -39,7 +41,11 @@ def identity(cell: Cell) -> dict[str, Any]:
     if competition.selection == "random":
         declared["draw"] = cell.recipe.draw
     needs = {need for expert in experts for need in expert.needs}
-    return declared | {need: declare(cell) for need, declare in _NEEDS.items() if need in needs}
+    plugins = plugin_identity(
+        EXPERTS.plugins(competition.experts),
+        SCHEMES.plugins([cell.recipe.quantization.scheme]) if "scheme" in needs else {},
+    )
+    return declared | {need: declare(cell) for need, declare in _NEEDS.items() if need in needs} | plugins
 
 
 def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,7 +81,7 @@ def _target(cell: Cell) -> dict[str, Any]:
 def _compute(cell: Cell) -> dict[str, Any]:
     """What of the evaluation's engine, which scores for the experts, shapes the target's figures."""
     if target_traits(cell).served:
-        return {"engine": target_engine(cell).identity()}
+        return {"engine": target_identity(cell)}
     return compute_identity(cell.target.member, cell.device)
 
 

@@ -20,14 +20,18 @@ class Prompts(Strict):
     """What the teacher is asked, a Jinja template for each kind of seed; `{{ text }}` is the seed's text."""
 
     question: str = "{{ text }}"
+    """For seeds of kind `question`."""
     text: str = "Read the passage and reason about it step by step.\n\n{{ text }}"
+    """For seeds of kind `text`."""
 
 
 class Thinking(Strict):
     """How members of the family mark their reasoning."""
 
     open: str = "<think>"
+    """Mark at which reasoning begins."""
     close: str = "</think>"
+    """Mark at which it ends."""
     template_kwargs: dict[str, bool | str | int] = {}
     """Passed to the chat template, e.g. `enable_thinking: true` for Qwen3."""
 
@@ -63,13 +67,19 @@ class Member(Strict):
     """One model of the family: a local folder, or a hub repository at a commit."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """What users call it."""
     path: ConfigPath | None = None
+    """Folder with its config, tokenizer and safetensors."""
     hub: str | None = None
+    """Repository on the hub, in the place of `path`: `Qwen/Qwen3-8B`."""
     revision: str | None = None
+    """Commit of the repository, 40 hex digits."""
     parameters: PositiveInt
     """Number of weights; orders members by size and estimates memory before anything is loaded."""
     licence: str = "unknown"
+    """Licence of its weights; the family's where it is unknown."""
     trust_remote_code: bool = False
+    """Whether the repository's own Python code may run. Needs a pinned revision."""
     serving: Serving | None = None
     """Replaces the family's."""
 
@@ -93,9 +103,11 @@ class Family(Strict):
     """A model family and what the pipeline must know to regenerate with it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """What users and recipes call it."""
     owners: list[str] = []
     """Hub owners whose repositories may be loaded as members."""
     licence: str = "unknown"
+    """Licence of the members that name none."""
     memory_budget_gib: PositiveFloat
     """Most memory that a teacher may take, weights and working space together."""
     prompts: Prompts = Prompts()
@@ -107,8 +119,11 @@ class Family(Strict):
     discovery: Discovery | None = None
     """How new members are found; absent: only those listed below."""
     requantize: Requantize | None = None
+    """What is quantized again without anybody asking; left out: nothing."""
     publish: Publish | None = None
+    """Where checkpoints are published, and under which licences; left out: nowhere."""
     members: Annotated[list[Member], Field(min_length=1)]
+    """Its models."""
 
     @model_validator(mode="after")
     def _check_members(self) -> Family:

@@ -32,7 +32,9 @@ class Discovery(Strict):
     exclude: list[str] = []
     """Patterns as a shell has them, case ignored: `*-GPTQ*`, `*-FP8`."""
     least_parameters: PositiveInt = 1
+    """Smaller models are left out."""
     most_parameters: PositiveInt | None = None
+    """Larger models are left out."""
     directory: ConfigPath | None = None
     """A folder of model folders, for sites without a hub; it is then asked instead of the hub."""
     interval_seconds: PositiveInt = 600
@@ -68,6 +70,7 @@ class Requantize(Strict):
     """Which recipes the family's members are quantized with, without anybody asking."""
 
     recipes: Annotated[list[str], Field(min_length=1)]
+    """Names of recipes."""
     on_release: bool = False
     """Whether a discovered member, or a new commit of one, is quantized at once."""
     cron: str | None = None

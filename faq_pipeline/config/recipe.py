@@ -27,20 +27,28 @@ class Dataset(Strict):
     """Seeds from a hub dataset, read in order from a pinned revision."""
 
     name: str
+    """Repository on the hub: `allenai/c4`."""
     config: str | None = None
+    """The dataset's configuration, where it has several."""
     split: str = "train"
+    """The split that is read."""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    """Commit of the dataset, 40 hex digits."""
     text: str = "text"
     """Column that becomes the seed's text; each row is a `text` seed."""
     licence: str = "unknown"
+    """Licence of its texts, which publication looks at."""
 
 
 class Seeds(Strict):
     """Which seed samples enter; `count` of them are drawn, balanced over domains."""
 
     path: ConfigPath | None = None
+    """JSONL file of seeds."""
     dataset: Dataset | None = None
+    """Hub dataset, in the place of `path`."""
     count: PositiveInt
+    """How many seeds are drawn."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Seeds:
@@ -53,8 +61,11 @@ class Sampling(Strict):
     """How candidates are sampled from the teacher."""
 
     temperature: Annotated[float, Field(ge=0)] = 0.8
+    """0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the probability that is sampled from; 1 is all."""
     max_new_tokens: PositiveInt
+    """Most tokens of a candidate. One that is cut there cannot win."""
 
 
 class Endpoint(Strict):
@@ -72,11 +83,15 @@ class Regeneration(Strict):
     """Where candidates come from. `original` passes seeds through; `random` is random tokens."""
 
     source: Literal["teacher", "self", "original", "random"]
+    """What candidates come from: the teacher, the target itself, the seeds as they are, or random tokens."""
     teacher: str = AUTO
     """A member's name, or `auto`: the largest within the family's memory budget."""
     allow_cross_family: bool = False
+    """Whether the teacher may be of another family, or have another tokenizer."""
     candidates: PositiveInt = 1
+    """Candidates of each seed: the size of a group."""
     sampling: Sampling | None = None
+    """How candidates are sampled; needed by `teacher` and `self`."""
     engine: str = "transformers"
     """What samples from the teacher: `transformers`, `vllm` (a server of our own) or `endpoint`."""
     endpoint: Endpoint | None = None
@@ -105,6 +120,7 @@ class Judge(Strict):
     """The model that expert `judge` asks."""
 
     endpoint: Endpoint
+    """The judge's servers."""
     rubric: str | None = None
     """What a good candidate is, in words; the expert's own where absent."""
 
@@ -113,8 +129,11 @@ class Competition(Strict):
     """Experts and their weights; `random` picks any member of the group (the control)."""
 
     selection: Literal["experts", "random"] = "experts"
+    """`experts`: the best total wins. `random`: any candidate that may win (a control)."""
     experts: dict[str, PositiveFloat] = {}
+    """Weight of each expert, by its name. Weights of experts that abstain are shared out."""
     judge: Judge | None = None
+    """The model that expert `judge` asks; for that expert alone."""
 
     @model_validator(mode="after")
     def _check_experts(self) -> Competition:
@@ -129,11 +148,13 @@ class Calibration(Strict):
     """Re-normalization: one form, one length, one budget."""
 
     template: Literal["chat", "raw"] = "chat"
+    """`chat`: the target's chat template. `raw`: the text alone."""
     reasoning: Literal["keep", "drop"] = "keep"
     """`drop` leaves the chain of thought out of the winners (a control)."""
     tokens: PositiveInt
     """Budget of the whole set; equal budgets make sets comparable."""
     sequence_length: PositiveInt
+    """Most tokens of a calibration row."""
     selection: str = DRAW
     """In which order winners of different seeds fill the budget: `draw`, or a selector's name."""
     originals: Annotated[float, Field(ge=0, lt=1)] = 0
@@ -154,10 +175,15 @@ class Quantization(Strict):
     scheme: str
     """A preset of compressed-tensors: W4A16, W3A16, W8A8, ..."""
     group_size: PositiveInt | Literal["channel"]
+    """Columns that share a scale, or `channel` for one scale a row."""
     ignore: list[str] = ["lm_head"]
+    """Modules that stay as they are: exact names, or `re:` and a pattern."""
     actorder: Literal["static", "weight"] | None = None
+    """In which order GPTQ takes columns; left out: as they come."""
     dampening: PositiveFloat = 0.01
+    """GPTQ: share of the Hessian's mean diagonal that is added to its diagonal."""
     smoothing: Fraction = 0.5
+    """SmoothQuant: how much of the outliers moves into the weights."""
     sample_weights: Literal["equal_sequences"] | None = None
     """`equal_sequences`: in GPTQ's Hessian every sample counts alike, however long it is."""
     token_weights: Literal["attention"] | None = None
@@ -168,15 +194,18 @@ class Gate(Strict):
     """What the quantized model must keep to be publishable."""
 
     recovery: Fraction
+    """Least recovery. Its interval's lower bound must reach it."""
 
 
 class Evaluation(Strict):
     """How the result is judged."""
 
     tasks: Annotated[list[str], Field(min_length=1)]
+    """lm-eval tasks that are asked."""
     include: ConfigPath | None = None
     """Folder of lm-eval task YAMLs; absent: lm-eval's own tasks."""
     max_new_tokens: PositiveInt
+    """Most tokens of an answer, reasoning included."""
     engine: str = "transformers"
     """What writes the answers, and the inference traces: `transformers` or `vllm`."""
     batch_size: PositiveInt = 64
@@ -188,14 +217,18 @@ class Evaluation(Strict):
     traces: PositiveInt = 64
     """Reference answers (and as many prose passages) on which the divergence is measured."""
     gate: Gate | None = None
+    """What the quantized model must keep; left out: there is no gate."""
 
 
 class Recipe(Strict):
     """One recipe, from seed to verdict."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """The file's name without `.yaml`."""
     title: str
+    """What it is, in a line."""
     families: Annotated[list[str], Field(min_length=1)]
+    """Families whose members it is for."""
     baselines: list[str] = []
     """Recipes with the original data against which loss reduction is measured."""
     draw: NonNegativeInt = 0

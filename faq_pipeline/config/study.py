@@ -9,12 +9,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema, model_validator
 
 from faq_pipeline.config.yaml import Strict
 
 Overlay = dict[str, Any]
 """Keys of a recipe's section, laid upon what is there: mappings merge, a null takes a key away."""
+SECTION = "x-recipe-section"
+"""Key of a JSON Schema that names the section which an overlay is laid upon."""
+
+
+def _section(name: str) -> WithJsonSchema:
+    described = f"Laid upon the section `{name.lower()}` of the recipe."
+    return WithJsonSchema({"type": "object", SECTION: name, "description": described})
+
+
+SeedsOverlay = Annotated[Overlay, _section("Seeds")]
+RegenerationOverlay = Annotated[Overlay, _section("Regeneration")]
+CompetitionOverlay = Annotated[Overlay, _section("Competition")]
+CalibrationOverlay = Annotated[Overlay, _section("Calibration")]
+QuantizationOverlay = Annotated[Overlay, _section("Quantization")]
+EvaluationOverlay = Annotated[Overlay, _section("Evaluation")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 """Part of the names of recipes, files and tables."""
 Names = Annotated[list[str], Field(min_length=1)]
@@ -30,31 +45,33 @@ class Part(Strict):
     recipe: str
     """The base recipe, which arms and quantizers are laid upon."""
     members: Names
-    splits: Annotated[dict[Name, Overlay], Field(min_length=1)]
+    """Targets, all of the family."""
+    splits: Annotated[dict[Name, EvaluationOverlay], Field(min_length=1)]
     """What is asked in each evaluation split, laid upon the recipe's `evaluation`."""
 
 
 class Sections(Strict):
     """Parts of a recipe that an arm may lay upon the base recipe."""
 
-    seeds: Overlay = {}
-    regeneration: Overlay = {}
-    competition: Overlay = {}
-    calibration: Overlay = {}
-    quantization: Overlay = {}
+    seeds: SeedsOverlay = {}
+    regeneration: RegenerationOverlay = {}
+    competition: CompetitionOverlay = {}
+    calibration: CalibrationOverlay = {}
+    quantization: QuantizationOverlay = {}
     """Laid upon the quantizer's."""
 
 
 class Base(Sections):
     """What a study changes in the base recipe of every family, for all arms."""
 
-    evaluation: Overlay = {}
+    evaluation: EvaluationOverlay = {}
 
 
 class Arm(Sections):
     """One way to make calibration data."""
 
     title: str
+    """What it is called in tables."""
     recipe: str | None = None
     """A recipe to start from in the place of the family's base recipe."""
     why: str = ""
@@ -69,7 +86,9 @@ class Originals(Strict):
     """The arms that pass the seeds through."""
 
     raw: str
+    """The arm that passes the seeds as they are."""
     chat: str
+    """The arm that passes them in the chat template."""
 
     @property
     def both(self) -> tuple[str, str]:
@@ -81,18 +100,24 @@ class Pair(Strict):
     """Two arms that are compared, draw by draw and question by question."""
 
     arm: str
+    """The arm that is judged."""
     than: str
+    """The arm that it is compared with."""
     isolates: str
     """In a word, what the difference is due to: regeneration, family, competition, ..."""
     quantizers: Names | None = None
+    """Under which they are compared; all where absent."""
     members: Names | None = None
+    """On which they are compared; all where absent."""
 
 
 class JudgedCells(Strict):
     """Arms that answer the questions under these quantizers; all where absent."""
 
     arms: Names | None = None
+    """Names of arms."""
     quantizers: Names | None = None
+    """Names of quantizers."""
 
     def holds(self, arm: str, quantizer: str) -> bool:
         """Whether it names both."""
@@ -107,6 +132,7 @@ class Accuracy(Strict):
     questions: PositiveInt | None = None
     """The first so many of each task; all where absent."""
     cells: Annotated[list[JudgedCells], Field(min_length=1)]
+    """The cells that answer."""
 
 
 class Primary(Strict):
@@ -114,7 +140,9 @@ class Primary(Strict):
     its noise floor, on draws (and, if told, on questions) that the headline does not see."""
 
     draws: Annotated[list[NonNegativeInt], Field(min_length=2)]
+    """Draws that the cells are chosen by; none of the study's own."""
     times: PositiveFloat = 3.0
+    """By how many noise floors the loss must exceed it."""
     split: str | None = None
     """The study's own where absent."""
 
@@ -123,22 +151,31 @@ class Study(Strict):
     """One study."""
 
     name: Name
+    """The file's name without `.yaml`."""
     title: str
+    """What it is, in a line."""
     families: Annotated[dict[str, Part], Field(min_length=1)]
+    """What is done with each family, by its name."""
     base: Base = Base()
+    """Changes of the base recipe of every family, for all arms."""
     split: str
     """The evaluation split that the cells are judged on."""
     draws: Annotated[int, Field(ge=2)] | Annotated[list[NonNegativeInt], Field(min_length=2)]
     """How many (from 0 on), or which."""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
-    quantizers: Annotated[dict[Name, Overlay], Field(min_length=1)]
+    """Ways to make calibration data, by name."""
+    quantizers: Annotated[dict[Name, QuantizationOverlay], Field(min_length=1)]
     """Laid upon the base recipe's `quantization`."""
     headline: str
     """The arm whose loss reduction is the study's headline."""
     originals: Originals
+    """The arms with the original data, which the headline is measured against."""
     accuracy: Accuracy
+    """Which cells answer the questions."""
     primary: Primary
+    """Which cells the headline is formed over."""
     pairs: list[Pair] = []
+    """Arms that are compared."""
     without: dict[Control, str] = {}
     """Controls that the study does without, each with the reason."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -100,6 +100,11 @@ def plain(node: Any, folder: Path | None = None) -> Any:
     if isinstance(node, str):
         return str(node) if folder is None else FileText.of(node, folder)
     return node
+
+
+def commented(tree: Mapping[str, Any]) -> CommentedMap:
+    """A tree that was made in Python in the form of a parsed file; every key is on line 1."""
+    return CommentedMap({k: commented(v) if isinstance(v, Mapping) else v for k, v in tree.items()})
 
 
 def _by_weight(error: ValidationError) -> list[ErrorDetails]:

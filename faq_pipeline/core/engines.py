@@ -7,6 +7,7 @@ regeneration: controls and teachers of other sizes then share its artifacts.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.core.cell import Cell
@@ -15,6 +16,7 @@ from faq_pipeline.inference.engine import Engine, ServedEngine
 from faq_pipeline.inference.factory import (
     ENGINES,
     EngineSpec,
+    engine_identity,
     find_engine,
     make_engine,
     make_served_engine,
@@ -47,7 +49,7 @@ def check_engines(recipe: Recipe) -> None:
             key="regeneration.endpoint",
         )
     if not find_engine(evaluation.engine, EVALUATION_KEY).traits.evaluates:
-        able = [name for name, kind in ENGINES.items() if kind.traits.evaluates]
+        able = [name for name, kind in ENGINES.built_in.items() if kind.traits.evaluates]
         raise FaqError(
             f"engine {evaluation.engine!r} cannot evaluate",
             hint=f"use {' or '.join(able)}",
@@ -86,6 +88,16 @@ def teacher_engine(cell: Cell) -> Engine:
 def target_engine(cell: Cell) -> Engine:
     """The evaluation's engine for the target, in batches of its size. Nothing is loaded yet."""
     return make_engine(cell.recipe.evaluation.engine, _target_spec(cell))
+
+
+def teacher_identity(cell: Cell) -> dict[str, Any]:
+    """What of the teacher's engine shapes its samples."""
+    return engine_identity(cell.recipe.regeneration.engine, teacher_engine(cell))
+
+
+def target_identity(cell: Cell) -> dict[str, Any]:
+    """What of the evaluation's engine shapes the target's answers and figures."""
+    return engine_identity(cell.recipe.evaluation.engine, target_engine(cell))
 
 
 def served_target_engine(cell: Cell, weights: Weights | None = None) -> ServedEngine:

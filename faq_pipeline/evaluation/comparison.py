@@ -65,6 +65,9 @@ class Comparison:
             lines += [f"- {row['recipe']}: {row['remark']}"] if row["remark"] else []
         return "\n".join(lines) + "\n"
 
+    _repr_markdown_ = markdown
+    """For notebooks."""
+
 
 @dataclass(frozen=True)
 class _Report:

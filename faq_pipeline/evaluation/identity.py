@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.engines import target_engine, target_traits
+from faq_pipeline.core.engines import target_identity, target_traits
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.quantization.serving_format import served_as
@@ -28,7 +28,7 @@ def evaluation_identity(cell: Cell) -> dict[str, Any]:
     if spec.include is not None:
         tasks = TaskFolder(spec.include).digests(spec.tasks)
     # A server makes its own batches, and says what of it shapes the answers.
-    served = {"server": target_engine(cell).identity()} if target_traits(cell).served else {}
+    served = {"server": target_identity(cell)} if target_traits(cell).served else {}
     apart = {"tasks", "include", "prose", "gate", *(["batch_size"] if served else [])}
     return {
         "target": cell.target.digest,

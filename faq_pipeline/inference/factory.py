@@ -1,14 +1,16 @@
-"""The engines there are, by the name that a recipe gives. A new one is one file and one entry here."""
+"""The engines there are, by the name that a recipe gives. A new one is one file and one entry here,
+or a plugin.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.config.recipe import Endpoint
-from faq_pipeline.errors import FaqError, nearest_and_known
+from faq_pipeline.config.registry import Registry, plugin_identity
 from faq_pipeline.inference.engine import Engine, ServedEngine
 from faq_pipeline.inference.traits import EngineTraits
 from faq_pipeline.models.weights import Weights
@@ -65,7 +67,7 @@ def _endpoint(work: EngineSpec) -> Engine:
 IN_PROCESS = "transformers"
 """The engine that has the model in this process."""
 
-ENGINES: dict[str, EngineKind] = {
+_BUILT_IN: dict[str, EngineKind] = {
     IN_PROCESS: EngineKind(_transformers, EngineTraits(evaluates=True)),
     "vllm": EngineKind(
         _vllm,
@@ -83,6 +85,9 @@ ENGINES: dict[str, EngineKind] = {
 }
 
 
+ENGINES = Registry("engine", "engines", _BUILT_IN, key="regeneration.engine", has=("make", "traits"))
+
+
 def find_engine(name: str, key: str = "regeneration.engine") -> EngineKind:
     """The engine of that name.
 
@@ -90,11 +95,9 @@ def find_engine(name: str, key: str = "regeneration.engine") -> EngineKind:
         key: of the recipe, which names it.
 
     Raises:
-        FaqError: no engine has that name.
+        FaqError: no engine has that name, see `Registry.find`.
     """
-    if name not in ENGINES:
-        raise FaqError(f"unknown engine {name!r}", hint=nearest_and_known(name, sorted(ENGINES)), key=key)
-    return ENGINES[name]
+    return ENGINES.find(name, key)
 
 
 def make_engine(name: str, work: EngineSpec) -> Engine:
@@ -104,6 +107,11 @@ def make_engine(name: str, work: EngineSpec) -> Engine:
         FaqError: no engine has that name.
     """
     return find_engine(name).make(work)
+
+
+def engine_identity(name: str, engine: Engine) -> dict[str, Any]:
+    """What of an engine shapes its samples; a plugin's version too."""
+    return {**engine.identity(), **plugin_identity(ENGINES.plugins([name]))}
 
 
 def make_served_engine(name: str, work: EngineSpec) -> ServedEngine:

@@ -10,10 +10,8 @@ from pydantic import Field
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
-from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.execution.runner import Outcome, materialize
-from faq_pipeline.lineage.index import merge
-from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
+from faq_pipeline.execution.recorded import materialize_recorded
+from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.partitions import split
 from faq_pipeline.settings import ENVIRONMENT, Settings
 from faq_pipeline.util.progress import Progress
@@ -40,17 +38,7 @@ class PipelineResource(dg.ConfigurableResource):
 
     def materialize(self, stage: str, cell: Cell, progress: Progress, run: str) -> Outcome:
         """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
-        settings = self.settings()
-        with settings.catalog.attach_location(cell.recipe):
-            outcome = materialize(stage, cell, STAGES, settings.store, progress, run)
-        fingerprint = outcome.artifact.fingerprint
-        record_use(
-            settings.store, cell.partition, stage, fingerprint, cell_licences(cell), cell_setting(cell)
-        )
-        merged = merge(settings.store, settings.lineage)
-        if merged.pending:
-            progress.note("the lineage index is held by another program; the next run brings it up to date")
-        return outcome
+        return materialize_recorded(self.settings(), stage, cell, progress, run)
 
 
 @cache

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from faq_pipeline.quantization.schemes import bits
+from faq_pipeline.quantization.schemes import SCHEMES
 
 Form = Literal["packed", "dense"]
 
@@ -17,10 +17,10 @@ X86 = ("x86_64", "AMD64")
 
 def has_kernel(scheme: str, device: str) -> bool:
     """Whether vLLM reads the packed integers of the scheme on this machine's device."""
-    weights, activations = bits(scheme)[:2]
-    if device != "cpu" or activations < 16:
-        return weights in GPU_BITS
-    return weights in CPU_BITS and cpu_reads_packed()
+    found = SCHEMES.find(scheme)
+    if device != "cpu" or found.activation_bits < 16:
+        return found.weight_bits in GPU_BITS
+    return found.weight_bits in CPU_BITS and cpu_reads_packed()
 
 
 def served_as(scheme: str, device: str) -> Form:
@@ -30,7 +30,7 @@ def served_as(scheme: str, device: str) -> Form:
     same numbers in bf16, at the memory and speed of the unquantized model. Schemes that round
     activations too stay packed, since dense weights alone would be another model.
     """
-    weight_only = bits(scheme)[1] == 16
+    weight_only = SCHEMES.find(scheme).activation_bits == 16
     return "dense" if weight_only and not has_kernel(scheme, device) else "packed"
 
 

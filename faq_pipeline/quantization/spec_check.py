@@ -11,7 +11,7 @@ from faq_pipeline.models import hub
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import is_ignored, linear_layers, read_tensors
 from faq_pipeline.quantization.methods import METHODS, find_method
-from faq_pipeline.quantization.schemes import check_scheme
+from faq_pipeline.quantization.schemes import SCHEMES
 
 GROUPS = (128, 64, 32, 16)
 """Group sizes to suggest: those that inference kernels know, largest first."""
@@ -30,7 +30,7 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     """
     find_method(spec.method)
     _check_variants(spec)
-    check_scheme(spec.scheme)
+    SCHEMES.find(spec.scheme)
     folder = _folder_here(weights)
     if folder is None:
         return
@@ -50,10 +50,11 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
 
 def _check_variants(spec: Quantization) -> None:
     """Refuse what would be without effect, where a recipe asks for it in so many words."""
-    for name in sorted({name for method in METHODS.values() for name in method.variants}):
+    built_in = METHODS.built_in.values()
+    for name in sorted({name for method in built_in for name in method.variants}):
         if getattr(spec, name) is None or name in find_method(spec.method).variants:
             continue
-        able = [method.name for method in METHODS.values() if name in method.variants]
+        able = [method.name for method in built_in if name in method.variants]
         raise FaqError(
             f"method {spec.method!r} has no {name}",
             hint=f"remove it, or use {' or '.join(able)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
@@ -12,7 +13,8 @@ from faq_pipeline.models.device import compute_identity, roomy_device
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work
-from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.quantization.methods import METHODS, find_method
+from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.spec_check import check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
@@ -27,12 +29,14 @@ COMMON = ("method", "scheme", "group_size", "ignore")
 
 def identity(cell: Cell) -> dict[str, Any]:
     """Fingerprint inputs of a checkpoint, besides the calibration set."""
+    spec = cell.recipe.quantization
     return {
         "quantization": _used(cell),
         "target": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
         **compute_identity(cell.target.member, cell.device),
         "tools": {name: tool_version(name) for name in TOOLS},
+        **plugin_identity(METHODS.plugins([spec.method]), SCHEMES.plugins([spec.scheme])),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.engines import teacher_engine
+from faq_pipeline.core.engines import teacher_engine, teacher_identity
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.inference.ledger import Ledger
@@ -50,7 +50,7 @@ def engine_configuration(cell: Cell) -> dict[str, Any]:
         "weights": cell.teacher.digest,
         "tokenizer": cell.teacher.tokenizer_digest,
         "sampling": cell.recipe.regeneration.sampling.model_dump(),
-        "engine": teacher_engine(cell).identity(),
+        "engine": teacher_identity(cell),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.engines import target_engine, target_gpus
+from faq_pipeline.core.engines import target_engine, target_gpus, target_identity
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.sampling import check_sampled
@@ -43,7 +43,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
         "count": COUNT,
         "max_new_tokens": cell.recipe.evaluation.max_new_tokens,
         "template_kwargs": cell.family.thinking.template_kwargs,
-        "engine": target_engine(cell).identity(),
+        "engine": target_identity(cell),
     }
 
 

@@ -223,6 +223,18 @@ TABLES: dict[str, type] = {
 }
 """Lineage tables: `<name>.parquet` at the top of an artifact is indexed under that name."""
 
+RECORDS: dict[str, type] = {
+    **TABLES,
+    "failed": Failed,
+    "rows": TokenRow,
+    "traces": Trace,
+    "answers": Answer,
+    "reference_answers": Answer,
+    "replies": ReplyTokens,
+    "divergence": SequenceDivergence,
+}
+"""All tables of the pipeline's artifacts: `<name>.parquet` at the top of one holds such records."""
+
 
 def write_rows(path: Path, rows: Iterable[Any], record: type) -> None:
     """Write records as one Parquet file, in the order given."""

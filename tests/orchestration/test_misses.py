@@ -136,7 +136,7 @@ def other_engine(section: str) -> Change:
 
     def change(bench: Bench) -> Cell:
         traits = ENGINES["vllm"].traits
-        bench.patch.setitem(ENGINES, "vllm", EngineKind(lambda spec: Other(), traits))
+        bench.patch.setitem(ENGINES.built_in, "vllm", EngineKind(lambda spec: Other(), traits))
         return field(f"{section}.engine", "vllm")(bench)
 
     return change

@@ -1,4 +1,4 @@
-"""The selectors that recipes can name. A new one is a file here and a line below."""
+"""The selectors that recipes can name. A new one is a file here and a line below, or a plugin."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from faq_pipeline.calibration.selectors.diversity import Diversity
 from faq_pipeline.calibration.selectors.fidelity import Fidelity
 from faq_pipeline.calibration.selectors.protocol import Selector
 from faq_pipeline.config.recipe import DRAW
-from faq_pipeline.errors import FaqError, nearest_and_known
+from faq_pipeline.config.registry import Registry
+from faq_pipeline.errors import nearest_and_known
 
 __all__ = ["SELECTORS", "Selector", "find_selector"]
 
-SELECTORS: dict[str, Selector] = {s.name: s for s in (Coverage(), Fidelity(), Diversity())}
+_BUILT_IN: tuple[Selector, ...] = (Coverage(), Fidelity(), Diversity())
+SELECTORS = Registry(
+    "selection",
+    "selectors",
+    {selector.name: selector for selector in _BUILT_IN},
+    key="calibration.selection",
+    has=("name", "needs_activations", "start"),
+    hint=lambda name, known: nearest_and_known(name, [DRAW, *sorted(known)]),
+)
 
 
 def find_selector(name: str) -> Selector | None:
     """The selector of that name; None for the draw's own order, which needs none.
 
     Raises:
-        FaqError: there is no such selector; names the known ones.
+        FaqError: there is no such selector, see `Registry.find`.
     """
-    if name == DRAW:
-        return None
-    if name in SELECTORS:
-        return SELECTORS[name]
-    known = [DRAW, *sorted(SELECTORS)]
-    raise FaqError(
-        f"unknown selection {name!r}", hint=nearest_and_known(name, known), key="calibration.selection"
-    )
+    return None if name == DRAW else SELECTORS.find(name)

@@ -1,4 +1,4 @@
-"""The experts that recipes can name. A new one is a file here and a line below."""
+"""The experts that recipes can name. A new one is a file here and a line below, or a plugin."""
 
 from __future__ import annotations
 
@@ -14,38 +14,32 @@ from faq_pipeline.competition.experts.outlier_coverage import OutlierCoverage
 from faq_pipeline.competition.experts.sensitivity import Sensitivity
 from faq_pipeline.competition.experts.target_likelihood import TargetLikelihood
 from faq_pipeline.competition.experts.teacher_likelihood import TeacherLikelihood
-from faq_pipeline.errors import FaqError, nearest_and_known
+from faq_pipeline.config.registry import Registry
 
-EXPERTS: dict[str, Expert] = {
-    expert.name: expert
-    for expert in (
-        AnswerExpert(),
-        TeacherLikelihood(),
-        TargetLikelihood(),
-        Length(),
-        Degeneration(),
-        ActivationFidelity(),
-        OutlierCoverage(),
-        Sensitivity(),
-        JudgeExpert(),
-    )
-}
+_BUILT_IN: tuple[Expert, ...] = (
+    AnswerExpert(),
+    TeacherLikelihood(),
+    TargetLikelihood(),
+    Length(),
+    Degeneration(),
+    ActivationFidelity(),
+    OutlierCoverage(),
+    Sensitivity(),
+    JudgeExpert(),
+)
+EXPERTS = Registry(
+    "expert",
+    "experts",
+    {expert.name: expert for expert in _BUILT_IN},
+    key="competition.experts",
+    has=("name", "needs", "score"),
+)
 
 
 def experts_named(names: Iterable[str]) -> list[Expert]:
     """The experts of those names, by name.
 
     Raises:
-        FaqError: there is no such expert; names the known ones.
+        FaqError: there is no such expert, see `Registry.find`.
     """
-    return [_named(name) for name in sorted(names)]
-
-
-def _named(name: str) -> Expert:
-    if name in EXPERTS:
-        return EXPERTS[name]
-    raise FaqError(
-        f"unknown expert {name!r}",
-        hint=nearest_and_known(name, sorted(EXPERTS)),
-        key=f"competition.experts.{name}",
-    )
+    return [EXPERTS.find(name, f"competition.experts.{name}") for name in sorted(names)]

@@ -1,27 +1,28 @@
-"""The quantization methods by name. A new one is a file here and an entry in `METHODS`."""
+"""The quantization methods by name. A new one is a file here and an entry below, or a plugin."""
 
 from __future__ import annotations
 
-from faq_pipeline.errors import FaqError, nearest_and_known
+from faq_pipeline.config.registry import Registry
 from faq_pipeline.quantization.methods.awq import Awq
 from faq_pipeline.quantization.methods.gptq import Gptq
 from faq_pipeline.quantization.methods.protocol import Method
 from faq_pipeline.quantization.methods.rtn import Rtn
 from faq_pipeline.quantization.methods.smoothquant import SmoothQuant
 
-METHODS: dict[str, Method] = {method.name: method for method in (Rtn(), Gptq(), Awq(), SmoothQuant())}
+_BUILT_IN: tuple[Method, ...] = (Rtn(), Gptq(), Awq(), SmoothQuant())
+METHODS = Registry(
+    "quantization method",
+    "methods",
+    {method.name: method for method in _BUILT_IN},
+    key="quantization.method",
+    has=("name", "calibrated", "options", "variants", "modifiers"),
+)
 
 
 def find_method(name: str) -> Method:
     """The method of that name.
 
     Raises:
-        FaqError: unknown; names the known ones.
+        FaqError: unknown, see `Registry.find`.
     """
-    if name not in METHODS:
-        raise FaqError(
-            f"unknown quantization method {name!r}",
-            hint=nearest_and_known(name, list(METHODS)),
-            key="quantization.method",
-        )
-    return METHODS[name]
+    return METHODS.find(name)

@@ -15,6 +15,7 @@ from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Sections, Study
 from faq_pipeline.config.yaml import place
 from faq_pipeline.errors import FaqError
+from faq_pipeline.quantization.methods import find_method
 
 Layers = list[tuple[Mapping[str, Any], Sources]]
 
@@ -52,10 +53,13 @@ class StudyRecipes:
         """The recipe of an arm under a quantizer, at draw 0.
 
         Raises:
-            FaqError: naming file and line of the layer that is wrong.
+            FaqError: naming file and line of the layer that is wrong; or an unknown method.
         """
         if spec not in self._known:
-            self._known[spec] = self.catalog.recipe_with(self._base(spec), self._layers(spec))
+            recipe = self.catalog.recipe_with(self._base(spec), self._layers(spec))
+            with self.attach_location(spec):
+                find_method(recipe.quantization.method)  # whether there are draws depends on it
+            self._known[spec] = recipe
         return self._known[spec]
 
     @contextmanager
