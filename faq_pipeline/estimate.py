@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from faq_pipeline.cell import Cell
-from faq_pipeline.models.device import working_bytes
+from faq_pipeline.models.device import widening, working_bytes
 from faq_pipeline.store.store import Store
 from faq_pipeline.work import work_of
 
@@ -57,8 +57,9 @@ class Past:
             self._read(stage)
         work = work_of(stage, cell)
         rate, size = self._rates[stage].get(work.kind), self._sizes[stage].get(work.form)
+        memory = widening(cell.target.member, cell.device) * working_bytes(work.parameters)
         return Estimate(
-            memory_gib=round(working_bytes(work.parameters) / GIB, 3) if work.parameters else None,
+            memory_gib=round(memory / GIB, 3) if work.parameters else None,
             tokens=work.tokens or None,
             disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
             seconds=None if rate is None else round(rate * work.load, 1),

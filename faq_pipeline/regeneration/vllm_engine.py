@@ -30,9 +30,9 @@ TIMEOUT = 3600.0
 
 @dataclass
 class VllmEngine:
-    """One member in bf16, on any processor, behind vLLM's server. Each request is sampled for itself, by its own seed.
+    """One member in bf16 behind vLLM's server. Each request is sampled for itself, by its own seed.
 
-    vLLM schedules requests into batches as they come, and another batch may round otherwise: keys
+    It serves in bf16 on every processor. vLLM schedules requests into batches as they come, and another batch may round otherwise: keys
     repeat, bytes need not.
     """
 
