@@ -32,8 +32,8 @@ TIMEOUT = 3600.0
 class VllmEngine:
     """One member in bf16 behind vLLM's server. Each request is sampled for itself, by its own seed.
 
-    It serves in bf16 on every processor. vLLM schedules requests into batches as they come, and another batch may round otherwise: keys
-    repeat, bytes need not.
+    It serves in bf16 on every processor. vLLM schedules requests into batches as they come, and another
+    batch may round otherwise: keys repeat, bytes need not.
     """
 
     weights: Weights
