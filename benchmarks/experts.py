@@ -5,10 +5,10 @@
 The corpus is made of held-out questions of the family kin with their written-out reasoning, three
 candidates each. In each round every expert scores it, and the loop of `benchmarks.naive` scores an
 even part of it; the order alternates. Both begin with rendering and tokenizing, and with the traces
-where they look at traces: 64, of which the loop gets the same part. The loop runs the target as the
-pipeline loads it (bf16), and again in the precision that our experts compute in, where that is
-another. Samples per second are counted by the wall clock, and by this process's own CPU time, which
-other processes on the machine disturb less.
+where they look at traces: 64, of which the loop gets the same part. The loop runs the target in
+bf16, and again in the precision that our experts compute in, where that is another. Samples per
+second are counted by the wall clock, and by this process's own CPU time, which other processes on
+the machine disturb less.
 
 Then each expert scores a corpus of --samples and one of four times as many, each in a process of its
 own, and the peaks of their memory are printed.
@@ -121,7 +121,7 @@ def _speeds(cell: Cell, options: argparse.Namespace) -> list[Took]:
     everything = groups(options.samples)
     step = max(1, len(everything) * STYLES // options.naive)
     part = everything[::step]
-    loaded = load_model(cell.target, cell.device)
+    loaded = load_model(cell.target, cell.device, "bfloat16")
     models = {"loop": loaded}
     if context.model.dtype != loaded.dtype:
         models[f"loop in {str(context.model.dtype).removeprefix('torch.')}"] = context.model

@@ -13,7 +13,7 @@ from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
-from faq_pipeline.models.device import working_bytes
+from faq_pipeline.models.device import widening, working_bytes
 from faq_pipeline.store.store import Store
 
 GIB = 2**30
@@ -61,8 +61,9 @@ class PastRuns:
             self._read(stage.name)
         work = stage.work(cell)
         rate, size = self._rates[stage.name].get(work.kind), self._sizes[stage.name].get(work.form)
+        memory = widening(cell.target.member, cell.device) * working_bytes(work.parameters)
         return CostEstimate(
-            memory_gib=round(working_bytes(work.parameters) / GIB, 3) if work.parameters else None,
+            memory_gib=round(memory / GIB, 3) if work.parameters else None,
             tokens=work.tokens or None,
             disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
             seconds=None if rate is None else round(rate * work.load, 1),

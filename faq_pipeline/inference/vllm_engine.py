@@ -30,10 +30,10 @@ TIMEOUT = 3600.0
 
 @dataclass
 class VllmEngine:
-    """One member in bf16, on any processor, behind vLLM's server. Each request has its own seed.
+    """One member behind vLLM's server. Each request has its own seed.
 
-    vLLM schedules requests into batches as they come, and another batch may round otherwise: keys
-    repeat, bytes need not.
+    It serves in bf16 on every processor. vLLM schedules requests into batches as they come, and another
+    batch may round otherwise: keys repeat, bytes need not.
     """
 
     weights: Weights

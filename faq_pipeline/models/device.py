@@ -195,8 +195,12 @@ def working_bytes(parameters: int) -> float:
 
 def member_bytes(member: Member, device: str) -> float:
     """Bytes that inference with the member takes at least, in the precision that it computes in there."""
-    width = 2 if precision_for(member, device) == "float32" else 1
-    return width * working_bytes(member.parameters)
+    return widening(member, device) * working_bytes(member.parameters)
+
+
+def widening(member: Member, device: str) -> int:
+    """How many times the bytes of bf16 its weights and activations take there: 1 or 2."""
+    return 2 if precision_for(member, device) == "float32" else 1
 
 
 def roomy_device(member: Member, device: str) -> str:

@@ -37,7 +37,7 @@ def precision_for(member: Member, device: str) -> Precision:
 def has_bf16_arithmetic() -> bool:
     """Whether this processor multiplies bf16 itself. Without Linux's list of instructions: no.
 
-    AVX-512 without AMX counts: on it bf16 is twice as fast as float32 (docs/PERFORMANCE.md).
+    AVX-512 BF16 without AMX counts: there float32 is no faster (docs/PERFORMANCE.md).
     """
     try:
         listed = set(PROCESSOR.read_text(encoding="utf-8").split())

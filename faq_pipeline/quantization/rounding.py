@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def rounded_copy(model: PreTrainedModel, spec: Quantization) -> PreTrainedModel:
     """A copy of the model whose linear layers hold what the spec's scheme makes of their weights.
 
-    Everything else is shared with the model. The weights are those of a checkpoint of method `rtn`,
-    whatever the spec's own method; activations are not rounded.
+    Everything else is shared with the model. The weights are those of a checkpoint of method `rtn` that
+    is made in bf16, whatever the spec's own method; activations are not rounded.
 
     Raises:
         FaqError: unknown scheme.

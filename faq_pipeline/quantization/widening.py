@@ -40,7 +40,8 @@ def narrow(model: PreTrainedModel, modifiers: Sequence[Any], stored: Stored) -> 
     """Store the model as if it had been quantized in bf16: parameters, and the configuration of scales.
 
     Parameters that the run added, as scales are, become bf16 too. Integers that are packed from the
-    narrowed weights are those that the run chose: bf16 is off by 2^-9, and 8 bits by half a step in 2^-8.
+    narrowed weights are still those that the run chose: rounding to bf16 moves a weight by 1/512 of
+    itself at most, which is a quarter of a step at 8 bits.
     """
     import torch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,14 @@ def make_rows(count: int = 6, length: int = 64) -> list[list[int]]:
 
 def make_spec(method: str, scheme: str = "W4A16", group_size: Any = "channel", **more: Any) -> Quantization:
     return Quantization(method=method, scheme=scheme, group_size=group_size, **more)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def bf16_arithmetic() -> Iterator[None]:
+    """Models compute in bf16 here, whatever the processor; `test_widening` has both precisions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: True)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def test_a_row_without_samples_is_one_sequence(seen: Seen, tiny_cell: Cell) -> N
 
 def test_token_weights_rise_with_the_attention_that_the_layer_pays(tiny_cell: Cell) -> None:
     weights = weights_of(tiny_cell, token_weights="attention")
-    model = load_model(tiny_cell.target, "cpu", "float32")
+    model = load_model(tiny_cell.target, "cpu")
     for own, received, lengths in zip(
         weights, received_attention(model, ROWS, lambda done: None), SAMPLES, strict=True
     ):
