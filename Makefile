@@ -1,6 +1,7 @@
 # make demo   set up .venv and quantize the embedded model, from seed to report
 # make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
 # make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon
+# make wheel  a wheel in dist/ that works without the checkout;  make wheel-resolve  installs it in full
 # make study  the main study (docs/STUDIES.md);  make faults  runs killed at many moments
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test test-vllm lint ui study faults lock engine-lock clean
+.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -51,6 +52,19 @@ faults: setup
 	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults tests/operation/test_killed_daemon.py \
 		tests/inference/test_pipeline_vllm.py
 
+wheel: setup
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# What a user gets who installs the wheel with all that it asks for: 2 GB, minutes, another package
+# of which may have been released since requirements.lock. PIP_ARGS="-c requirements.lock" pins them.
+wheel-resolve: wheel
+	rm -rf $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet $(PIP_ARGS) dist/*.whl
+	cd / && $(abspath $(VENV)-wheel)/bin/faq doctor
+	rm -rf $(VENV)-wheel
+
 # Rewrites the lock from what is installed, after a deliberate upgrade.
 lock: setup
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
@@ -61,4 +75,4 @@ engine-lock: setup
 	$(BIN)/python -m faq_pipeline.inference.environment.lock_update
 
 clean:
-	rm -rf $(VENV) .faq
+	rm -rf $(VENV) .faq build dist

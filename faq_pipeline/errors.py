@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+import errno
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from faq_pipeline.util.files import ABSENT
 
 
 class FaqError(Exception):
@@ -34,6 +38,43 @@ class FaqError(Exception):
 
 class MissingUpstreamError(FaqError):
     """A stage was asked for whose input has not been made yet."""
+
+
+class ReadError(FaqError):
+    """Something may be there and cannot be read now. It is neither absent nor damaged, and stays."""
+
+
+@contextmanager
+def reading_file(path: Path) -> Iterator[None]:
+    """Make a `ReadError` of what the system says, except that nothing is there.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: nothing is there.
+        ReadError: any other error of the system.
+    """
+    try:
+        yield
+    except ABSENT:
+        raise
+    except OSError as error:
+        raise read_error(error, path) from error
+
+
+def read_error(error: OSError, path: Path) -> ReadError:
+    """The error of a file or folder that cannot be read."""
+    code = error.errno or 0
+    return ReadError(
+        f"cannot be read: {error.strerror or error}",
+        hint=_READ_HINTS.get(code, "nothing was changed; run again once it can be read"),
+        file=path,
+    )
+
+
+_READ_HINTS = {
+    errno.EACCES: "let this user read it, and run again",
+    errno.EPERM: "let this user read it, and run again",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), and run again",
+}
 
 
 def nearest_or_known(name: str, known: Collection[str], what: str = "known") -> str:

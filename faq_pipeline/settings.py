@@ -90,7 +90,7 @@ class Settings:
 
     @property
     def digests(self) -> Path:
-        """Remembered digests of local weight files."""
+        """Remembered digests of local weight files, and unpacked weights."""
         return self.home / "digests"
 
     @property

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core.cell import Cell
@@ -15,6 +16,13 @@ from tests.tiny import make_family
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# How long an example takes is the machine's affair, and examples may share a test's fixtures: no test
+# sets either for itself.
+settings.register_profile(
+    "faq", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+settings.load_profile("faq")
 
 # A shell has its background jobs ignore SIGINT; Dagster would then have SIGTERM ignored too, and so
 # would every process that a test starts and ends.

@@ -1,4 +1,4 @@
-"""`python -m training ...`: tokenizer, member, family, evaluate, card, data, check.
+"""`python -m training ...`: tokenizer, member, family, evaluate, card, pack, unpack, data, check.
 
 Imports are local to the commands, since the workers that write training text import this module.
 """
@@ -100,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--record", action="store_true", help="into training.json and the model card")
     cards = add("card", "write the model card of a member's folder again")
     cards.add_argument("folder", type=Path)
+    for name, text in (("pack", "to the tighter form that the pipeline reads too"), ("unpack", "back")):
+        add(name, f"turn the weights of a member's folder {text}").add_argument("folder", type=Path)
     add("data", "write data/seeds and data/eval of every family")
     add("check", "check that the splits share no text and the data files are what they claim")
     return parser
@@ -182,6 +184,10 @@ def main() -> None:
             from training import record
 
             record.write(arguments.folder, record.read(arguments.folder))
+        case "pack" | "unpack" as command:
+            from training import packing
+
+            (packing.pack_folder if command == "pack" else packing.unpack_folder)(arguments.folder)
         case "data":
             from training import data_files
 

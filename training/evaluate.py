@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training import record
 from training.model import Model
+from training.packing import plain_folder
 from training.questions import balanced
 from training.settings import family_of
 
@@ -69,9 +70,10 @@ def evaluate(
     cuda = device.type == "cuda"
     dtype = torch.bfloat16 if cuda else torch.float32
     settings = family_of(record.read(folder)["member"])
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype).eval()
-    model.to(device)
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    with plain_folder(folder) as plain:
+        model = AutoModelForCausalLM.from_pretrained(str(plain), dtype=dtype).eval()
+        model.to(device)
+        tokenizer = AutoTokenizer.from_pretrained(str(plain))
     problems = balanced(settings, split, count)
     outputs = complete(model, tokenizer, [p.question for p in problems], batch, settings.chat.switch)
     cells: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))

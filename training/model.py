@@ -118,4 +118,6 @@ def save(model: Model, settings: Settings, folder: Path) -> None:
         max_new_tokens=256,
         **({"bos_token_id": chat.id_of(chat.begin)} if chat.begin else {}),
     )
+    for earlier in folder.glob("*.safetensors.packed"):
+        earlier.unlink()
     copy.save_pretrained(str(folder), max_shard_size="16MB")

@@ -1,4 +1,4 @@
-"""How much attention the tokens of given text receive, layer by layer."""
+"""Attention that each token of a text receives, by layer."""
 
 from __future__ import annotations
 

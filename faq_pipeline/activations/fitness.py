@@ -1,4 +1,4 @@
-"""Fitness of a calibration set, known before quantizing.
+"""Fitness of a calibration set, computed before quantization.
 
 Mismatch of a linear layer: the mean over its input channels of ln(m_c / m_t)^2, where m_c and m_t are
 the channel's second moments on the calibration set and on the target's own inference traces. It is 0

@@ -1,4 +1,4 @@
-"""Which layer of a model a module belongs to, by its name."""
+"""Layer number of a module, from its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Second moments of what goes into a model's linear layers, channel by channel."""
+"""Second moments of the inputs of a model's linear layers, per channel."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Outlier channels: inputs of linear layers that are far larger than others of their layer.
+"""Outlier channels: input channels of linear layers that are far larger than others of their layer.
 
-A calibration set that never excites such a channel leaves the quantizer blind to it. That is the
-idea of COVERCAL (arXiv 2604.24008), of which we know the abstract: weighted coverage of outlier
-channels, chosen greedily. What an outlier is, when a sample excites it and what it weighs is ours:
+A quantizer cannot account for a channel that its calibration set never excites. This is the idea of
+COVERCAL (arXiv 2604.24008, known to us by its abstract): greedy, weighted coverage of outlier channels.
+The definitions of an outlier, of excitation and of the weights are ours:
 
 - a channel is an outlier where ln m, m its second moment on the target's own traces, lies more
   than `DEVIATIONS` robust standard deviations (1.4826 times the median absolute deviation) above

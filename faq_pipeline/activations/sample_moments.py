@@ -1,4 +1,4 @@
-"""Second moments of what goes into a model's linear layers, sample by sample, many samples a pass."""
+"""Second moments of the inputs of a model's linear layers, per sample, for many samples in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the target's own inference traces do to its linear layers: what samples are compared with."""
+"""Second moments of the target's inference traces: the reference that samples are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.activations.fitness import FLOOR, squared_log_ratios
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.precision import figures_identity, precision_for
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import Trace
 
@@ -103,7 +103,7 @@ def trace_moments(
 
 
 def activations_identity(cell: Cell) -> dict[str, Any]:
-    """What of the cell shapes the target's activations on a sample of its calibration set."""
+    """Fingerprint inputs of the target's activations on a calibration sample."""
     spec = cell.recipe.calibration
     return {
         "weights": cell.target.digest,
@@ -113,16 +113,16 @@ def activations_identity(cell: Cell) -> dict[str, Any]:
         "template": spec.template,
         **({} if spec.reasoning == "keep" else {"reasoning": spec.reasoning}),
         "tools": {name: tool_version(name) for name in ("torch", "transformers")},
-        **figures_identity(cell.target.member, cell.device),
+        **compute_identity(cell.target.member, cell.device),
     }
 
 
 @contextmanager
 def measuring(cell: Cell) -> Iterator[PreTrainedModel]:
-    """The target in the precision that figures are computed in, gone afterwards."""
+    """The target in memory, released afterwards."""
     from faq_pipeline.models.loading import load_model, release
 
-    model = load_model(cell.target, cell.device, precision_for(cell.target.member, cell.device))
+    model = load_model(cell.target, cell.device)
     try:
         yield model
     finally:

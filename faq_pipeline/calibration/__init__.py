@@ -1,1 +1,1 @@
-"""Re-normalization: winners in one form, length, budget and balance; and the fitness of the result."""
+"""Re-normalization: winners in one template, length, token budget and domain balance, and their fitness."""

@@ -1,4 +1,4 @@
-"""From winners to a calibration set: rendered, tokenised, chosen under the budget, packed."""
+"""Turns winners into a calibration set: rendered, tokenised, selected under the budget, packed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a calibration set's fitness."""
+"""Plot of a calibration set's fitness by layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples into rows of uniform length, none divided."""
+"""Packs samples into rows of uniform length without splitting any sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe's selection across seeds, as `assemble` takes it."""
+"""Orders winners of different seeds by the recipe's selector."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from faq_pipeline.calibration.selectors import Selector, find_selector
 from faq_pipeline.calibration.selectors.ordering import ordered
 from faq_pipeline.calibration.selectors.protocol import Activations, Pool
 from faq_pipeline.calibration.token_budget import BudgetItem
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.stage import Build
 from faq_pipeline.store.tables import Trace, read_rows
 
@@ -35,11 +36,11 @@ def order_of(task: Build) -> Order | None:
 
 @contextmanager
 def _pool(task: Build, selector: Selector, samples: list[Sequence[int]]) -> Iterator[Pool]:
-    """What the selector may look at; the target is loaded only for those that need it."""
+    """The selector's inputs; the target is loaded only for selectors that need it."""
     if not selector.needs_activations:
         yield Pool(samples)
         return
-    traces = read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
+    traces = read_rows(task.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
     task.progress.start("traces and winners through the target", len(traces) + len(samples))
     with measuring(task.cell) as model:
         moments = trace_moments(model, traces, task.progress.advance)

@@ -7,9 +7,13 @@ from typing import Any
 from faq_pipeline.activations.fitness import by_layer, fitness, mismatches
 from faq_pipeline.activations.trace_moments import measuring
 from faq_pipeline.calibration.assemble import Assembled, assemble, winners_of
+from faq_pipeline.calibration.checks import CALIBRATION_CHECKS
+from faq_pipeline.calibration.cost import calibration_work
 from faq_pipeline.calibration.fitness_plot import draw_fitness_by_layer
 from faq_pipeline.calibration.selection_order import order_of
 from faq_pipeline.calibration.selectors import find_selector
+from faq_pipeline.config.recipe import GENERATED
+from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
@@ -31,8 +35,6 @@ from faq_pipeline.store.tables import (
 
 TOLERANCE = 0.02
 """Share of the budget that may stay empty without a note."""
-REGENERATED = ("teacher", "self")
-"""Sources whose samples are not the seeds' own text."""
 
 
 def identity(cell: Cell) -> dict[str, Any]:
@@ -63,11 +65,11 @@ def _used(cell: Cell) -> dict[str, Any]:
         if selector.needs_activations:
             used["precision"] = precision_for(cell.target.member, cell.device)
     if spec.originals:
-        source = cell.recipe.regeneration.source
-        if source not in REGENERATED:
+        regeneration = cell.recipe.regeneration
+        if not regeneration.generates:
             raise FaqError(
-                f"originals go beside regenerated samples, and source is {source!r}",
-                hint=f"remove calibration.originals, or use source: {' or '.join(REGENERATED)}",
+                f"originals go beside regenerated samples, and source is {regeneration.source!r}",
+                hint=f"remove calibration.originals, or use source: {' or '.join(GENERATED)}",
                 key="calibration.originals",
             )
         used["originals"] = spec.originals
@@ -110,7 +112,7 @@ def _check_teacher(task: Build) -> None:
     The corpus may have been made for another target, and is then found here without that check. It
     holds what is needed of the teacher, so that nothing of it is downloaded or loaded.
     """
-    cell, made = task.cell, task.inputs["regenerated_corpus"].metadata.get("vocabulary")
+    cell, made = task.cell, task.inputs[stage_names.REGENERATED_CORPUS].metadata.get("vocabulary")
     if cell.teacher is None or made is None or cell.recipe.regeneration.allow_cross_family:
         return
     if made != vocabulary_digest(cell.target):
@@ -139,9 +141,9 @@ def _assembled(task: Build) -> Assembled:
             hint=f"set it to {context} or less",
             key="calibration.sequence_length",
         )
-    seeds = read_rows(task.inputs["seed_data"].file("seeds.parquet"), Seed)
-    corpus = read_rows(task.inputs["regenerated_corpus"].file("candidates.parquet"), Candidate)
-    scores = task.inputs["competition_scores"].file("standings.parquet")
+    seeds = read_rows(task.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
+    corpus = read_rows(task.inputs[stage_names.REGENERATED_CORPUS].file("candidates.parquet"), Candidate)
+    scores = task.inputs[stage_names.COMPETITION_SCORES].file("standings.parquet")
     winners = winners_of(seeds, corpus, read_rows(scores, Standing))
     tokenizer = load_tokenizer(cell.target)
     return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
@@ -151,7 +153,7 @@ def _fitness(task: Build, rows: list[TokenRow]) -> list[ChannelMismatch]:
     """Mismatch of every linear layer of the target; empty where there are no traces."""
     from faq_pipeline.activations.moments import input_moments
 
-    traces = read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
+    traces = read_rows(task.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
     traces = [trace for trace in traces if trace.input_ids]
     if not traces:
         return []
@@ -163,11 +165,19 @@ def _fitness(task: Build, rows: list[TokenRow]) -> list[ChannelMismatch]:
 
 
 CALIBRATION_SET = Stage(
-    name="calibration_set",
+    name=stage_names.CALIBRATION_SET,
     version=2,
-    inputs=("seed_data", "regenerated_corpus", "competition_scores", "inference_traces"),
+    inputs=(
+        stage_names.SEED_DATA,
+        stage_names.REGENERATED_CORPUS,
+        stage_names.COMPETITION_SCORES,
+        stage_names.INFERENCE_TRACES,
+    ),
     identity=identity,
     build=build,
     gpus=lambda cell: 1,
     measurements=("fitness.parquet", "fitness.png"),
+    work=calibration_work,
+    labels=labels.TARGET,
+    checks=CALIBRATION_CHECKS,
 )

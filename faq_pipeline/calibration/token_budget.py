@@ -1,4 +1,4 @@
-"""Which samples enter the calibration set: an equal token budget, balanced over domains."""
+"""Selects the samples of the calibration set: a fixed token budget, balanced over domains."""
 
 from __future__ import annotations
 

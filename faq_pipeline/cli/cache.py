@@ -10,8 +10,10 @@ import typer
 
 from faq_pipeline.cli.display import out, print_json, say, table
 from faq_pipeline.cli.options import JsonOption
+from faq_pipeline.errors import ReadError
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.damage import find_damage
 
 app = typer.Typer(help="List, verify and clean the artifact store.", no_args_is_help=True)
 
@@ -19,9 +21,16 @@ app = typer.Typer(help="List, verify and clean the artifact store.", no_args_is_
 @app.command("ls")
 def ls(json: JsonOption = False) -> None:
     """List all artifacts. Broken artifacts are only counted."""
-    rows = []
+    rows, unread = [], []
     folders = list(Settings.from_environment().store.folders())
-    for m in [artifact.manifest for artifact in folders if artifact.readable]:
+    for artifact in folders:
+        try:
+            if not artifact.readable:
+                continue
+        except ReadError as error:
+            unread.append(str(error))
+            continue
+        m = artifact.manifest
         size = sum(entry.bytes for entry in m.files)
         rows.append(
             {
@@ -33,6 +42,8 @@ def ls(json: JsonOption = False) -> None:
                 "seconds": m.seconds,
             }
         )
+    for line in unread:
+        say(line)
     if json:
         print_json({"artifacts": rows})
         return
@@ -47,28 +58,31 @@ def ls(json: JsonOption = False) -> None:
         for r in rows
     ]
     out().print(table("Artifacts", ["stage", "fingerprint", "size", "created", "time"], shown))
-    if len(folders) > len(rows):
-        say(f"{len(folders) - len(rows)} broken artifacts are not listed; see  faq cache verify")
+    broken = len(folders) - len(rows) - len(unread)
+    if broken:
+        say(f"{broken} broken artifacts are not listed; see  faq cache verify")
 
 
 @app.command("verify")
 def verify() -> None:
-    """Hash every file and compare with the manifests. Exits with 1 if any bytes changed."""
-    store = Settings.from_environment().store
-    artifacts = list(store.folders())
-    problems = [problem for artifact in artifacts for problem in store.verify(artifact)]
-    for problem in problems:
+    """Hash every file and compare with the manifests. Exits with 1 if an artifact is damaged."""
+    damage = find_damage(Settings.from_environment().store)
+    for problem in damage.problems:
         say(problem)
-    say(f"{len(artifacts)} artifacts, {len(problems)} problems")
-    if problems:
-        say("remove a broken artifact with  faq cache gc --broken  and run again")
+    for artifact in damage.suspect:
+        say(f"{artifact.path}: may have been made from a broken artifact")
+    say(f"{damage.count} artifacts, {len(damage.problems)} problems")
+    if damage.broken:
+        say("remove what is broken, and what was made from it, with  faq cache gc --broken  and run again")
+    if damage.problems:
         raise typer.Exit(1)
 
 
 @app.command("gc")
 def gc(
     broken: Annotated[
-        bool, typer.Option("--broken", help="Also delete artifacts whose bytes or manifest changed.")
+        bool,
+        typer.Option("--broken", help="Also delete damaged artifacts, and what was made from them."),
     ] = False,
     unused: Annotated[
         bool, typer.Option("--unused", help="Also delete artifacts that no cell uses any more (see above).")
@@ -87,12 +101,19 @@ def gc(
     artifacts that no run recorded, unless a kept artifact was made from them. It keeps everything used
     by cells that cannot be resolved now: the recipe is missing or broken, or the weights are absent or
     of another revision. Check with --dry-run first.
+
+    --broken deletes what faq cache verify finds, and what may have been made from it since it was
+    damaged. Artifacts that cannot be read for another reason (permissions, a disk that does not
+    answer) are kept.
     """
     settings = Settings.from_environment()
     store = settings.store
     doomed: dict[Path, Artifact] = {}
     if broken:
-        doomed |= {a.path: a for a in store.folders() if store.verify(a)}
+        damage = find_damage(store)
+        for line in damage.unread:
+            say(f"left alone: {line}")
+        doomed |= {a.path: a for a in [*damage.broken, *damage.suspect]}
     if unused:
         from faq_pipeline.planning.retention import unused_artifacts
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from faq_pipeline.cli.display import out, print_json, seconds, table
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.execution.cost_estimate import estimate_cost
+from faq_pipeline.execution.cost import PastRuns
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.planning.staleness import declared_keys
@@ -69,6 +69,7 @@ def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
     """One row per stage. A stage that an earlier cell makes is a hit for later cells, with `shared` set."""
     rows: list[dict[str, Any]] = []
     wanted: set[str] = set()
+    past = PastRuns(settings.store)
     for cell in cells:
         keys = declared_keys(cell)
         for name, planned in plan(cell, STAGES, settings.store).items():
@@ -77,7 +78,7 @@ def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
             shared = planned.artifact is None and key in wanted
             wanted.add(key)
             hit = planned.artifact is not None or shared
-            cost = {} if hit else estimate_cost(name, cell, settings.store).as_dict()
+            cost = {} if hit else past.estimate(planned.stage, cell).as_dict()
             rows.append(
                 {
                     "member": cell.target.partition,

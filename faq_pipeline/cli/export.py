@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from faq_pipeline.cli.display import say
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.settings import Settings
@@ -25,7 +26,7 @@ def export(
     found = [
         a
         for a in Settings.from_environment().store.find(fingerprint)
-        if a.path.parent.name == "quantized_checkpoint"
+        if a.path.parent.name == stage_names.QUANTIZED_CHECKPOINT
     ]
     if len(found) != 1:
         what = "no checkpoint has" if not found else f"{len(found)} checkpoints have"

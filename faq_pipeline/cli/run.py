@@ -16,6 +16,7 @@ from faq_pipeline.cli.options import (
     MemberOption,
     RecipeOption,
 )
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
@@ -89,7 +90,7 @@ def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
         with progress.bars:
             for cell in cells:
                 progress.heading(cell.partition)
-                runs.execute(QUANTIZE, cell.partition, "eval_report")
+                runs.execute(QUANTIZE, cell.partition, stage_names.EVAL_REPORT)
             progress.heading(f"{member}, all recipes")
             compared = runs.execute(COMPARE, member, "recipe_comparison")
     comparison = read_comparison(settings.store, str(compared["fingerprint"]))
@@ -100,7 +101,10 @@ def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
 def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[str, Any]:
     """The figures of one cell, read from its artifacts."""
     planned = plan(cell, STAGES, settings.store)
-    checkpoint, report = planned["quantized_checkpoint"].artifact, planned["eval_report"].artifact
+    checkpoint, report = (
+        planned[stage_names.QUANTIZED_CHECKPOINT].artifact,
+        planned[stage_names.EVAL_REPORT].artifact,
+    )
     if checkpoint is None or report is None:
         raise FaqError(f"{cell.partition} has no report", hint=f"faq run --recipe {cell.recipe.name}")
     names = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")

@@ -76,7 +76,6 @@ def run(
     from faq_pipeline.cli.progress import TerminalListener, bars
     from faq_pipeline.lineage.index import merge
     from faq_pipeline.models.device import choose_device
-    from faq_pipeline.orchestration.asset_checks import blocking_problem
     from faq_pipeline.study.execution.run import run_study
     from faq_pipeline.study.execution.workers import default_count
 
@@ -90,7 +89,6 @@ def run(
         summary = run_study(
             design,
             settings.store,
-            blocked=blocking_problem,
             processes=workers or default_count(choose_device(settings.device)),
             minutes=minutes,
             progress=TerminalListener(display, name) if sys.stderr.isatty() else _Lines(name),

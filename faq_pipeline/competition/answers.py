@@ -1,4 +1,4 @@
-"""Whether a candidate's answer is the one that the seed gives."""
+"""Compares a candidate's final answer with the seed's answer."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def final_answer(text: str) -> str:
 def answers_match(text: str, expected: str) -> bool:
     """Whether the final answer of `text` equals `expected`.
 
-    Case, white space, quotes, closing punctuation and LaTeX's dress do not count, nor does a remark
-    in brackets at the end. An option is its letter, whatever is written behind `(B)`. Where a number
-    is expected, values are compared (`1,200` = `1200.0`), and units or words around the only number
-    of the final answer do not count; where a quantity is (`3 h 25 min`), its value in whatever unit.
+    Ignored: case, white space, quotes, closing punctuation, LaTeX markup, and a remark in brackets at
+    the end. An option is compared by its letter, whatever follows `(B)`. If a number is expected, values
+    are compared (`1,200` = `1200.0`), and units or words around the only number of the final answer are
+    ignored. If a quantity is expected (`3 h 25 min`), its value is compared in any unit.
     """
     given, wanted = normalise(final_answer(text)), normalise(expected)
     if not wanted:

@@ -1,4 +1,4 @@
-"""What an expert is: one opinion on the candidates of a group."""
+"""The expert protocol: an expert scores the candidates of a group."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import served_target_engine, target_traits
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.prompting.rendering import encode, render_sample
 from faq_pipeline.store.tables import Candidate, Seed, Trace
@@ -16,7 +17,7 @@ from faq_pipeline.util.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from faq_pipeline.inference.vllm_engine import VllmEngine
+    from faq_pipeline.inference.engine import ServedEngine
 
 
 Need = Literal["target", "activations", "traces", "scheme", "judge"]
@@ -44,8 +45,8 @@ class Group:
 
 
 def exclusion(candidate: Candidate) -> str | None:
-    """Why a candidate can never win: `length` (cut at the limit), `error` (the engine failed), `empty`,
-    `looping`; None if it may.
+    """Why a candidate cannot win: `length` (cut at the limit), `error` (the engine failed), `empty`,
+    `looping`; None if it can.
     """
     if candidate.finish in ("length", "error"):
         return candidate.finish
@@ -68,7 +69,7 @@ def groups_of(seeds: Iterable[Seed], candidates: Iterable[Candidate]) -> list[Gr
 
 @dataclass
 class Context:
-    """What an expert may use besides the groups. The target is loaded when first asked for.
+    """What an expert may use besides the groups. The target is loaded on first use.
 
     Attributes:
         traces: the target's own inference traces; empty where no expert needs them.
@@ -87,12 +88,10 @@ class Context:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The target itself, in the precision that figures are computed in."""
+        """The target."""
         from faq_pipeline.models.loading import load_model
-        from faq_pipeline.models.precision import precision_for
 
-        precision = precision_for(self.cell.target.member, self.cell.device)
-        return load_model(self.cell.target, self.cell.device, precision)
+        return load_model(self.cell.target, self.cell.device)
 
     def samples(self, groups: Sequence[Group]) -> dict[tuple[int, ...], list[int]]:
         """The candidates as they would enter the calibration set, each text once.
@@ -136,15 +135,11 @@ class Context:
         return mean_logprobs(self.model, [Scored(*item) for item in items], advance)
 
     @cached_property
-    def _engine(self) -> VllmEngine | None:
-        if self.cell.recipe.evaluation.engine != "vllm":
-            return None
-        from faq_pipeline.inference.vllm_engine import VllmEngine
-
-        return VllmEngine(self.cell.target, self.cell.device, self.cell.serving(self.cell.target))
+    def _engine(self) -> ServedEngine | None:
+        return served_target_engine(self.cell) if target_traits(self.cell).served else None
 
     def close(self) -> None:
-        """Let the target go."""
+        """Release the target."""
         if self.__dict__.pop("model", None) is not None:
             from faq_pipeline.models.loading import release
 
@@ -152,15 +147,15 @@ class Context:
 
 
 class Expert(Protocol):
-    """One way to judge candidates. Higher is better; only comparisons within a group count."""
+    """Scores candidates. Higher is better; scores are compared only within a group."""
 
     @property
     def name(self) -> str:
-        """What recipes call it."""
+        """The name used in recipes."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What its scores depend on besides the corpus."""
+        """The inputs that its scores depend on besides the corpus."""
 
     def score(self, groups: Sequence[Group], context: Context) -> list[float | None]:
         """One figure for each candidate, group after group, in order; None where it abstains."""

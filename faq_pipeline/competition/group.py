@@ -1,4 +1,4 @@
-"""The group competition: scores made comparable within the group, weighed, placed."""
+"""The group competition: scores are normalised within the group, weighted and ranked."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def compete(
 def normalise_scores(raw: Sequence[float | None], sound: Sequence[bool]) -> list[float | None]:
     """One expert's scores of a group as z-scores; None stays None, a value that is not finite too.
 
-    z-scores and not ranks: both are free of the expert's scale and offset, but ranks would make a
-    hair's breadth between two candidates count as much as a gulf. Mean and standard deviation are
-    those of the eligible candidates (of all, if none is eligible), so that a broken one cannot
-    decide between the others. Without spread all scores are 0: the expert has no preference.
+    z-scores rather than ranks: both remove the expert's scale and offset, but ranks would count a tiny
+    difference as much as a large one. Mean and standard deviation are those of the eligible candidates
+    (of all, if none is eligible), so that a broken candidate cannot decide between the others. Without
+    spread all scores are 0: the expert has no preference.
 
     Args:
         sound: which of the candidates are eligible.

@@ -1,4 +1,4 @@
-"""Experts that judge candidates by what they do to the target's activations, all in one pass."""
+"""Experts that score candidates by their activations in the target, all in one forward pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rate = Callable[["torch.Tensor"], "torch.Tensor"]
 
 @runtime_checkable
 class MomentsExpert(Expert, Protocol):
-    """An expert for which the second moments of a candidate say all."""
+    """An expert that needs only the second moments of a candidate."""
 
     def rate_against(self, traces: TraceMoments) -> Rate:
         """How it rates samples, given what the target's own traces do."""

@@ -1,4 +1,4 @@
-"""What the judge is asked about two candidates, and what it may answer."""
+"""The judge's question about two candidates, and the schema of its answer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SCHEMA: dict[str, Any] = {
 
 
 class Preference(BaseModel):
-    """What the judge says of a pair, by `SCHEMA`."""
+    """The judge's answer about a pair, in the form of `SCHEMA`."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faq_pipeline.activations.trace_moments import activations_identity
+from faq_pipeline.competition.checks import COMPETITION_CHECKS
+from faq_pipeline.competition.cost import competition_work
 from faq_pipeline.competition.expert import Context, Expert, Group, Need, groups_of
 from faq_pipeline.competition.experts import experts_named
 from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.group import GroupResult, compete
 from faq_pipeline.competition.moments_expert import MomentsExpert, score_by_moments
 from faq_pipeline.competition.summary import summarise
+from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import target_engine, target_gpus, target_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.inference.factory import target_engine, target_gpus
-from faq_pipeline.models.device import check_fits
-from faq_pipeline.models.precision import figures_identity
+from faq_pipeline.models.device import check_fits, compute_identity
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
 
@@ -45,15 +47,11 @@ def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
     experts = experts_named(cell.recipe.competition.experts)
     if any("traces" in expert.needs for expert in experts):
         return inputs
-    return tuple(name for name in inputs if name != "inference_traces")
+    return tuple(name for name in inputs if name != stage_names.INFERENCE_TRACES)
 
 
-def check_room(cell: Cell) -> None:
-    """Refuse experts that need more models on the device than it holds.
-
-    Raises:
-        FaqError: names what they need.
-    """
+def _preflight(cell: Cell, missing: bool) -> None:
+    """The experts need no more models on the device than it holds."""
     for expert in experts_named(cell.recipe.competition.experts):
         if "scheme" in expert.needs:
             try:
@@ -76,9 +74,9 @@ def _target(cell: Cell) -> dict[str, Any]:
 
 def _compute(cell: Cell) -> dict[str, Any]:
     """What of the evaluation's engine, which scores for the experts, shapes the target's figures."""
-    if cell.recipe.evaluation.engine == "vllm":
+    if target_traits(cell).served:
         return {"engine": target_engine(cell).identity()}
-    return figures_identity(cell.target.member, cell.device)
+    return compute_identity(cell.target.member, cell.device)
 
 
 def _scheme(cell: Cell) -> dict[str, Any]:
@@ -104,8 +102,8 @@ def gpus(cell: Cell) -> int:
 def build(task: Build) -> dict[str, Any]:
     """Score, compete, write `scores.parquet` and `standings.parquet`."""
     recipe = task.cell.recipe
-    seeds = read_rows(task.inputs["seed_data"].file("seeds.parquet"), Seed)
-    corpus = task.inputs["regenerated_corpus"].file("candidates.parquet")
+    seeds = read_rows(task.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
+    corpus = task.inputs[stage_names.REGENERATED_CORPUS].file("candidates.parquet")
     groups = groups_of(seeds, read_rows(corpus, Candidate))
     raw = _opinions(groups, experts_named(recipe.competition.experts), task)
     draw = recipe.draw if recipe.competition.selection == "random" else None
@@ -140,9 +138,9 @@ def _opinions(
 
 
 def _traces(task: Build) -> list[Trace]:
-    if "inference_traces" not in task.inputs:
+    if stage_names.INFERENCE_TRACES not in task.inputs:
         return []
-    return read_rows(task.inputs["inference_traces"].file("traces.parquet"), Trace)
+    return read_rows(task.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
 
 
 def _by_group(scores: Sequence[float | None], groups: Sequence[Group]) -> list[list[float | None]]:
@@ -151,11 +149,23 @@ def _by_group(scores: Sequence[float | None], groups: Sequence[Group]) -> list[l
 
 
 COMPETITION_SCORES = Stage(
-    name="competition_scores",
+    name=stage_names.COMPETITION_SCORES,
     version=2,
-    inputs=("seed_data", "regenerated_corpus", "inference_traces"),
+    inputs=(stage_names.SEED_DATA, stage_names.REGENERATED_CORPUS, stage_names.INFERENCE_TRACES),
     identity=identity,
     build=build,
     gpus=gpus,
     select=select,
+    work=competition_work,
+    labels={
+        **labels.TARGET,
+        "experts": "competition.experts",
+        "selection": "competition.selection",
+        "judge": "competition.judge",
+        **labels.nested(labels.TARGET, "target"),
+        **labels.engine_labels("evaluation", "target.engine"),
+        "target.weights": "weights of the target",
+    },
+    checks=COMPETITION_CHECKS,
+    preflight=_preflight,
 )

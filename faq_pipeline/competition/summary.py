@@ -1,4 +1,4 @@
-"""What a competition showed, in figures: who won, what experts said of winners and losers."""
+"""Statistics of a competition: winners, and the experts' scores of winners and losers."""
 
 from __future__ import annotations
 

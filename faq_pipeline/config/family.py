@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from faq_pipeline.config.operation import Discovery, Publish, Requantize
+from faq_pipeline.config.paths import ConfigPath
 from faq_pipeline.config.yaml import Strict
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -61,7 +61,7 @@ class Member(Strict):
     """One model of the family: a local folder, or a hub repository at a commit."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    path: Path | None = None
+    path: ConfigPath | None = None
     hub: str | None = None
     revision: str | None = None
     parameters: PositiveInt
@@ -100,7 +100,7 @@ class Family(Strict):
     thinking: Thinking = Thinking()
     serving: Serving = Serving()
     """Of members that have none of their own."""
-    development: Path
+    development: ConfigPath
     """JSONL of prompts for inference traces: the only ones that fitness and selection may look at."""
     discovery: Discovery | None = None
     """How new members are found; absent: only those listed below."""

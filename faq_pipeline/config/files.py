@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from faq_pipeline.errors import FaqError, nearest_or_known
 
 Sources = list[tuple[Path, CommentedMap]]
 """Parsed files, those that take precedence first."""
-PATH_KEYS = {"path", "include", "prose", "development", "directory"}
 
 
 def load_family(path: Path) -> Family:
@@ -27,7 +25,7 @@ def load_family(path: Path) -> Family:
         FaqError: naming file, line and hint.
     """
     tree = read(path)
-    return validate(_resolved(plain(tree), path.parent), Family, [(path, tree)])
+    return validate(plain(tree, path.parent), Family, [(path, tree)])
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -104,7 +102,7 @@ def _named(path: Path, kind: str) -> tuple[dict[str, Any], Sources]:
 
 def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources]:
     tree = read(path)
-    own = _resolved(plain(tree), path.parent)
+    own = plain(tree, path.parent)
     parent = own.pop("extends", None)
     if parent is None:
         return own, [(path, tree)]
@@ -131,17 +129,3 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
         else:
             out[key] = value
     return out
-
-
-def _resolved(node: Any, folder: Path) -> Any:
-    """The tree with relative paths made absolute, so that a merged recipe keeps each file's own base."""
-    if isinstance(node, dict):
-        return {
-            key: str((folder / os.path.expanduser(value)).resolve())  # noqa: PTH111 - Path's may raise
-            if key in PATH_KEYS and isinstance(value, str)
-            else _resolved(value, folder)
-            for key, value in node.items()
-        }
-    if isinstance(node, list):
-        return [_resolved(value, folder) for value in node]
-    return node

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Annotated
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from faq_pipeline.config.paths import ConfigPath
 from faq_pipeline.config.yaml import Strict
 
 FIELDS = {"owner", "member", "recipe", "revision"}
@@ -33,7 +33,7 @@ class Discovery(Strict):
     """Patterns as a shell has them, case ignored: `*-GPTQ*`, `*-FP8`."""
     least_parameters: PositiveInt = 1
     most_parameters: PositiveInt | None = None
-    directory: Path | None = None
+    directory: ConfigPath | None = None
     """A folder of model folders, for sites without a hub; it is then asked instead of the hub."""
     interval_seconds: PositiveInt = 600
     """Least time between two looks of the sensor."""
@@ -94,7 +94,7 @@ class Publish(Strict):
 
     licences: Annotated[list[str], Field(min_length=1)]
     """Of base, teacher and seeds: every one must be named here. Case is ignored."""
-    directory: Path | None = None
+    directory: ConfigPath | None = None
     """Folder of published checkpoints; `published` in FAQ_HOME where absent."""
     repository: str | None = None
     """Hub repository to push to besides: `acme/{member}-{recipe}`."""

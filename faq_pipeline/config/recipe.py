@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from faq_pipeline.config.paths import ConfigPath
 from faq_pipeline.config.yaml import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 DRAW = "draw"
 """The selection that takes samples in the order in which their seeds were drawn."""
+
+TEACHER, SELF, ORIGINAL, RANDOM = "teacher", "self", "original", "random"
+"""Where candidates come from: a teacher or the target itself writes them, they are the seeds passed
+through, or random tokens."""
+GENERATED = (TEACHER, SELF)
+"""Sources whose candidates a model writes."""
+AUTO = "auto"
+"""The teacher that is the family's largest member within its memory budget."""
 
 
 class Dataset(Strict):
@@ -30,7 +38,7 @@ class Dataset(Strict):
 class Seeds(Strict):
     """Which seed samples enter; `count` of them are drawn, balanced over domains."""
 
-    path: Path | None = None
+    path: ConfigPath | None = None
     dataset: Dataset | None = None
     count: PositiveInt
 
@@ -64,7 +72,7 @@ class Regeneration(Strict):
     """Where candidates come from. `original` passes seeds through; `random` is random tokens."""
 
     source: Literal["teacher", "self", "original", "random"]
-    teacher: str = "auto"
+    teacher: str = AUTO
     """A member's name, or `auto`: the largest within the family's memory budget."""
     allow_cross_family: bool = False
     candidates: PositiveInt = 1
@@ -72,17 +80,25 @@ class Regeneration(Strict):
     engine: str = "transformers"
     """What samples from the teacher: `transformers`, `vllm` (a server of our own) or `endpoint`."""
     endpoint: Endpoint | None = None
-    """The servers of engine `endpoint`."""
+    """The servers of a remote engine, as `endpoint` is; no other engine has them."""
     batch_size: PositiveInt = 64
     """Candidates generated at once by the `transformers` engine."""
 
     @model_validator(mode="after")
     def _check_sampling(self) -> Regeneration:
-        if self.source in ("teacher", "self") and self.sampling is None:
+        if self.generates and self.sampling is None:
             raise ValueError(f"source {self.source!r} needs 'sampling'")
-        if (self.engine == "endpoint") != (self.endpoint is not None):
-            raise ValueError("engine 'endpoint' needs 'endpoint', and no other engine has one")
         return self
+
+    @property
+    def generates(self) -> bool:
+        """Whether a model writes the candidates."""
+        return self.source in GENERATED
+
+    @property
+    def follows_family(self) -> bool:
+        """Whether the teacher is chosen among the family's members: it changes as they do."""
+        return self.source == TEACHER and self.teacher == AUTO
 
 
 class Judge(Strict):
@@ -133,8 +149,8 @@ class Calibration(Strict):
 class Quantization(Strict):
     """Weights to integers, by llmcompressor."""
 
-    method: Literal["rtn", "gptq", "awq", "smoothquant"]
-    """`awq` is AWQ then round-to-nearest; `smoothquant` is SmoothQuant then GPTQ."""
+    method: str
+    """`rtn`, `gptq`, `awq` (AWQ, then round-to-nearest) or `smoothquant` (SmoothQuant, then GPTQ)."""
     scheme: str
     """A preset of compressed-tensors: W4A16, W3A16, W8A8, ..."""
     group_size: PositiveInt | Literal["channel"]
@@ -158,16 +174,16 @@ class Evaluation(Strict):
     """How the result is judged."""
 
     tasks: Annotated[list[str], Field(min_length=1)]
-    include: Path | None = None
+    include: ConfigPath | None = None
     """Folder of lm-eval task YAMLs; absent: lm-eval's own tasks."""
     max_new_tokens: PositiveInt
-    engine: Literal["transformers", "vllm"] = "transformers"
-    """What writes the answers, and the inference traces."""
+    engine: str = "transformers"
+    """What writes the answers, and the inference traces: `transformers` or `vllm`."""
     batch_size: PositiveInt = 64
     """Questions answered at once by the `transformers` engine."""
     limit: PositiveInt | None = None
     """First so many questions of each task (for smoke tests)."""
-    prose: Path
+    prose: ConfigPath
     """JSONL of held-out plain text, for the divergence outside the tasks."""
     traces: PositiveInt = 64
     """Reference answers (and as many prose passages) on which the divergence is measured."""
@@ -190,3 +206,8 @@ class Recipe(Strict):
     calibration: Calibration
     quantization: Quantization
     evaluation: Evaluation
+
+    @property
+    def candidate_count(self) -> int:
+        """Candidates of all seeds."""
+        return self.seeds.count * self.regeneration.candidates

@@ -14,13 +14,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
+from faq_pipeline.config.paths import FileText
 from faq_pipeline.errors import FaqError, nearest_or_known
 
 Model = TypeVar("Model", bound="Strict")
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys; paths are resolved against the YAML's folder."""
+    """A frozen model that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,12 +87,18 @@ def validate(tree: Any, model: type[Model], sources: list[tuple[Path, CommentedM
         raise FaqError(problem, hint=hint, file=file, line=line) from None
 
 
-def plain(node: Any) -> Any:
-    """A parsed YAML tree as ordinary dicts, lists and scalars."""
+def plain(node: Any, folder: Path | None = None) -> Any:
+    """A parsed YAML tree as ordinary dicts, lists and scalars.
+
+    Args:
+        folder: of the file; strings then remember it, for the paths among them (`config.paths`).
+    """
     if isinstance(node, dict):
-        return {str(key): plain(value) for key, value in node.items()}
+        return {str(key): plain(value, folder) for key, value in node.items()}
     if isinstance(node, list):
-        return [plain(value) for value in node]
+        return [plain(value, folder) for value in node]
+    if isinstance(node, str):
+        return str(node) if folder is None else FileText.of(node, folder)
     return node
 
 

@@ -1,4 +1,4 @@
-"""One cell of the matrix member x recipe: everything a stage may read besides its input artifacts."""
+"""A cell of the matrix member x recipe: everything that a stage may read besides its input artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names to cells: which weights are the target, which teacher regenerates, on which device."""
+"""Resolves names to a cell: the target's weights, the teacher, the device."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.recipe import AUTO, SELF, Recipe
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import check_engines, teacher_traits
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_fits, choose_device, working_bytes
 from faq_pipeline.models.weights import Weights, check_vocabulary, find_weights
@@ -19,7 +20,7 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
 
     Args:
         device: `auto`, or one as in `models.device`.
-        digests: folder that remembers the digests of unchanged weight files.
+        digests: as the cache of `find_weights`.
 
     Raises:
         FaqError: an unknown name, a recipe for another family, a revision that is gone, weights
@@ -33,6 +34,8 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
             f" and {name!r} is of family {family.name!r}",
             hint=f"add {family.name} to the recipe's 'families' or choose another recipe",
         )
+    with catalog.attach_location(recipe):
+        check_engines(recipe)
     found = catalog.revision(found, revision)
     target = find_weights(found, digests)
     if revision and target.digest[:8] != revision:
@@ -43,9 +46,9 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
     chosen = choose_device(device)
     check_fits(found, chosen, _smaller(family, found))
     cell = Cell(family, recipe, target, None, chosen)
-    if recipe.regeneration.source in ("original", "random"):
+    if not recipe.regeneration.generates:
         return cell
-    if recipe.regeneration.source == "self":
+    if recipe.regeneration.source == SELF:
         return replace(cell, teacher=target)
     with catalog.attach_location(recipe):
         its_family, teacher = _teacher(catalog, cell, digests)
@@ -54,12 +57,13 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
 
 def _teacher(catalog: Catalog, cell: Cell, digests: Path) -> tuple[Family, Weights]:
     regeneration, family, target = cell.recipe.regeneration, cell.family, cell.target
-    if regeneration.teacher == "auto":
+    if regeneration.teacher == AUTO:
         its_family, member = family, auto_teacher(family, target.member)
     else:
         its_family, member = _named(catalog, family, target.member, cell.recipe)
-    if regeneration.engine != "endpoint":
-        spread = its_family.serving_of(member).gpus_per_copy if regeneration.engine == "vllm" else 1
+    traits = teacher_traits(cell)
+    if not traits.remote:
+        spread = traits.gpus_per_copy(its_family.serving_of(member))
         check_fits(member, cell.device, _between(family, target.member, member), devices=spread)
     teacher = find_weights(member, digests)
     # A hub member's tokenizer is downloaded, and compared, when the corpus is made.
@@ -99,7 +103,7 @@ def _named(catalog: Catalog, family: Family, target: Member, recipe: Recipe) -> 
             hint="choose a teacher of the family, or set regeneration.allow_cross_family: true",
             key="regeneration.teacher",
         )
-    # Sizes of two families are no measure of which knows more: who asks for another family's decides.
+    # Sizes cannot be compared across families, so a teacher of another family may be smaller.
     if its_family.name == family.name and member.parameters < target.parameters:
         raise FaqError(
             f"teacher {name!r} ({member.parameters:,} parameters) is smaller than"

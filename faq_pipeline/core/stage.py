@@ -1,8 +1,9 @@
-"""What a stage of the pipeline is: a declared identity and a way to build its artifact.
+"""A stage of the pipeline: a declared identity, a way to build its artifact, and what others ask of it.
 
 A domain package offers its stages as values of `Stage`; `faq_pipeline.execution.graph` lists them, the
-runner obtains their artifacts, Dagster's assets call the runner. Nothing here imports a model
-library, so that plans and definitions stay light.
+runner materializes their artifacts, Dagster's assets call the runner. Whoever asks a stage for its cost,
+its checks or the names of its fields asks the value: nothing else depends on a stage's name. Nothing
+here imports a model library, so that plans and definitions stay light.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.check import Check
+from faq_pipeline.core.labels import Labels
+from faq_pipeline.core.stage_work import UNKNOWN_WORK, StageWork
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.util.progress import Progress, SilentProgress
 
@@ -56,6 +60,13 @@ class Stage:
             GPUs; 0 where this cell's needs none. None for a stage that never loads a model.
         select: the upstream stages that matter for this cell, where not all of them do
             (round-to-nearest needs no calibration set).
+        work: how much there is to do for a cell; time and disk are estimated by it. It is kept in the
+            manifest, so that later estimates learn from the run.
+        labels: how the fields of the identity are called where a change of them is told, see `labels`.
+        checks: the contract of the artifact. They run with every materialization, on hits too.
+        preflight: raises a FaqError for what would stop the build, before any stage of the cell has taken
+            its time. It loads no model. The flag says whether the artifact has to be made: only then
+            may it ask the network or load a tokenizer.
     """
 
     name: str
@@ -66,7 +77,19 @@ class Stage:
     measurements: tuple[str, ...] = ()
     gpus: Callable[[Cell], int] | None = None
     select: Callable[[Cell, tuple[str, ...]], tuple[str, ...]] = lambda cell, inputs: inputs
+    work: Callable[[Cell], StageWork] = lambda cell: UNKNOWN_WORK
+    labels: Labels = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    preflight: Callable[[Cell, bool], None] = lambda cell, missing: None
 
     def inputs_for(self, cell: Cell) -> tuple[str, ...]:
         """The upstream stages whose artifacts this cell's artifact depends on."""
         return self.select(cell, self.inputs)
+
+    def blocking_problem(self, cell: Cell, artifact: Artifact) -> str:
+        """Why a blocking check fails on the cell's artifact, in one line; empty where all pass."""
+        for check in self.checks:
+            if check.blocking and not (result := check.run(cell, artifact)).passed:
+                facts = "; ".join(f"{name}: {value}" for name, value in result.metadata.items() if value)
+                return f"check {check.name} failed: {facts}"
+        return ""

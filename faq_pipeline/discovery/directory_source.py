@@ -20,7 +20,7 @@ class DirectorySource:
 
     Attributes:
         directory: holds a folder for each member.
-        digests: folder that remembers the digests of unchanged weight files.
+        digests: as the cache of `find_weights`.
     """
 
     directory: Path
@@ -57,8 +57,9 @@ class DirectorySource:
             return Listed(source, "")
         member = Member(name=member_name(source, ()), path=folder, parameters=1)
         try:
-            digest = find_weights(member, self.digests).digest
-            return Listed(source, digest, count_parameters(folder), _licence(folder) or family.licence)
+            weights = find_weights(member, self.digests)
+            licence = _licence(folder) or family.licence
+            return Listed(source, weights.digest, count_parameters(weights.folder), licence)
         except FaqError as error:
             return Listed(source, "", problem=str(error))
         except OSError as error:  # it is being written, or may not be read

@@ -47,9 +47,7 @@ def teacher_changes(
     concerned = tuple(
         recipe.name
         for recipe in recipes
-        if after.name in recipe.families
-        and recipe.regeneration.source == "teacher"
-        and recipe.regeneration.teacher == "auto"
+        if after.name in recipe.families and recipe.regeneration.follows_family
     )
     changes: dict[tuple[str, str], list[str]] = {}
     for member in after.members:

@@ -10,8 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import served_target_engine, target_traits
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import Answered, answer_questions, run_tasks
+from faq_pipeline.inference.factory import IN_PROCESS
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.serving_format import served_as
 from faq_pipeline.util.progress import Progress
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from faq_pipeline.evaluation.drafts import Drafts
     from faq_pipeline.evaluation.served_lm import ServedLM
-    from faq_pipeline.inference.vllm_engine import VllmEngine
+    from faq_pipeline.inference.engine import ServedEngine
 
 
 def answer_and_load(
@@ -42,10 +44,10 @@ def answer_and_load(
         drafts: see `answer_questions`; a server makes no use of them.
 
     Raises:
-        FaqError: vLLM cannot serve the model, or see `run_tasks`.
+        FaqError: the engine cannot serve the model, or see `run_tasks`.
     """
     spec, thinking = cell.recipe.evaluation, cell.family.thinking
-    if spec.engine == "vllm":
+    if target_traits(cell).served:
         return _answer_served(cell, tokenizer, progress, checkpoint), load()
     model = load()
     return answer_questions(model, tokenizer, spec, thinking, progress, drafts), model
@@ -65,10 +67,9 @@ def _answer_served(
 
 
 @contextmanager
-def _served(cell: Cell, checkpoint: Path | None) -> Iterator[VllmEngine]:
-    """The engine at work. That vLLM cannot load the model is told with a way out."""
+def _served(cell: Cell, checkpoint: Path | None) -> Iterator[ServedEngine]:
+    """The engine at work. That its server cannot load the model is told with a way out."""
     from faq_pipeline.inference.server.server_error import ServerFailedError
-    from faq_pipeline.inference.vllm_engine import VllmEngine
     from faq_pipeline.models.loading import release
 
     with ExitStack() as stack:
@@ -76,15 +77,15 @@ def _served(cell: Cell, checkpoint: Path | None) -> Iterator[VllmEngine]:
         if checkpoint is not None:
             folder = stack.enter_context(_served_form(cell, checkpoint))
             weights = _in_folder(cell.target, folder)
-        engine = VllmEngine(weights, cell.device, cell.serving(cell.target))
+        engine = served_target_engine(cell, weights)
         release()  # what earlier stages of this process left on the GPU
         try:
             stack.enter_context(engine)
         except ServerFailedError as error:
             what = repr(weights.name) if checkpoint is None else f"{weights.name!r} as it was quantized"
             raise FaqError(
-                f"vLLM cannot serve {what}: {error.problem}",
-                hint=f"set evaluation.engine: transformers, or see {error.file}",
+                f"engine {cell.recipe.evaluation.engine!r} cannot serve {what}: {error.problem}",
+                hint=f"set evaluation.engine: {IN_PROCESS}, or see {error.file}",
             ) from error
         yield engine
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
-from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.recipe import ORIGINAL, Recipe
 from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.paired import Verdict, loss_difference, loss_reduction, verdict
 from faq_pipeline.evaluation.report import interval
@@ -125,7 +125,7 @@ def unfair_baselines(
 
 def one_original(baselines: Iterable[Recipe]) -> str:
     """What to say of a headline over baselines that lack the original data raw or in the template."""
-    found = {b.calibration.template for b in baselines if b.regeneration.source == "original"}
+    found = {b.calibration.template for b in baselines if b.regeneration.source == ORIGINAL}
     if not found or len(found) == 2:
         return ""
     have, lack = ("raw", "in the chat template") if "raw" in found else ("in the chat template", "raw")

@@ -17,8 +17,8 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import SEED
 from faq_pipeline.evaluation.quiet import quiet_lm_eval_requests
 from faq_pipeline.evaluation.replies import Recording, Wanted
-from faq_pipeline.inference.engine import Completion, Request
-from faq_pipeline.inference.vllm_engine import VllmEngine
+from faq_pipeline.inference.engine import Completion, Request, ServedEngine
+from faq_pipeline.inference.factory import IN_PROCESS
 from faq_pipeline.models.retokenize import written_ids
 from faq_pipeline.util.progress import Progress
 from faq_pipeline.util.seeded_choice import hashed
@@ -54,7 +54,7 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
 
     def __init__(
         self,
-        engine: VllmEngine,
+        engine: ServedEngine,
         tokenizer: PreTrainedTokenizerBase,
         thinking: Thinking,
         progress: Progress,
@@ -150,8 +150,8 @@ def _sampling(wanted: Wanted) -> Sampling:
     known = SAMPLED if options.get("do_sample") else WITHOUT_EFFECT
     if unknown := sorted(options.keys() - known):
         raise FaqError(
-            f"a task sets {unknown[0]!r}, which engine 'vllm' does not pass on",
-            hint="set evaluation.engine: transformers",
+            f"a task sets {unknown[0]!r}, which an engine with a server does not pass on",
+            hint=f"set evaluation.engine: {IN_PROCESS}",
         )
     if not options.get("do_sample"):
         return Sampling(temperature=0, max_new_tokens=wanted.limit)

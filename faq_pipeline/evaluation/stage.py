@@ -6,10 +6,13 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import target_engine, target_gpus, target_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.inference.factory import target_engine, target_gpus
+from faq_pipeline.evaluation.checks import REPORT_CHECKS
+from faq_pipeline.evaluation.cost import evaluation_work
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.quantization.serving_format import served_as
 from faq_pipeline.store.artifact import Artifact
@@ -47,7 +50,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
     if spec.include is not None:
         tasks = TaskFolder(spec.include).digests(spec.tasks)
     # A server makes its own batches, and says what of it shapes the answers.
-    served = {"server": target_engine(cell).identity()} if spec.engine == "vllm" else {}
+    served = {"server": target_engine(cell).identity()} if target_traits(cell).served else {}
     apart = {"tasks", "include", "prose", "gate", *(["batch_size"] if served else [])}
     return {
         "target": cell.target.digest,
@@ -64,7 +67,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
 
 def _report_identity(cell: Cell) -> dict[str, Any]:
     spec, scheme = cell.recipe.evaluation, cell.recipe.quantization.scheme
-    served = {"served_as": served_as(scheme, cell.device)} if spec.engine == "vllm" else {}
+    served = {"served_as": served_as(scheme, cell.device)} if target_traits(cell).served else {}
     gate = None if spec.gate is None else spec.gate.model_dump(mode="json")
     return {**_identity(cell), **served, "gate": gate}
 
@@ -117,7 +120,10 @@ def _build_report(build: Build) -> dict[str, Any]:
     )
 
     cell, spec = build.cell, build.cell.recipe.evaluation
-    reference, checkpoint = build.inputs["reference_eval"], build.inputs["quantized_checkpoint"]
+    reference, checkpoint = (
+        build.inputs[stage_names.REFERENCE_EVAL],
+        build.inputs[stage_names.QUANTIZED_CHECKPOINT],
+    )
     folder, tokenizer = checkpoint.file("checkpoint"), load_tokenizer(cell.target)
     replies = read_rows(reference.file(REPLIES), ReplyTokens)
     answered, model = answer_and_load(
@@ -157,10 +163,10 @@ def _build_divergence(build: Build) -> dict[str, Any]:
     from faq_pipeline.quantization.load import load_quantized
     from faq_pipeline.store.tables import EvaluationRow, write_rows
 
-    cell, folder = build.cell, build.inputs["quantized_checkpoint"].file("checkpoint")
+    cell, folder = build.cell, build.inputs[stage_names.QUANTIZED_CHECKPOINT].file("checkpoint")
     model = load_quantized(folder, cell.target.member, cell.device)
     kl, kl_prose, sequences = _divergences(
-        model, build.inputs["reference_eval"], cell.recipe.evaluation.traces, build.progress
+        model, build.inputs[stage_names.REFERENCE_EVAL], cell.recipe.evaluation.traces, build.progress
     )
     figures = {"kl": kl and kl.as_dict(), "kl_prose": kl_prose and kl_prose.as_dict()}
     rows = evaluation_rows(
@@ -186,21 +192,42 @@ def _divergences(
     return means[0], means[1], sequences
 
 
-REFERENCE_EVAL = Stage("reference_eval", 2, (), _identity, _build_reference, gpus=target_gpus)
-EVAL_REPORT = Stage(
-    "eval_report",
-    3,
-    ("quantized_checkpoint", "reference_eval"),
-    _report_identity,
-    _build_report,
+_LABELS = {
+    **labels.TARGET,
+    **labels.engine_labels("evaluation", "server"),
+    "tasks": "evaluation.tasks",
+    "prose": "evaluation.prose",
+    "gate": "evaluation.gate",
+}
+
+REFERENCE_EVAL = Stage(
+    name=stage_names.REFERENCE_EVAL,
+    version=2,
+    inputs=(),
+    identity=_identity,
+    build=_build_reference,
     gpus=target_gpus,
+    work=evaluation_work,
+    labels=_LABELS,
+)
+EVAL_REPORT = Stage(
+    name=stage_names.EVAL_REPORT,
+    version=3,
+    inputs=(stage_names.QUANTIZED_CHECKPOINT, stage_names.REFERENCE_EVAL),
+    identity=_report_identity,
+    build=_build_report,
+    gpus=target_gpus,
+    work=evaluation_work,
+    labels=_LABELS,
+    checks=REPORT_CHECKS,
 )
 DIVERGENCE = Stage(
-    "divergence",
-    1,
-    ("quantized_checkpoint", "reference_eval"),
-    _divergence_identity,
-    _build_divergence,
+    name=stage_names.DIVERGENCE,
+    version=1,
+    inputs=(stage_names.QUANTIZED_CHECKPOINT, stage_names.REFERENCE_EVAL),
+    identity=_divergence_identity,
+    build=_build_divergence,
     gpus=lambda cell: 1,
+    labels=labels.TARGET,
 )
 """No stage of the pipeline's own graph: a study measures it where `eval_report` would take too long."""

@@ -1,4 +1,4 @@
-"""`recipe_comparison`: all recipes of a member that are evaluated, beside each other.
+"""`recipe_comparison`: compares all evaluated recipes of a member.
 
 Not a stage of a cell: its inputs are as many eval reports as there are.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError
@@ -36,11 +37,14 @@ class Evaluated:
     @classmethod
     def of(cls, planned: Mapping[str, PlannedStage]) -> Evaluated | None:
         """What a cell's plan says of it, None where it is not evaluated yet."""
-        report = planned["eval_report"].artifact
+        report = planned[stage_names.EVAL_REPORT].artifact
         if report is None:
             return None
-        checkpoint, calibration = planned["quantized_checkpoint"].key, planned["calibration_set"].artifact
-        looked_at = checkpoint is not None and "calibration_set" in checkpoint.upstream
+        checkpoint, calibration = (
+            planned[stage_names.QUANTIZED_CHECKPOINT].key,
+            planned[stage_names.CALIBRATION_SET].artifact,
+        )
+        looked_at = checkpoint is not None and stage_names.CALIBRATION_SET in checkpoint.upstream
         return cls(report, calibration.metadata["tokens"] if looked_at and calibration else None)
 
 
@@ -57,7 +61,7 @@ def compare_member(settings: Settings, member: str) -> Outcome:
     key = comparison_key(settings, found)
     reports = {name: one.report for name, one in found.items()}
     artifact, hit = settings.store.produce(key, lambda folder: _build(reports, key.identity, folder))
-    stage = Stage(NAME, VERSION, ("eval_report",), lambda cell: {}, lambda build: {})
+    stage = Stage(NAME, VERSION, (stage_names.EVAL_REPORT,), lambda cell: {}, lambda build: {})
     return Outcome(stage, artifact, hit, time.perf_counter() - started)
 
 

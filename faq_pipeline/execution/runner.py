@@ -1,4 +1,4 @@
-"""Artifacts of a cell: what is there, what is missing, and making what is missing."""
+"""Plans and builds the artifacts of a cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError, MissingUpstreamError
-from faq_pipeline.execution.stage_work import work_of
 from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.artifact import Artifact
@@ -98,10 +97,10 @@ def materialize(
 
     def build(folder: Path) -> dict[str, Any]:
         job = Build(placed.cell, inputs, folder, store.ledgers, progress, lambda: store.settle(folder))
-        return {**stage.build(job), "work": work_of(name, cell).as_dict()}
+        return {**stage.build(job), "work": stage.work(cell).as_dict()}
 
     with _full_disk_is_told(store):
-        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed)
+        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed, note=progress.note)
     return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 
 

@@ -1,4 +1,4 @@
-"""One batch through `generate`, in legs: rows that have ended leave the batch between them."""
+"""Generates one batch in several calls of `generate`; finished rows leave the batch between calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ all rows draw from one random generator."""
 
 @dataclass
 class Continuation:
-    """What one row wrote: token ids with the end mark, if it `ended`, and their log-probability."""
+    """One row's output: token ids (with the end mark if it `ended`) and their log-probability."""
 
     ids: list[int] = field(default_factory=list)
     logprob: float = 0.0
@@ -25,7 +25,7 @@ class Continuation:
 
 
 def forget_sampling_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Leave of the member's generation config its end marks alone.
+    """Remove everything but the end marks from the member's generation config.
 
     `generate` fills every field that is not set from it (Qwen3 ships top_k 20, and the library's
     own default is 50): sampling would then not be what the recipe says.
@@ -44,8 +44,8 @@ def continue_batch(
 ) -> list[Continuation]:
     """Continue each row to an end mark or for `max_new_tokens`, with torch's global generator.
 
-    Without legs, a batch would run at its full width until its longest row ends: about half of
-    the work for samples of mixed lengths.
+    In a single call, a batch would run at its full width until its longest row ends, which doubles the
+    work for samples of mixed lengths.
 
     Args:
         ids: left-padded prompts, (batch, length).

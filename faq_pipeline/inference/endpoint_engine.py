@@ -1,4 +1,4 @@
-"""The engine that asks the user's own servers: vLLM, SGLang, or what else speaks the OpenAI protocol."""
+"""The engine `endpoint`: the user's own OpenAI-compatible servers (vLLM, SGLang and others)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TIMEOUT = 1800.0
 class EndpointEngine:
     """The teacher as the endpoint serves it. Each request is sampled for itself, by its own seed.
 
-    Whether the endpoint serves the teacher's weights is for the user to see to: the protocol tells
-    a name, and nothing else. The teacher's prompt is sent as text, with its own template's marks.
+    The user must make sure that the endpoint serves the teacher's weights: the protocol tells only a
+    name. The prompt is sent as text, rendered with the teacher's own chat template.
     """
 
     weights: Weights
@@ -34,11 +34,11 @@ class EndpointEngine:
 
     @property
     def repeats(self) -> bool:
-        """Not to the byte: how the servers batch and round is theirs."""
+        """False: the servers' batching and rounding are not under our control."""
         return False
 
     def identity(self) -> dict[str, Any]:
-        """The model's served name. Where it is served, and with what key, shapes no sample."""
+        """The model's served name. URL and key do not affect samples and are left out."""
         return {"engine": "endpoint", "model": self.endpoint.model}
 
     def units(self, requests: Iterable[Request]) -> list[Unit]:

@@ -1,18 +1,21 @@
-"""What an engine is: requests in, finished samples streamed out."""
+"""The engine protocol: requests in, finished samples streamed out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from faq_pipeline.config.recipe import Sampling
+
+if TYPE_CHECKING:
+    from faq_pipeline.inference.server.server import Server
 
 
 @dataclass(frozen=True)
 class Request:
-    """A text to be continued. `seed` decides the sample, as far as the engine can promise it."""
+    """A text to continue. `seed` determines the sample as far as the engine can guarantee it."""
 
     id: str
     prompt: str
@@ -24,8 +27,8 @@ class Unit:
     """Requests that are sampled, recorded and resumed together.
 
     Attributes:
-        salt: what a sample of the unit depends on besides its own request; empty where each
-            request is sampled for itself.
+        salt: what a sample of the unit depends on besides its own request; empty if each request is
+            sampled independently.
     """
 
     requests: tuple[Request, ...]
@@ -54,14 +57,14 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Samples from one model, which is in memory between `__enter__` and `__exit__` only."""
+    """Samples from one model, which is loaded only between `__enter__` and `__exit__`."""
 
     @property
     def repeats(self) -> bool:
         """Whether equal units give equal bytes."""
 
     def identity(self) -> dict[str, Any]:
-        """What of the engine shapes its samples, JSON-able; asked without loading a model library."""
+        """Fingerprint inputs of the engine (JSON-able); must not load a model library."""
 
     def units(self, requests: Iterable[Request]) -> list[Unit]:
         """The requests as units. Equal requests give equal units; the model need not be in memory."""
@@ -82,4 +85,24 @@ class Engine(Protocol):
         """
 
     def figures(self) -> dict[str, Any]:
-        """What the work since `__enter__` took: `gpus`, and what else the engine can tell."""
+        """Counters since `__enter__`: `gpus`, and others that the engine provides."""
+
+
+class ServedEngine(Engine, Protocol):
+    """An engine with a server of its own, which runs between `__enter__` and `__exit__`."""
+
+    @property
+    def server(self) -> Server:
+        """The server, for requests of other kinds; it exists inside the 'with' block only."""
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and reply."""
+
+    def likelihoods(
+        self, items: Sequence[tuple[list[int], list[int]]], advance: Callable[[int], None]
+    ) -> list[float | None]:
+        """Mean log-probability (nats) per reply token of (prompt, reply) pairs, in the order given.
+
+        None where the server refuses a pair.
+        """

@@ -1,15 +1,16 @@
-"""The engines there are, by the name that a recipe gives. A new one is one file and one line here."""
+"""The engines there are, by the name that a recipe gives. A new one is one file and one entry here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.config.recipe import Endpoint
-from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError, nearest_and_known
-from faq_pipeline.inference.engine import Engine
+from faq_pipeline.inference.engine import Engine, ServedEngine
+from faq_pipeline.inference.traits import EngineTraits
 from faq_pipeline.models.weights import Weights
 
 
@@ -20,6 +21,7 @@ class EngineSpec:
     Attributes:
         device: see `models.device`.
         batch_size: requests that are sampled together, where the engine does not decide it itself.
+        endpoint: where the engine is remote, the servers to ask.
     """
 
     weights: Weights
@@ -27,6 +29,18 @@ class EngineSpec:
     batch_size: int
     serving: Serving = field(default_factory=Serving)
     endpoint: Endpoint | None = None
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """An engine as it is registered.
+
+    Attributes:
+        make: makes one for a member; it loads no model library and no model.
+    """
+
+    make: Callable[[EngineSpec], Engine]
+    traits: EngineTraits = field(default_factory=EngineTraits)
 
 
 def _transformers(work: EngineSpec) -> Engine:
@@ -48,11 +62,38 @@ def _endpoint(work: EngineSpec) -> Engine:
     return EndpointEngine(work.weights, work.endpoint)
 
 
-ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
-    "transformers": _transformers,
-    "vllm": _vllm,
-    "endpoint": _endpoint,
+IN_PROCESS = "transformers"
+"""The engine that has the model in this process."""
+
+ENGINES: dict[str, EngineKind] = {
+    IN_PROCESS: EngineKind(_transformers, EngineTraits(evaluates=True)),
+    "vllm": EngineKind(
+        _vllm,
+        EngineTraits(
+            served=True,
+            evaluates=True,
+            gpus=lambda serving: serving.gpus,
+            gpus_per_copy=lambda serving: serving.gpus_per_copy,
+        ),
+    ),
+    "endpoint": EngineKind(
+        _endpoint, EngineTraits(remote=True, gpus=lambda serving: 0, gpus_per_copy=lambda serving: 0)
+    ),
 }
+
+
+def find_engine(name: str, key: str = "regeneration.engine") -> EngineKind:
+    """The engine of that name.
+
+    Args:
+        key: of the recipe, which names it.
+
+    Raises:
+        FaqError: no engine has that name.
+    """
+    if name not in ENGINES:
+        raise FaqError(f"unknown engine {name!r}", hint=nearest_and_known(name, sorted(ENGINES)), key=key)
+    return ENGINES[name]
 
 
 def make_engine(name: str, work: EngineSpec) -> Engine:
@@ -61,26 +102,11 @@ def make_engine(name: str, work: EngineSpec) -> Engine:
     Raises:
         FaqError: no engine has that name.
     """
-    if name not in ENGINES:
-        raise FaqError(
-            f"unknown engine {name!r}",
-            hint=nearest_and_known(name, sorted(ENGINES)),
-            key="regeneration.engine",  # the evaluation's is one of two, which its section checks
-        )
-    return ENGINES[name](work)
+    return find_engine(name).make(work)
 
 
-def target_gpus(cell: Cell) -> int:
-    """GPUs that the target takes: one in memory; behind vLLM as many as the family says."""
-    return cell.serving(cell.target).gpus if cell.recipe.evaluation.engine == "vllm" else 1
-
-
-def target_engine(cell: Cell) -> Engine:
-    """The evaluation's engine for the target, in batches of its size.
-
-    What else asks the target (traces, likelihoods) asks as the evaluation does, and not as the
-    regeneration: controls and teachers of other sizes then share its artifacts.
-    """
-    evaluation = cell.recipe.evaluation
-    work = EngineSpec(cell.target, cell.device, evaluation.batch_size, cell.serving(cell.target))
-    return make_engine(evaluation.engine, work)
+def make_served_engine(name: str, work: EngineSpec) -> ServedEngine:
+    """The same for an engine whose trait is `served`."""
+    kind = find_engine(name)
+    assert kind.traits.served, f"engine {name!r} has no server of its own"
+    return cast(ServedEngine, kind.make(work))

@@ -1,4 +1,4 @@
-"""The sample ledger: what an engine has finished is on disk before it counts, and is never paid twice.
+"""The sample ledger: finished samples are on disk before they count, and are never sampled twice.
 
 One folder holds the samples of one engine configuration (model revision, engine, sampling, template),
 whatever corpus they were made for: a recipe with more seeds or candidates finds those that are there.

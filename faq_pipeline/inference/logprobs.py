@@ -1,4 +1,4 @@
-"""Log-probabilities of sampled tokens, taken while `generate` runs."""
+"""Records the log-probabilities of sampled tokens while `generate` runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 class ChosenLogProbs:
-    """A logits processor that changes nothing and notes how likely each chosen token was.
+    """A logits processor that changes nothing and records the log-probability of each sampled token.
 
     A custom processor of `generate` runs before temperature and top-p, so it sees the model's own
     distribution. What was chosen is known only one step later: each step looks the last token up

@@ -1,4 +1,4 @@
-"""Sampling that loses nothing: what the ledger holds is taken from it, the rest is sampled into it."""
+"""Resumable sampling: reuses the samples in the ledger and adds the missing ones to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_ERRORS = 0.5
 
 @dataclass(frozen=True)
 class Sampled:
-    """Completions by request id, and what they cost.
+    """Completions by request id, and their cost.
 
     Attributes:
         reused: samples that were in the ledger already.
@@ -77,7 +77,7 @@ def sample(
 def _by_unit(
     units: Sequence[Unit], completions: Iterator[Completion]
 ) -> Iterator[tuple[Unit, dict[str, Completion]]]:
-    """Units as their last completion arrives."""
+    """Yield each unit when its last completion has arrived."""
     unit_of = {request.id: unit for unit in units for request in unit.requests}
     arrived: dict[str, dict[str, Completion]] = {}
     for completion in completions:
@@ -89,7 +89,7 @@ def _by_unit(
 
 
 def check_sampled(completions: Iterable[Completion]) -> None:
-    """Refuse work of which most failed.
+    """Raise if most samples failed.
 
     Raises:
         FaqError: it did; tells the first error.
@@ -105,7 +105,7 @@ def check_sampled(completions: Iterable[Completion]) -> None:
 
 @dataclass
 class _Tally:
-    """Tells of speed, cut samples and cache hits while candidates arrive."""
+    """Reports speed, truncated samples and cache hits while candidates arrive."""
 
     engine: Engine
     progress: Progress

@@ -1,4 +1,4 @@
-"""The engine that needs nothing but transformers: batches through `generate`, on CPU or one GPU."""
+"""The engine `transformers`: batches through `generate` in this process, on a CPU or one GPU."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.inference.engine import Completion, Request, Unit
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.loading import load_model, load_tokenizer, release
+from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.store.fingerprint import short_hash, tool_version
 from faq_pipeline.util.seeded_choice import hashed
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class TransformersEngine:
-    """One member in bf16. Requests are sorted by prompt length and sampled in left-padded batches.
+    """One member in memory. Requests are sorted by prompt length and sampled in left-padded batches.
 
     `generate` takes no generator of its own, so a batch has one seed, made from its requests'
     seeds. A sample therefore depends on its batch: the same requests, batch size, versions and
@@ -42,7 +43,7 @@ class TransformersEngine:
             "engine": "transformers",
             "torch": tool_version("torch"),
             "transformers": tool_version("transformers"),
-            "dtype": "bfloat16",
+            "dtype": precision_for(self.weights.member, self.device),
             "batch_size": self.batch_size,
             **compute_identity(self.weights.member, self.device),
         }

@@ -1,4 +1,4 @@
-"""The engine that serves a member with vLLM: a server of our own, for as long as it is needed."""
+"""The engine `vllm`: serves a member with a vLLM server that runs only while it is needed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from faq_pipeline.inference.engine import Completion, Request, Unit
 from faq_pipeline.inference.environment.environment import engine_identity, find_environment
 from faq_pipeline.inference.server.server import Server
 from faq_pipeline.models.device import compute_identity, threads_for
+from faq_pipeline.models.precision import Precision
 from faq_pipeline.models.weights import Weights
 
 IN_FLIGHT = 2048
 """Requests that the server may hold: beyond what it runs at once, so that it never waits for one."""
+
+DTYPE: Precision = "bfloat16"
 
 TIMEOUT = 3600.0
 """Seconds for one request, the wait in the server's queue included."""
@@ -27,7 +30,7 @@ TIMEOUT = 3600.0
 
 @dataclass
 class VllmEngine:
-    """One member in bf16 behind vLLM's server. Each request is sampled for itself, by its own seed.
+    """One member in bf16, on any processor, behind vLLM's server. Each request is sampled on its own, by its seed.
 
     vLLM schedules requests into batches as they come, and another batch may round otherwise: keys
     repeat, bytes need not.
@@ -42,7 +45,7 @@ class VllmEngine:
 
     @property
     def repeats(self) -> bool:
-        """Not to the byte: see the class."""
+        """False: see the class."""
         return False
 
     def identity(self) -> dict[str, Any]:
@@ -50,8 +53,8 @@ class VllmEngine:
         return {
             "engine": "vllm",
             **engine_identity(self.device),
-            "dtype": "bfloat16",
-            **compute_identity(self.weights.member, self.device),
+            "dtype": DTYPE,
+            **compute_identity(self.weights.member, self.device, DTYPE),
             "tensor_parallel": self.serving.tensor_parallel,
             "pipeline_parallel": self.serving.pipeline_parallel,
             "arguments": self.serving.arguments,
@@ -72,7 +75,7 @@ class VllmEngine:
                     self.serving,
                     self.device,
                     trust_remote_code=member.trust_remote_code,
-                    threads=threads_for(member, self.device),
+                    threads=threads_for(member, self.device, DTYPE),
                 )
             )
             self._server.wait_ready()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.lineage.groups import origins
 from faq_pipeline.lineage.sql import column, records, rows
 from faq_pipeline.lineage.trace import Licences, MadeCheckpoint, Report
@@ -12,7 +13,7 @@ from faq_pipeline.store.tables import CheckpointRow, EvaluationRow
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-CALIBRATION, CHECKPOINT = "calibration_set", "quantized_checkpoint"
+CALIBRATION, CHECKPOINT = stage_names.CALIBRATION_SET, stage_names.QUANTIZED_CHECKPOINT
 
 
 def checkpoints_from(con: DuckDBPyConnection, fingerprints: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.lineage.sql import records, rows
 from faq_pipeline.lineage.trace import ExpertScore, JudgedCandidate, TracedGroup, TracedSample
 from faq_pipeline.store.tables import Candidate, Sample, Score, Seed, Standing
@@ -39,9 +40,9 @@ def traced_samples(
     parents = origins(con, calibration)
     groups = load_groups(
         con,
-        parents.get("regenerated_corpus"),
-        parents.get("competition_scores"),
-        parents.get("seed_data"),
+        parents.get(stage_names.REGENERATED_CORPUS),
+        parents.get(stage_names.COMPETITION_SCORES),
+        parents.get(stage_names.SEED_DATA),
         {sample.seed_id for sample in samples},
     )
     return [_traced(calibration, sample, groups[sample.seed_id]) for sample in samples]
@@ -66,7 +67,7 @@ def groups_of_seed(con: DuckDBPyConnection, seed_id: str) -> list[TracedGroup]:
         if scores is None and digest in seen:
             continue
         seen.add(digest)
-        seeds = origins(con, corpus).get("seed_data")
+        seeds = origins(con, corpus).get(stage_names.SEED_DATA)
         groups.append(load_groups(con, corpus, scores, seeds, {seed_id})[seed_id])
     return groups
 

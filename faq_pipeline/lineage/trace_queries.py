@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage import schema
 from faq_pipeline.lineage.checkpoints import (
@@ -30,7 +31,7 @@ from faq_pipeline.lineage.trace import (
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-REPORT = "eval_report"
+REPORT = stage_names.EVAL_REPORT
 
 
 def trace(source: Path | str | DuckDBPyConnection, id_prefix: str) -> LineageTrace:

@@ -1,4 +1,4 @@
-"""Token sequences through a model several at a time.
+"""Batches of token sequences for a forward pass.
 
 Batches hold sequences of like length, padded on the right. Padding comes after every token that
 counts, so under causal attention it changes none of them and needs no mask; whoever reads what the

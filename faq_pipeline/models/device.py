@@ -1,4 +1,4 @@
-"""Which device runs, and whether a model fits on it; asked without loading torch.
+"""The compute device, and whether a model fits on it; found without loading torch.
 
 A device is written in one way everywhere: `cpu`, `cuda`, or with chosen GPUs `cuda:1` or `cuda:0,1`.
 The numbers count the GPUs that CUDA_VISIBLE_DEVICES leaves. `cuda` alone is any GPU of the first
@@ -18,6 +18,7 @@ import psutil
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.gpus import Gpu, visible_gpus
+from faq_pipeline.models.precision import Precision, precision_for
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,10 @@ WORKING_SPACE = 1.25
 """Weights times this is what inference takes at least (activations, key-value cache)."""
 
 SMALL = 100_000_000
-"""Parameters below which one CPU thread is used: more gain little, and crawl on a busy machine."""
+"""Parameters below which the number of CPU threads is the same on every machine: see `SMALL_THREADS`."""
+
+SMALL_THREADS: dict[Precision, int] = {"bfloat16": 1, "float32": 2}
+"""CPU threads of small members. float32 takes longer in matrix products, which are what threads share."""
 
 CONTAINERS_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """A container's share of the CPU, in microseconds of so many (cgroup v2): `800000 100000` are 8 cores."""
@@ -122,19 +126,34 @@ def gpu_name(device: str = "cuda") -> str | None:
     return gpus[0].name if gpus else None
 
 
-def compute_identity(member: Member, device: str) -> dict[str, Any]:
-    """What of the machine shapes the bytes of text, scores or weights that the member computes."""
+def compute_identity(member: Member, device: str, precision: Precision | None = None) -> dict[str, Any]:
+    """Fingerprint inputs of the machine: what shapes text, scores or weights that the member computes.
+
+    `precision` is included only if it is not bf16, so that artifacts made before there was a choice
+    keep their fingerprints.
+
+    Args:
+        precision: that of `precision_for` if None.
+    """
+    precision = precision or precision_for(member, device)
     return {
         "device": "cpu" if device == "cpu" else f"cuda:{gpu_name(device)}",
-        "threads": threads_for(member, device),
+        "threads": threads_for(member, device, precision),
+        **({} if precision == "bfloat16" else {"precision": precision}),
     }
 
 
-def threads_for(member: Member, device: str) -> int | None:
-    """CPU threads for the member, None on a GPU. Fixed, since their number changes how sums round."""
+def threads_for(member: Member, device: str, precision: Precision | None = None) -> int | None:
+    """CPU threads for the member, None on a GPU. Fixed, since their number changes how sums round.
+
+    Args:
+        precision: that of `precision_for` where absent.
+    """
     if device != "cpu":
         return None
-    return 1 if member.parameters < SMALL else psutil.cpu_count(logical=False) or 1
+    if member.parameters < SMALL:
+        return SMALL_THREADS[precision or precision_for(member, device)]
+    return psutil.cpu_count(logical=False) or 1
 
 
 def usable_cores() -> int:
@@ -174,9 +193,15 @@ def working_bytes(parameters: int) -> float:
     return 2 * parameters * WORKING_SPACE
 
 
+def member_bytes(member: Member, device: str) -> float:
+    """Bytes that inference with the member takes at least, in the precision that it computes in there."""
+    width = 2 if precision_for(member, device) == "float32" else 1
+    return width * working_bytes(member.parameters)
+
+
 def roomy_device(member: Member, device: str) -> str:
     """The device, if the whole member fits on it; else main memory's."""
-    return device if working_bytes(member.parameters) <= device_memory(device) else "cpu"
+    return device if member_bytes(member, device) <= device_memory(device) else "cpu"
 
 
 def check_fits(
@@ -195,12 +220,12 @@ def check_fits(
     Raises:
         FaqError: names the alternatives that fit.
     """
-    need, have = copies * working_bytes(member.parameters), device_memory(device)
+    need, have = copies * member_bytes(member, device), device_memory(device)
     if device != "cpu":
         have *= devices
     if need <= have:
         return
-    fitting = [m.name for m in alternatives if working_bytes(m.parameters) <= have]
+    fitting = [m.name for m in alternatives if member_bytes(m, device) <= have]
     what = f"{member.name!r} and {copies - 1} more of it" if copies > 1 else repr(member.name)
     raise FaqError(
         f"{what} needs about {need / 2**30:.1f} GiB and the {device} device has {have / 2**30:.1f} GiB",

@@ -1,4 +1,4 @@
-"""How far one model's predictions are from another's on given text."""
+"""KL divergence between the predictions of two models on given text."""
 
 from __future__ import annotations
 

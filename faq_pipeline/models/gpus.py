@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and which of them this process may use; asked without loading torch."""
+"""The GPUs of this machine and those that this process may use; found without loading torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def installed_gpus() -> tuple[Gpu, ...]:
 
 
 def free_memory(gpu: Gpu) -> int | None:
-    """Bytes that nobody has taken, None where the driver does not say."""
+    """Free bytes; None if the driver does not say."""
     try:
         import pynvml
     except ImportError:

@@ -1,4 +1,4 @@
-"""Hub members: what is here already, what has to be downloaded, and whether it can be."""
+"""Hub members: which are downloaded already, and whether the others can be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members into memory. The only place that calls `from_pretrained` on a member."""
+"""Loads members into memory. The only module that calls `from_pretrained` on a member."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import fix_threads, torch_device
-from faq_pipeline.models.precision import Precision
+from faq_pipeline.models.precision import Precision, precision_for
 from faq_pipeline.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -28,11 +28,23 @@ def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(weights: Weights, device: str, precision: Precision = "bfloat16") -> PreTrainedModel:
-    """The member on the device, in evaluation mode; fixes the process's CPU threads."""
+def load_model(weights: Weights, device: str, precision: Precision | None = None) -> PreTrainedModel:
+    """The member on the device, in evaluation mode; fixes the process's CPU threads.
+
+    Args:
+        precision: that of `precision_for` where absent.
+    """
     fix_threads(weights.member, device)
     model = load_folder(weights.folder, device, trust_remote_code=weights.member.trust_remote_code)
-    return model.float() if precision == "float32" else model
+    return in_precision(model, precision or precision_for(weights.member, device))
+
+
+def in_precision(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
+    """A model that was loaded in bf16, widened in place where it is to compute in float32."""
+    import torch
+
+    # Not the model's own `float`, which refuses decompressed checkpoints.
+    return torch.nn.Module.float(model) if precision == "float32" else model
 
 
 def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:

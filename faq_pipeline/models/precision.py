@@ -1,40 +1,46 @@
-"""What a member computes in where only figures are wanted of it, and no text; asked without loading torch."""
+"""The precision that a member computes in on this machine; asked without loading torch."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.models.device import SMALL, compute_identity
 
 Precision = Literal["bfloat16", "float32"]
 
+WIDENED = 2_000_000_000
+"""Parameters below which a member is widened to float32 where bf16 is emulated: 8 GB of weights at most."""
+
+PROCESSOR = Path("/proc/cpuinfo")
+"""Where Linux lists the processor's instructions; tests and benchmarks put another processor here."""
+
+INSTRUCTIONS = {"amx_bf16", "avx512_bf16", "bf16"}
+"""Linux's names of bf16 arithmetic: AMX and AVX-512 on x86, BF16 on Arm."""
+
 
 def precision_for(member: Member, device: str) -> Precision:
-    """What a member computes in where only figures are wanted of it, and no text.
+    """The precision of a member's activations, and of its weights in memory.
 
-    Processors without bf16 arithmetic emulate it, several times slower than float32; there the
-    weights of small members are widened, which changes none of them. Larger members stay as they
-    are, since they would take twice the memory.
+    Processors without bf16 arithmetic emulate it, four to five times slower than float32: there the
+    weights are widened, which changes none of them. Larger members (`WIDENED`) stay as they are, since
+    they would take twice the memory. Checkpoints are bf16 everywhere.
+
+    Depends on the processor's kind and the member's size alone, since it is part of the identity.
     """
-    widened = device == "cpu" and member.parameters < SMALL and not _multiplies_bf16()
+    widened = device == "cpu" and member.parameters < WIDENED and not has_bf16_arithmetic()
     return "float32" if widened else "bfloat16"
 
 
-def figures_identity(member: Member, device: str) -> dict[str, Any]:
-    """What of the machine shapes figures that the member computes: see `precision_for`."""
-    precision = precision_for(member, device)
-    declared = compute_identity(member, device)
-    return declared if precision == "bfloat16" else {**declared, "precision": precision}
-
-
 @cache
-def _multiplies_bf16() -> bool:
-    """Whether this processor has instructions for it (x86: AMX or AVX-512 BF16; Arm: BF16)."""
+def has_bf16_arithmetic() -> bool:
+    """Whether this processor multiplies bf16 itself. Without Linux's list of instructions: no.
+
+    AVX-512 without AMX counts: on it bf16 is twice as fast as float32 (docs/PERFORMANCE.md).
+    """
     try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        listed = set(PROCESSOR.read_text(encoding="utf-8").split())
     except OSError:
         return False
-    return not flags.isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})
+    return not listed.isdisjoint(INSTRUCTIONS)

@@ -1,4 +1,4 @@
-"""A model's own tokens for text that it wrote, where only the text is known."""
+"""Recovers a model's tokens from text that it wrote."""
 
 from __future__ import annotations
 

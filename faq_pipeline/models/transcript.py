@@ -1,4 +1,4 @@
-"""One exchange with a model as text: what it is given, and what it writes up to its end mark."""
+"""One exchange with a model as text: its prompt, and its reply up to the end mark."""
 
 from __future__ import annotations
 

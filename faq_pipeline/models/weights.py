@@ -1,4 +1,7 @@
-"""A member's files: found, checked and digested without loading a model library."""
+"""A member's files: found, checked and digested without loading a model library.
+
+A member folder holds safetensors files, plain or packed (see `packed_weights`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import math
 import re
 import struct
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +21,9 @@ from typing import Any
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
-from faq_pipeline.store.fingerprint import LENGTH, file_digest, short_hash
+from faq_pipeline.models.member_folder import complete_folder, weight_files
+from faq_pipeline.models.packed_weights import SUFFIX, read_header
+from faq_pipeline.store.fingerprint import LENGTH, hash_file, short_hash
 from faq_pipeline.util.memoize import memoized
 
 TOKENIZER_FILES = (
@@ -38,6 +44,7 @@ class Weights:
     """One member at one revision.
 
     Attributes:
+        member: its path, if it has one, is a folder with plain weights, unpacked if need be.
         digest: identity of the weights: the hub commit, or a hash of the local files' bytes.
         tokenizer_digest: identity of tokenizer and chat template.
     """
@@ -82,19 +89,23 @@ class Weights:
 
 @memoized
 def find_weights(member: Member, cache: Path) -> Weights:
-    """Check and digest a member.
+    """Check and digest a member; unpack its weights where they are packed.
 
     Args:
-        cache: folder that remembers digests of unchanged files (by path, size and mtime).
+        cache: folder that remembers digests of unchanged files (by path, size and mtime), and holds
+            unpacked weights.
 
     Raises:
-        FaqError: see `check_folder`.
+        FaqError: see `check_folder` and `complete_folder`.
     """
     if member.path is None:
         commit = str(member.revision)
         return Weights(member, commit, f"{member.hub}@{commit}")
-    folder = member.path
-    check_folder(member, folder)
+    check_folder(member, member.path)
+    folder = complete_folder(member.path, cache, lambda path: _cached_digest(path, cache))
+    if folder != member.path:
+        check_folder(member, folder)
+        member = member.model_copy(update={"path": folder})
     # The generation config is part of the model: its end marks decide where a sample stops.
     settings = [folder / n for n in ("config.json", "generation_config.json") if (folder / n).is_file()]
     weights = [*settings, *sorted(folder.glob("*.safetensors"))]
@@ -121,7 +132,7 @@ def check_folder(member: Member, folder: Path) -> None:
                 hint="only a hub member with a pinned revision may set trust_remote_code: true",
                 file=path,
             )
-    shards = sorted(folder.glob("*.safetensors"))
+    shards = weight_files(folder)
     if not shards:
         other = next((p for g in ("*.bin", "*.pt", "*.pth") for p in folder.glob(g)), None)
         what = f"weights are not safetensors ({other.name})" if other else "weights are missing"
@@ -129,7 +140,7 @@ def check_folder(member: Member, folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         for name in sorted(set(_json(index).get("weight_map", {}).values())):
-            if not (folder / name).is_file():
+            if name not in shards:
                 raise FaqError(
                     f"member {member.name!r}: shard {name} is missing", hint="copy it here", file=index
                 )
@@ -137,15 +148,17 @@ def check_folder(member: Member, folder: Path) -> None:
         raise FaqError(
             f"member {member.name!r}: shard {missing} is missing", hint="copy it here", file=folder
         )
-    for shard in shards:
-        _tensors(shard)
+    for shard in shards.values():
+        if shard.suffix == SUFFIX:
+            read_header(shard)
+        else:
+            _tensors(shard)
     if not (folder / "tokenizer_config.json").is_file():
         raise FaqError(f"member {member.name!r} has no tokenizer here", file=folder)
 
 
-def _missing_parts(shards: list[Path]) -> str:
+def _missing_parts(names: Collection[str]) -> str:
     """The first of `model-00001-of-00003.safetensors` and its like that is not there, or ""."""
-    names = {shard.name for shard in shards}
     for name in sorted(names):
         if part := re.fullmatch(r"(.*-)\d+(-of-(\d+)\.safetensors)", name):
             head, tail, of = part.groups()
@@ -240,7 +253,7 @@ def _cached_digest(path: Path, cache: Path) -> str:
     try:
         return entry.read_text(encoding="ascii")
     except FileNotFoundError:
-        digest = file_digest(path)
+        digest = hash_file(path)  # not remembered by path: a copy may be made again
         with suppress(OSError):  # a full or read-only disk only costs the time to hash again
             cache.mkdir(parents=True, exist_ok=True)
             fresh = entry.with_suffix(f".{uuid.uuid4().hex[:8]}")  # another process may write the same

@@ -19,7 +19,7 @@ from faq_pipeline.config.family import Family
 from faq_pipeline.config.operation import Requantize
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.execution.cost_estimate import PastRuns
+from faq_pipeline.execution.cost import PastRuns
 from faq_pipeline.planning.staleness import CellStatus, State, cell_status, declared_keys
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.memoize import memoizing
@@ -170,10 +170,11 @@ class _Budget:
         assert cell is not None
         seconds, known, keys = 0.0, True, set()
         for name, key in declared_keys(cell).items():
-            if judged.seen.planned[name].artifact is not None or key in self.made:
+            planned = judged.seen.planned[name]
+            if planned.artifact is not None or key in self.made:
                 continue
             keys.add(key)
-            cost = self.past.estimate(name, cell)
+            cost = self.past.estimate(planned.stage, cell)
             if cost.gpus:
                 known = known and cost.seconds is not None
                 seconds += (cost.seconds or 0.0) * cost.gpus

@@ -1,4 +1,4 @@
-"""Does a prompt fit the context of the model that has to read it?"""
+"""Checks that prompts fit the context of the model that reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def check_leaves_room(new_tokens: int, member: Weights, key: str) -> None:
-    """Refuse a limit of generated tokens that fills the member's context: no prompt is to blame.
+    """Refuse a limit of generated tokens that leaves no room for any prompt.
 
     Raises:
         FaqError: it does.

@@ -1,4 +1,4 @@
-"""Is a generated text worth anything? Two plain rules: is it empty, does it loop."""
+"""Detects degenerate text: empty or looping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the teacher is asked: the family's prompt for the seed's kind, in the teacher's own template."""
+"""The teacher's prompt: the family's prompt for the seed's kind, in the teacher's chat template."""
 
 from __future__ import annotations
 

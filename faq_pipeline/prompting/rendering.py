@@ -1,4 +1,4 @@
-"""A winner as text for the target: what one calibration sample says."""
+"""Renders a winner as the text of one calibration sample for the target."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from faq_pipeline.config.family import Family
+from faq_pipeline.config.recipe import ORIGINAL, RANDOM
 from faq_pipeline.models.chat import Message
 from faq_pipeline.models.transcript import as_rendered, exchange
 from faq_pipeline.prompting.prompts import seed_messages
@@ -54,9 +55,9 @@ def render_sample(
     Raises:
         FaqError: `chat` is asked for and the target has no chat template.
     """
-    if candidate.source == "random":
+    if candidate.source == RANDOM:
         return Rendered(candidate.text, chat=False, whole=False)
-    original = candidate.source == "original"
+    original = candidate.source == ORIGINAL
     if template == "raw":
         thought = candidate.reasoning if reasoning == "keep" else ""
         reply = [seed.answer] if original else [thought, candidate.answer]

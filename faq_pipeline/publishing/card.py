@@ -12,7 +12,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.recipe import ORIGINAL, RANDOM, SELF, TEACHER, Recipe
+from faq_pipeline.core import stage_names
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import GateVerdict
@@ -29,11 +30,11 @@ LICENCES = (
 SERVERS = {"base_urls", "key"}
 """Keys of a recipe's endpoint that the card leaves out: its addresses and its API key are private."""
 DATA = {
-    "teacher": "It is calibrated by Family-Aware Quantization (FAQ, arXiv 2601.11200): a larger model of the"
+    TEACHER: "It is calibrated by Family-Aware Quantization (FAQ, arXiv 2601.11200): a larger model of the"
     " family rewrote each seed, and the best candidates won.",
-    "self": "It is calibrated on seeds that the model itself rewrote, of which the best candidates won.",
-    "original": "It is calibrated on the original seeds, passed through.",
-    "random": "It is calibrated on random tokens: a control, not for use.",
+    SELF: "It is calibrated on seeds that the model itself rewrote, of which the best candidates won.",
+    ORIGINAL: "It is calibrated on the original seeds, passed through.",
+    RANDOM: "It is calibrated on random tokens: a control, not for use.",
 }
 
 
@@ -141,11 +142,11 @@ def _teacher(finished: FinishedCell) -> str:
 
 def _counts(finished: FinishedCell) -> dict[str, str]:
     found = {
-        "seeds": finished.artifacts["seed_data"].metadata["seeds"],
-        "candidates": finished.artifacts["regenerated_corpus"].metadata["candidates"],
-        "winners": finished.artifacts["competition_scores"].metadata["winners"],
-        "samples": finished.artifacts["calibration_set"].metadata["samples"],
-        "tokens": finished.artifacts["calibration_set"].metadata["tokens"],
+        "seeds": finished.artifacts[stage_names.SEED_DATA].metadata["seeds"],
+        "candidates": finished.artifacts[stage_names.REGENERATED_CORPUS].metadata["candidates"],
+        "winners": finished.artifacts[stage_names.COMPETITION_SCORES].metadata["winners"],
+        "samples": finished.artifacts[stage_names.CALIBRATION_SET].metadata["samples"],
+        "tokens": finished.artifacts[stage_names.CALIBRATION_SET].metadata["tokens"],
     }
     return {name: f"{count:,}" for name, count in found.items()}
 

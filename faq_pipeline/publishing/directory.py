@@ -13,7 +13,7 @@ from pathlib import Path
 from faq_pipeline.errors import FaqError
 from faq_pipeline.publishing.content import PublishedContent
 from faq_pipeline.publishing.record import Place
-from faq_pipeline.util.atomic_files import atomic_folder, staging_path
+from faq_pipeline.util.atomic_files import atomic_folder, link_atomic, staging_path
 
 CURRENT = "current"
 
@@ -77,9 +77,7 @@ class PublishDirectory:
         if digest is None:
             link.unlink(missing_ok=True)
             return
-        fresh = staging_path(link)
-        fresh.symlink_to(digest)
-        fresh.replace(link)
+        link_atomic(link, digest)
 
     def _sweep(self) -> None:
         """Delete leftovers of killed processes. The caller holds the lock of this checkpoint."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.lineage.uses import cell_licences
 from faq_pipeline.store.artifact import Artifact
@@ -21,17 +22,17 @@ class FinishedCell:
 
     @property
     def checkpoint(self) -> Artifact:
-        return self.artifacts["quantized_checkpoint"]
+        return self.artifacts[stage_names.QUANTIZED_CHECKPOINT]
 
     @property
     def report(self) -> Artifact:
-        return self.artifacts["eval_report"]
+        return self.artifacts[stage_names.EVAL_REPORT]
 
     @property
     def calibration(self) -> Artifact | None:
         """The calibration set of the checkpoint; None if the method uses no data."""
-        used = "calibration_set" in self.checkpoint.manifest.inputs
-        return self.artifacts["calibration_set"] if used else None
+        used = stage_names.CALIBRATION_SET in self.checkpoint.manifest.inputs
+        return self.artifacts[stage_names.CALIBRATION_SET] if used else None
 
     def licences(self) -> dict[str, dict[str, int]]:
         """The licences behind the checkpoint with their counts, for `base`, `teacher` and `seeds`.
@@ -42,5 +43,5 @@ class FinishedCell:
         models = {role: {licence: 1} for role, licence in cell_licences(self.cell).items()}
         if self.calibration is None:
             return {"base": models["base"]}
-        seeds = read_rows(self.artifacts["seed_data"].file("seeds.parquet"), Seed)
+        seeds = read_rows(self.artifacts[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
         return {**models, "seeds": dict(sorted(Counter(seed.licence for seed in seeds).items()))}

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from faq_pipeline.execution import findings
+from faq_pipeline.calibration.checks import check_contamination
 from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.quantization.checks import check_fallback, check_soundness
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _contamination(finished: FinishedCell) -> Criterion:
     needed = "no evaluation document within a calibration sample"
     if finished.calibration is None:
         return Criterion("contamination", True, "there is no calibration set", needed)
-    found = findings.contamination(finished.cell, finished.calibration)
+    found = check_contamination(finished.cell, finished.calibration)
     figures = found.metadata
     among = f"among {figures['samples']} samples and {figures['evaluation_documents']} documents"
     examples = "".join(f", {example}" for example in figures.get("examples", [])[:2])
@@ -146,7 +147,7 @@ def _soundness(finished: FinishedCell) -> Criterion:
 
 def _problems(finished: FinishedCell) -> Iterable[str]:
     cell, checkpoint = finished.cell, finished.checkpoint
-    sound, fallback = findings.soundness(cell, checkpoint), findings.fallback(cell, checkpoint)
+    sound, fallback = check_soundness(cell, checkpoint), check_fallback(cell, checkpoint)
     found = sound.metadata
     if not found["loads"]:
         yield f"it does not load: {found['load_error']}"

@@ -1,1 +1,1 @@
-"""Recipe to llmcompressor: weights to integers, the checkpoint's facts, and loading it back."""
+"""Quantization with llmcompressor: methods, schemes, the checkpoint's inspection, loading it back."""

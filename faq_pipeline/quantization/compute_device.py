@@ -1,4 +1,4 @@
-"""Where llmcompressor computes, and how far it is."""
+"""The device on which llmcompressor computes, and its progress."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def computing_on(device: str) -> Iterator[None]:
 
 
 def activations_device(weights: Weights, rows: Sequence[Sequence[int]], device: str) -> str:
-    """Where the rows' activations wait between two layers; what is computed from them is the same.
+    """The device that holds the rows' activations between two layers; results do not depend on it.
 
     llmcompressor keeps them in main memory unless told otherwise. Bringing them there and back takes a
     good part of a layer's time: they stay on the GPU where they, and an attention mask for every row,

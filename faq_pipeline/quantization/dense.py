@@ -1,4 +1,4 @@
-"""A checkpoint with its integers written out in bf16, for who has no kernel for them."""
+"""Writes a quantized checkpoint as a dense bf16 model, for engines without a kernel for its integers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def write_dense(checkpoint: Path, member: Member, folder: Path, device: str) -> 
     """
     import torch
 
-    model = load_quantized(checkpoint, member, device)
+    model = load_quantized(checkpoint, member, device, "bfloat16")
     with torch.device("meta"):
         architecture = type(model)(model.config)
-    # Scales and shapes of the packed form stay in the loaded model, and are no part of a dense one.
+    # The loaded model still holds scales and shapes of the packed form, which a dense model must not have.
     names = architecture.state_dict().keys()
     state = {name: tensor for name, tensor in model.state_dict().items() if name in names}
     model.save_pretrained(folder, state_dict=state)

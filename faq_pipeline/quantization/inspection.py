@@ -1,4 +1,4 @@
-"""Facts about a quantized checkpoint, for the checks that block a bad one."""
+"""Inspects a quantized checkpoint for the checks that block a bad one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a checkpoint.
+    """The result of an inspection.
 
     Attributes:
         bytes, original_bytes: size of the safetensors files, quantized and original.

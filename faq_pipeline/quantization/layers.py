@@ -1,4 +1,4 @@
-"""Which layers and tensors a checkpoint folder holds, read from safetensors headers alone."""
+"""Layers and tensors of a checkpoint folder, read from safetensors headers only."""
 
 from __future__ import annotations
 

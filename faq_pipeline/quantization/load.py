@@ -1,4 +1,4 @@
-"""A quantized checkpoint back into memory, at the speed of the dense model."""
+"""Loads a quantized checkpoint so that it runs at the speed of the dense model."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.models.device import fix_threads, torch_device
-from faq_pipeline.models.loading import load_folder
+from faq_pipeline.models.loading import in_precision, load_folder
+from faq_pipeline.models.precision import Precision, precision_for
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def load_quantized(folder: Path, member: Member, device: str) -> PreTrainedModel:
+def load_quantized(
+    folder: Path, member: Member, device: str, precision: Precision | None = None
+) -> PreTrainedModel:
     """A member's checkpoint, its integers decompressed to bf16, in evaluation mode on the device.
 
     Fixes the process's CPU threads, as loading the member does.
 
     Logits are those of the quantized model. Where the scheme quantizes activations (W8A8, W4A4),
     they are rounded in every forward pass, as an integer kernel would.
+
+    Args:
+        precision: what it computes in, that of `precision_for` where absent. Decompressed weights are
+            the same in either.
 
     Raises:
         FaqError: the folder cannot be loaded.
@@ -38,14 +45,14 @@ def load_quantized(folder: Path, member: Member, device: str) -> PreTrainedModel
             trust_remote_code=member.trust_remote_code,
             **place,
         )
-    return _plain(model)
+    return in_precision(_plain(model), precision or precision_for(member, device))
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """Take off what compressed-tensors does around every layer and what changes nothing here.
+    """Remove compressed-tensors' wrappers around layers that need no rounding.
 
-    It could move weights in and out of the device, and round them; they lie there, rounded. Its Python
-    code around every layer takes a good part of the time where layers are small, or tokens come singly.
+    The wrappers could move weights and round them, but here the weights are rounded and in place. Their
+    Python code costs much of the time for small layers and for single tokens.
     """
     from compressed_tensors.offload import remove_dispatch
 

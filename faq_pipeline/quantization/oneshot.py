@@ -1,4 +1,4 @@
-"""One run of llmcompressor: a member in, a checkpoint folder out."""
+"""Runs llmcompressor's oneshot: a member in, a checkpoint folder out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import fix_threads
 from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_tokenizer, release
+from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import COMPANIONS, Weights
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.methods import Method, find_method
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
 from faq_pipeline.quantization.token_weights import is_weighted, row_weights
+from faq_pipeline.quantization.widening import narrow, widen
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -126,6 +128,8 @@ def _run(
     with quiet_llmcompressor(), computing_on(device):
         fix_threads(weights.member, device)  # not those of the CPU, which is only where the weights lie
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
+        wide = precision_for(weights.member, device) == "float32"
+        stored = widen(model, modifiers) if wide else None
         with reporting_to(progress, _blocks(model, method, modifiers)):
             data = _data(rows, counts, between) if method.calibrated else {}
             tokenizer: Any = load_tokenizer(weights)
@@ -134,6 +138,8 @@ def _run(
             except BaseException:
                 reset_session()  # it holds the model
                 raise
+        if stored is not None:
+            narrow(model, modifiers, stored)
     names = tuple(name for found in fallback for name in found)
     if names:
         progress.note(

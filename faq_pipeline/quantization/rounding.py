@@ -1,4 +1,4 @@
-"""A model with its weights rounded to nearest, in memory: what method `rtn` makes, and nothing else."""
+"""Rounds a model's weights to nearest in memory, exactly as method `rtn` does."""
 
 from __future__ import annotations
 

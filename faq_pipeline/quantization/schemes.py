@@ -1,4 +1,4 @@
-"""Schemes: presets of compressed-tensors with the recipe's granularity of weight scales."""
+"""Quantization schemes: presets of compressed-tensors with the recipe's group size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_scheme(name: str) -> None:
     if name in SCHEMES:
         return
     near = difflib.get_close_matches(name.upper(), SCHEMES, n=len(SCHEMES), cutoff=0.6)
-    # Of names as near, one with the same bits is meant rather than one with the same letters.
+    # Among equally similar names, suggest the one with the same bits rather than the same letters.
     near.sort(key=lambda scheme: bits(scheme) != bits(name))
     suggestion = f"did you mean {near[0]!r}? " if near else ""
     raise FaqError(

@@ -1,4 +1,4 @@
-"""In which form vLLM serves a checkpoint: packed, or with its weights made dense again."""
+"""The form in which vLLM serves a checkpoint: packed, or expanded to dense weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuse a quantization section that cannot work, before anything is loaded or computed."""
+"""Refuses a quantization section that cannot work, before anything is loaded or computed."""
 
 from __future__ import annotations
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.models.device import compute_identity, roomy_device
 from faq_pipeline.models.precision import precision_for
+from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
+from faq_pipeline.quantization.cost import checkpoint_work
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.quantization.spec_check import check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
@@ -23,7 +26,7 @@ COMMON = ("method", "scheme", "group_size", "ignore")
 
 
 def identity(cell: Cell) -> dict[str, Any]:
-    """What of the cell shapes a checkpoint, beside the calibration set."""
+    """Fingerprint inputs of a checkpoint, besides the calibration set."""
     return {
         "quantization": _used(cell),
         "target": cell.target.digest,
@@ -76,17 +79,17 @@ def build(job: Build) -> dict[str, Any]:
 
 
 def _rows(job: Build) -> list[list[int]]:
-    if "calibration_set" not in job.inputs:
+    if stage_names.CALIBRATION_SET not in job.inputs:
         return []
-    rows = read_rows(job.inputs["calibration_set"].file("rows.parquet"), TokenRow)
+    rows = read_rows(job.inputs[stage_names.CALIBRATION_SET].file("rows.parquet"), TokenRow)
     return [row.input_ids for row in sorted(rows, key=lambda row: row.row)]
 
 
 def _lengths(job: Build) -> list[list[int]] | None:
     """Lengths of the samples in each row, where the recipe weighs them."""
-    if "calibration_set" not in job.inputs or not is_weighted(job.cell.recipe.quantization):
+    if stage_names.CALIBRATION_SET not in job.inputs or not is_weighted(job.cell.recipe.quantization):
         return None
-    samples = read_rows(job.inputs["calibration_set"].file("samples.parquet"), Sample)
+    samples = read_rows(job.inputs[stage_names.CALIBRATION_SET].file("samples.parquet"), Sample)
     lengths: dict[int, list[int]] = {}
     for sample in sorted(samples, key=lambda sample: (sample.row, sample.start)):
         lengths.setdefault(sample.row, []).append(sample.tokens)
@@ -105,11 +108,15 @@ def _used(cell: Cell) -> dict[str, Any]:
 
 
 QUANTIZED_CHECKPOINT = Stage(
-    name="quantized_checkpoint",
+    name=stage_names.QUANTIZED_CHECKPOINT,
     version=1,
-    inputs=("calibration_set",),
+    inputs=(stage_names.CALIBRATION_SET,),
     identity=identity,
     build=build,
     gpus=lambda cell: 1,
     select=select,
+    work=checkpoint_work,
+    labels=labels.TARGET,
+    checks=CHECKPOINT_CHECKS,
+    preflight=lambda cell, missing: check_spec(cell.recipe.quantization, cell.target),
 )

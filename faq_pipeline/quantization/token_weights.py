@@ -1,4 +1,4 @@
-"""How much each calibration token counts in GPTQ's Hessian, H = 2 sum_t w_t x_t x_t^T.
+"""Weights of calibration tokens in GPTQ's Hessian, H = 2 sum_t w_t x_t x_t^T.
 
 GPTQ itself has w = 1. A scale common to all tokens changes nothing: dampening follows it.
 
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.models.device import roomy_device
-from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.util.progress import Progress
 
@@ -92,8 +91,7 @@ def _attention(
     from faq_pipeline.models.loading import load_model, release
 
     progress.start("rows through the target, for attention", len(rows))
-    device = roomy_device(target.member, device)
-    model = load_model(target, device, precision_for(target.member, device))
+    model = load_model(target, roomy_device(target.member, device))
     yield from received_attention(model, rows, progress.advance)
     del model
     release()

@@ -1,4 +1,4 @@
-"""Candidates that no model writes: the seeds as they are, and random tokens."""
+"""Control candidates that no model writes: original seeds and random tokens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from faq_pipeline.config.recipe import ORIGINAL, RANDOM
 from faq_pipeline.regeneration.corpus import candidate_id
 from faq_pipeline.store.tables import Candidate, Seed
 from faq_pipeline.util.seeded_choice import hashed
@@ -20,7 +21,7 @@ def original_candidates(seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBas
     Args:
         tokenizer: the target's; `tokens` counts the text in it.
     """
-    return [_given("original", seed, 0, seed.text, seed.answer or "", tokenizer) for seed in seeds]
+    return [_given(ORIGINAL, seed, 0, seed.text, seed.answer or "", tokenizer) for seed in seeds]
 
 
 def random_candidates(
@@ -48,7 +49,7 @@ def random_candidates(
             generator = random.Random(hashed("random", draw, seed.id, position))
             ids = [vocabulary[int(generator.random() * len(vocabulary))] for _ in range(length)]
             text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-            rows.append(_given("random", seed, position, str(text), "", tokenizer))
+            rows.append(_given(RANDOM, seed, position, str(text), "", tokenizer))
     return rows
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import teacher_engine
 from faq_pipeline.errors import FaqError
-from faq_pipeline.inference.engine import Completion, Engine, Request
-from faq_pipeline.inference.factory import EngineSpec, make_engine
+from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.inference.ledger import Ledger
 from faq_pipeline.inference.sampling import Sampled, sample
 from faq_pipeline.models.chat import split_thinking
@@ -41,24 +41,6 @@ SAMPLE_LIMIT = "regeneration.sampling.max_new_tokens"
 def candidate_id(seed_id: str, position: int, source: str, text: str) -> str:
     """A candidate's id: a hash of its content, equal wherever it is made."""
     return short_hash(f"{seed_id}|{position}|{source}|{text}".encode())
-
-
-def teacher_engine(cell: Cell) -> Engine:
-    """The engine that the recipe names, for the cell's teacher. Nothing is loaded yet.
-
-    Raises:
-        FaqError: no engine has that name.
-    """
-    assert cell.teacher is not None
-    regeneration = cell.recipe.regeneration
-    work = EngineSpec(
-        weights=cell.teacher,
-        device=cell.device,
-        batch_size=regeneration.batch_size,
-        serving=cell.serving(cell.teacher),
-        endpoint=regeneration.endpoint,
-    )
-    return make_engine(regeneration.engine, work)
 
 
 def engine_configuration(cell: Cell) -> dict[str, Any]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
+from faq_pipeline.models import hub
+from faq_pipeline.regeneration.checks import SEED_CHECKS
+from faq_pipeline.regeneration.cost import seed_work
 from faq_pipeline.regeneration.seeds import (
     draw_seeds,
     load_dataset_seeds,
@@ -38,4 +42,23 @@ def _build(build: Build) -> dict[str, Any]:
     }
 
 
-SEED_DATA = Stage(name="seed_data", version=1, inputs=(), identity=_identity, build=_build)
+def _preflight(cell: Cell, missing: bool) -> None:
+    """The seed file is well-formed; a dataset's repository answers."""
+    seeds = cell.recipe.seeds
+    if seeds.path is not None:
+        load_seeds(seeds.path, seeds.count)
+    elif missing and seeds.dataset is not None:
+        hub.check_dataset(seeds.dataset)
+
+
+SEED_DATA = Stage(
+    name=stage_names.SEED_DATA,
+    version=1,
+    inputs=(),
+    identity=_identity,
+    build=_build,
+    work=seed_work,
+    labels={"seeds.digest": "seed file {seeds.file}"},
+    checks=SEED_CHECKS,
+    preflight=_preflight,
+)

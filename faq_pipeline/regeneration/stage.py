@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from faq_pipeline.config.recipe import ORIGINAL, RANDOM
+from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import teacher_gpus, teacher_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.sampling import Sampled
+from faq_pipeline.models import hub
 from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
-from faq_pipeline.prompting.context_length import check_fits_context
+from faq_pipeline.prompting.context_length import check_fits_context, check_leaves_room
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
+from faq_pipeline.regeneration.checks import CORPUS_CHECKS
 from faq_pipeline.regeneration.controls import original_candidates, random_candidates
-from faq_pipeline.regeneration.corpus import checked_prompts, engine_configuration, regenerate
-from faq_pipeline.regeneration.seeds import seed_error
+from faq_pipeline.regeneration.corpus import (
+    SAMPLE_LIMIT,
+    checked_prompts,
+    engine_configuration,
+    regenerate,
+)
+from faq_pipeline.regeneration.cost import corpus_work
+from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds, seed_error
 from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -24,14 +35,14 @@ if TYPE_CHECKING:
 def _identity(cell: Cell) -> dict[str, Any]:
     """Each source declares what it uses, so that the controls do not move with the teacher."""
     regeneration, target = cell.recipe.regeneration, cell.target
-    if regeneration.source == "original":
-        return {"source": "original", "tokenizer": target.tokenizer_digest}
+    if regeneration.source == ORIGINAL:
+        return {"source": ORIGINAL, "tokenizer": target.tokenizer_digest}
     groups = {
         "source": regeneration.source,
         "candidates": regeneration.candidates,
         "draw": cell.recipe.draw,
     }
-    if regeneration.source == "random":
+    if regeneration.source == RANDOM:
         length = cell.recipe.calibration.sequence_length
         return {**groups, "tokenizer": target.tokenizer_digest, "length": length}
     assert cell.teacher is not None and regeneration.sampling is not None
@@ -45,18 +56,11 @@ def _identity(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _gpus(cell: Cell) -> int:
-    """Those of the teacher: none where the text is passed through, or the model of an endpoint writes it."""
-    if cell.teacher is None or cell.recipe.regeneration.engine == "endpoint":
-        return 0
-    return cell.serving(cell.teacher).gpus if cell.recipe.regeneration.engine == "vllm" else 1
-
-
 def _build(build: Build) -> dict[str, Any]:
     from faq_pipeline.models.loading import load_tokenizer
 
     cell = build.cell
-    seeds = read_rows(build.inputs["seed_data"].file("seeds.parquet"), Seed)
+    seeds = read_rows(build.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
     tokenizer = load_tokenizer(cell.target)
     _check_seeds(cell, seeds, tokenizer)
     rows, more = _candidates(build, seeds, tokenizer)
@@ -71,9 +75,9 @@ def _candidates(
     from faq_pipeline.models.loading import load_tokenizer
 
     cell, regeneration = build.cell, build.cell.recipe.regeneration
-    if regeneration.source == "original":
+    if regeneration.source == ORIGINAL:
         return original_candidates(seeds, tokenizer), {}
-    if regeneration.source == "random":
+    if regeneration.source == RANDOM:
         return random_candidates(
             seeds,
             tokenizer,
@@ -100,12 +104,26 @@ def _candidates(
     }
 
 
-def check_lengths(cell: Cell, seeds: Sequence[Seed]) -> None:
-    """Refuse what the stage would, before any other stage has taken its time. Loads tokenizers alone.
+def _preflight(cell: Cell, missing: bool) -> None:
+    """The teacher's repository answers; samples, and seeds that are drawn here, fit the models.
 
-    Raises:
-        FaqError: a seed is too long for the target, or as a prompt for the teacher.
+    What of that is not on this machine yet is checked where it is made.
     """
+    recipe, teacher = cell.recipe, cell.teacher
+    sampling = recipe.regeneration.sampling
+    if missing and teacher is not None and not teacher_traits(cell).remote:
+        hub.check_member(teacher.member)
+    if cell.target.member.path is None or (teacher is not None and teacher.member.path is None):
+        return
+    if teacher is not None and sampling is not None:
+        check_leaves_room(sampling.max_new_tokens, teacher, SAMPLE_LIMIT)
+    if missing and recipe.seeds.path is not None:
+        known = load_seeds(recipe.seeds.path, recipe.seeds.count)
+        _check_lengths(cell, draw_seeds(known, recipe.seeds.count, recipe.draw))
+
+
+def _check_lengths(cell: Cell, seeds: Sequence[Seed]) -> None:
+    """Refuse a seed that is too long for the target, or as a prompt for the teacher."""
     from faq_pipeline.models.loading import load_tokenizer
 
     _check_seeds(cell, seeds, load_tokenizer(cell.target))
@@ -171,10 +189,22 @@ def _figures(rows: Sequence[Candidate]) -> dict[str, Any]:
 
 
 REGENERATED_CORPUS = Stage(
-    name="regenerated_corpus",
+    name=stage_names.REGENERATED_CORPUS,
     version=1,
-    inputs=("seed_data",),
+    inputs=(stage_names.SEED_DATA,),
     identity=_identity,
     build=_build,
-    gpus=_gpus,
+    gpus=teacher_gpus,
+    work=corpus_work,
+    labels={
+        **labels.TARGET,
+        **labels.engine_labels("regeneration", "engine"),
+        "tokenizer": "tokenizer of the teacher",
+        "source": "regeneration.source",
+        "candidates": "regeneration.candidates",
+        "sampling": "regeneration.sampling",
+        "length": "calibration.sequence_length",
+    },
+    checks=CORPUS_CHECKS,
+    preflight=_preflight,
 )

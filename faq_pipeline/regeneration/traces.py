@@ -1,4 +1,4 @@
-"""Inference traces: what the target itself says to development prompts, in its own tokens."""
+"""Inference traces: the target's own replies to development prompts, in its own tokens."""
 
 from __future__ import annotations
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from faq_pipeline.config.recipe import Sampling
+from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import target_engine, target_gpus
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.inference.factory import target_engine, target_gpus
 from faq_pipeline.inference.sampling import check_sampled
-from faq_pipeline.prompting.context_length import check_fits_context
+from faq_pipeline.prompting.context_length import check_fits_context, check_leaves_room
+from faq_pipeline.regeneration.cost import traces_work
 from faq_pipeline.regeneration.traces import (
     Development,
     load_development,
@@ -82,6 +84,26 @@ def _build(build: Build) -> dict[str, Any]:
     }
 
 
+def _preflight(cell: Cell, missing: bool) -> None:
+    """Answers leave room for a prompt; that of a member not downloaded yet is checked when it is built."""
+    if cell.target.member.path is not None:
+        check_leaves_room(cell.recipe.evaluation.max_new_tokens, cell.target, ANSWER_LIMIT)
+
+
 INFERENCE_TRACES = Stage(
-    name="inference_traces", version=1, inputs=(), identity=_identity, build=_build, gpus=target_gpus
+    name=stage_names.INFERENCE_TRACES,
+    version=1,
+    inputs=(),
+    identity=_identity,
+    build=_build,
+    gpus=target_gpus,
+    work=lambda cell: traces_work(cell, COUNT),
+    labels={
+        **labels.TARGET,
+        **labels.engine_labels("evaluation", "engine"),
+        "development": "development prompts of the family",
+        "count": "number of traces",
+        "max_new_tokens": "evaluation.max_new_tokens",
+    },
+    preflight=_preflight,
 )

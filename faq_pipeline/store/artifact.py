@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from faq_pipeline.errors import reading_file
+from faq_pipeline.store.manifest import MANIFEST, FileEntry, Manifest, parsed
+from faq_pipeline.util.files import ABSENT
 from faq_pipeline.util.memoize import memoized
 
-MANIFEST = "manifest.json"
-
-
-class FileEntry(BaseModel):
-    """One file of an artifact."""
-
-    model_config = ConfigDict(frozen=True)
-    path: str
-    bytes: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What an artifact is, where it comes from and what it cost. Not part of the digest."""
-
-    model_config = ConfigDict(frozen=True)
-    stage: str
-    stage_version: int
-    fingerprint: str
-    digest: str
-    """Hash over the files' paths and hashes, measurements left out."""
-    identity: dict[str, Any]
-    inputs: dict[str, str]
-    """Digest of each input artifact, by stage."""
-    upstream: dict[str, str]
-    """Fingerprint of each input artifact, by stage: where this one was made from."""
-    files: list[FileEntry]
-    metadata: dict[str, Any]
-    created: str
-    seconds: float
+__all__ = ["MANIFEST", "Artifact", "FileEntry", "Manifest", "read_manifest"]
 
 
 @dataclass(frozen=True)
@@ -52,15 +23,23 @@ class Artifact:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest, read once."""
+        """The manifest, read once.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError, ReadError, ValueError: see `read_manifest`.
+        """
         return _read(self.path)
 
     @property
     def readable(self) -> bool:
-        """Whether the manifest is there and whole; its files may yet be damaged (`Store.verify`)."""
+        """Whether the manifest is there and whole; its files may yet be damaged (`Store.verify`).
+
+        Raises:
+            ReadError: it cannot be told now.
+        """
         try:
             return bool(self.manifest)
-        except (OSError, ValueError):  # not JSON, not UTF-8, or not a manifest
+        except (*ABSENT, ValueError):
             return False
 
     @property
@@ -80,6 +59,21 @@ class Artifact:
         return self.path / name
 
 
-@memoized
-def _read(folder: Path) -> Manifest:
-    return Manifest.model_validate(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in a folder, as it is on disk.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is none.
+        ValueError: there is one, and it is damaged.
+        ReadError: it cannot be read now.
+    """
+    path = folder / MANIFEST
+    with reading_file(path):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except IsADirectoryError:
+            raise ValueError("not a manifest") from None
+    return parsed(text)
+
+
+_read = memoized(read_manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -30,11 +31,27 @@ def short_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:LENGTH]
 
 
-@memoized
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex, read anew each time."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@memoized
+def file_digest(path: Path) -> str:
+    """As `hash_file`, for files that do not change within `memoizing()`."""
+    return hash_file(path)
+
+
+def file_state(stat: os.stat_result) -> tuple[int, ...]:
+    """Size, times and identity of a file: where they are the same, so are the bytes, unless they were
+    written within one tick of the file system's clock (`TICK`) or changed below the file system.
+    """
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+TICK = 20_000_000
+"""Nanoseconds. A file that changed longer ago than this has another state after its next change."""
 
 
 @cache

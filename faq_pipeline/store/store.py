@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry, Manifest
-from faq_pipeline.store.fingerprint import LENGTH, file_digest
+from faq_pipeline.errors import reading_file
+from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
+from faq_pipeline.store.fingerprint import LENGTH
 from faq_pipeline.store.flush import Flush
-from faq_pipeline.util.atomic_files import fsync_path
+from faq_pipeline.store.inputs import verify_inputs
+from faq_pipeline.store.key import Key
+from faq_pipeline.store.manifest import digest_of, written
+from faq_pipeline.store.verification import misplaced, problems
+from faq_pipeline.util.atomic_files import fsync_path, make_folder
+from faq_pipeline.util.files import listing, stat_or_none, subfolders
+from faq_pipeline.util.locks import ProcessLock
 
-
-@dataclass(frozen=True)
-class Key:
-    """Everything that is known of an artifact before it is made."""
-
-    stage: str
-    stage_version: int
-    fingerprint: str
-    identity: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    upstream: Mapping[str, str]
-    measurements: tuple[str, ...] = ()
-    """Files that are no part of the digest."""
+__all__ = ["Key", "Store"]
 
 
 @dataclass(frozen=True)
@@ -54,40 +45,62 @@ class Store:
         return self.root / ".ledgers"
 
     def get(self, stage: str, fingerprint: str) -> Artifact | None:
-        """The committed artifact, or None. One whose manifest cannot be read counts as not there."""
+        """The committed artifact; None where none is there, or its manifest is damaged.
+
+        Raises:
+            ReadError: it cannot be told now.
+        """
         artifact = Artifact(self.root / stage / fingerprint)
-        return artifact if artifact.readable else None
+        return artifact if _is_sound(artifact) else None
 
     def find(self, prefix: str) -> list[Artifact]:
         """Artifacts whose fingerprint starts with `prefix`."""
-        return [a for a in self.folders() if a.path.name.startswith(prefix) and a.readable]
+        return [a for a in self.folders() if a.path.name.startswith(prefix) and _is_sound(a)]
 
     def artifacts(self, stage: str = "*") -> Iterator[Artifact]:
-        """All committed artifacts (of one stage), by stage and fingerprint."""
-        return (artifact for artifact in self.folders(stage) if artifact.readable)
+        """All committed artifacts (of one stage), by stage and fingerprint.
+
+        Raises:
+            ReadError: a manifest or folder cannot be read now.
+        """
+        return (artifact for artifact in self.folders(stage) if _is_sound(artifact))
 
     def folders(self, stage: str = "*") -> Iterator[Artifact]:
-        """What lies in an artifact's place, whole or broken; no manifest is read."""
-        for path in sorted(self.root.glob(f"{stage}/*")):
-            if path.is_dir() and not path.parent.name.startswith("."):
-                yield Artifact(path)
+        """What lies in an artifact's place, whole or broken; no manifest is read.
+
+        Raises:
+            ReadError: a folder cannot be read now.
+        """
+        with reading_file(self.root):
+            stages = subfolders(self.root) if stage == "*" else [self.root / stage]
+        for folder in stages:
+            with reading_file(folder):
+                found = subfolders(folder)
+            yield from map(Artifact, found)
 
     def produce(
         self,
         key: Key,
         build: Callable[[Path], dict[str, Any]],
         within: AbstractContextManager[object] | None = None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> tuple[Artifact, bool]:
         """The artifact of `key`, built by `build(folder)` unless it is there.
 
-        Of several processes that ask at once, one builds and the others wait for it.
+        Of several processes that ask at once, one builds and the others wait for it. Before it builds,
+        it compares the bytes of the inputs with their manifests.
 
         Args:
             within: entered while it is built, and only then. What that waits for is not counted in
                 the artifact's seconds.
+            note: is told of a broken artifact in this one's place, which is moved aside.
 
         Returns:
             The artifact, and whether it was a hit.
+
+        Raises:
+            FaqError: an input is damaged, or was made again with other bytes since the key was made.
+            ReadError: it cannot be told now whether the artifact, or an input, is there and whole.
         """
         hit = self.get(key.stage, key.fingerprint)
         if hit is not None:
@@ -96,12 +109,13 @@ class Store:
             hit = self.get(key.stage, key.fingerprint)
             if hit is not None:
                 return hit, True
+            verified = verify_inputs(self.root, key)
             self._sweep(key.fingerprint)
-            staging = self.root / ".staging" / f"{key.fingerprint}-{uuid.uuid4().hex[:8]}"
-            staging.mkdir(parents=True)
+            staging = make_folder(self.root / ".staging" / f"{key.fingerprint}-{uuid.uuid4().hex[:8]}")
             try:
                 with within or nullcontext():
-                    return self._commit(key, staging, build), False
+                    manifest = self._fill(key, staging, build, verified)
+                return self._commit(manifest, staging, note), False
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
@@ -113,29 +127,30 @@ class Store:
         self._flushes[folder].begin()
 
     def verify(self, artifact: Artifact) -> list[str]:
-        """What is wrong with an artifact's files: one line each, empty if its bytes are as committed."""
-        if not artifact.readable:
-            return [f"{artifact.path / MANIFEST}: missing or not a manifest"]
-        problems = []
-        for entry in artifact.manifest.files:
-            path = artifact.path / entry.path
-            if not path.is_file():
-                problems.append(f"{path}: missing")
-            elif path.stat().st_size != entry.bytes or file_digest(path) != entry.sha256:
-                problems.append(f"{path}: bytes differ from the manifest")
-        return problems
+        """What is wrong with an artifact: one line each, empty if all is as committed.
+
+        Every file is read: the manifest against its checksum, its digest and its place, the others
+        against the manifest.
+
+        Raises:
+            ReadError: a file cannot be read now.
+        """
+        return [str(problem) for problem in problems(artifact)]
 
     def remove(self, artifact: Artifact) -> None:
         """Take an artifact away, atomically: it is moved aside before it is deleted."""
         with self._lock(artifact.path.name):
-            self._bury(artifact.path)
+            shutil.rmtree(self._move(artifact.path, ".staging"), ignore_errors=True)
 
     def sweep(self) -> int:
-        """Delete what killed runs left in staging; folders whose lock is held are left alone."""
+        """Delete what killed runs left in staging, and broken artifacts that were moved aside.
+
+        Folders whose lock is held are left alone.
+        """
         swept = 0
-        for folder in (self.root / ".staging").glob("*"):
+        for folder in [*listing(self.root / ".staging"), *listing(self.root / ".broken")]:
             lock = self._lock(folder.name[:LENGTH])
-            if lock.acquire_nowait():
+            if lock.acquire(timeout=0):
                 try:
                     shutil.rmtree(folder, ignore_errors=True)
                     swept += 1
@@ -143,7 +158,10 @@ class Store:
                     lock.release()
         return swept
 
-    def _commit(self, key: Key, staging: Path, build: Callable[[Path], dict[str, Any]]) -> Artifact:
+    def _fill(
+        self, key: Key, staging: Path, build: Callable[[Path], dict[str, Any]], verified: bool
+    ) -> Manifest:
+        """Build in an empty folder; when this returns its files are on disk."""
         started = time.perf_counter()
         with closing(Flush(staging)) as flush:
             self._flushes[staging] = flush
@@ -152,11 +170,11 @@ class Store:
             finally:
                 del self._flushes[staging]
             files = flush.end()
-        manifest = Manifest(
+        return Manifest(
             stage=key.stage,
             stage_version=key.stage_version,
             fingerprint=key.fingerprint,
-            digest=_digest([file for file in files if file.path not in key.measurements]),
+            digest=digest_of(files, key.measurements),
             identity=dict(key.identity),
             inputs=dict(key.inputs),
             upstream=dict(key.upstream),
@@ -164,51 +182,44 @@ class Store:
             metadata=metadata,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - started, 3),
+            measurements=list(key.measurements),
+            inputs_verified=verified,
         )
-        text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
-        (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        fsync_path(staging / MANIFEST)
-        for path in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
-            fsync_path(path)
-        final = self.root / key.stage / key.fingerprint
-        final.parent.mkdir(parents=True, exist_ok=True)
-        if final.exists():  # no artifact, or `produce` would have found it: a rename would fail on it
-            self._bury(final)
+
+    def _commit(self, manifest: Manifest, staging: Path, note: Callable[[str], None]) -> Artifact:
+        """Move a filled folder into the artifact's place."""
+        path = staging / MANIFEST
+        path.write_text(written(manifest), encoding="utf-8")
+        mode = staging.stat().st_mode & 0o777
+        path.chmod(mode & 0o666)
+        fsync_path(path)
+        for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
+            folder.chmod(folder.stat().st_mode & ~0o777 | mode)
+            fsync_path(folder)
+        final = make_folder(self.root / manifest.stage) / manifest.fingerprint
+        if stat_or_none(final) is not None:  # no artifact, or `produce` would have found it
+            aside = self._move(final, ".broken")
+            note(f"{final} was broken and is made again; the old one is in {aside} until faq cache gc")
         staging.rename(final)
         fsync_path(final.parent)
         return Artifact(final)
 
-    def _bury(self, folder: Path) -> None:
-        """Move a folder aside, so that it is gone at once, and delete it there."""
-        grave = self.root / ".staging" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
-        grave.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(grave)
-        shutil.rmtree(grave, ignore_errors=True)
+    def _move(self, folder: Path, to: str) -> Path:
+        """Move a folder aside, so that it is gone from its place at once."""
+        aside = make_folder(self.root / to) / f"{folder.name}-{uuid.uuid4().hex[:8]}"
+        folder.rename(aside)
+        fsync_path(folder.parent)
+        return aside
 
-    def _lock(self, fingerprint: str) -> _Lock:
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return _Lock(str(folder / f"{fingerprint}.lock"))
+    def _lock(self, fingerprint: str) -> ProcessLock:
+        return ProcessLock(self.root / ".locks" / f"{fingerprint}.lock")
 
     def _sweep(self, fingerprint: str) -> None:
-        for folder in (self.root / ".staging").glob(f"{fingerprint}-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in listing(self.root / ".staging"):
+            if folder.name.startswith(f"{fingerprint}-"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Lock(FileLock):
-    """An operating-system lock on a file."""
-
-    def acquire_nowait(self) -> bool:
-        """Take the lock if nobody holds it."""
-        from filelock import Timeout
-
-        try:
-            self.acquire(blocking=False)
-        except Timeout:
-            return False
-        return True
-
-
-def _digest(files: list[FileEntry]) -> str:
-    listing = "".join(f"{entry.path}\0{entry.sha256}\n" for entry in files)
-    return hashlib.sha256(listing.encode()).hexdigest()[:LENGTH]
+def _is_sound(artifact: Artifact) -> bool:
+    """Whether the manifest is whole and in its place. No other file is looked at: a hit stays cheap."""
+    return artifact.readable and not misplaced(artifact, artifact.manifest)

@@ -1,7 +1,7 @@
-"""Answers that hold for a while: within `remembering()`, what was read of a file is not read again.
+"""Memoization with a scope: within `memoizing()`, a memoized function is called once per arguments.
 
-A plan of many cells asks for the same seeds, tasks and members in each of them. Outside of
-`remembering()` nothing is kept, so that a long-lived process sees every change.
+A plan of many cells needs the same seeds, tasks and members in each of them. Outside `memoizing()`
+nothing is kept, so that a long-lived process sees every change of a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _memory: ContextVar[dict[Any, Any] | None] = ContextVar("memory", default=None)
 
 @contextmanager
 def memoizing() -> Iterator[None]:
-    """Let `memoized` functions answer once for the same arguments until the outermost one ends."""
+    """Cache the results of `memoized` functions until the outermost `memoizing()` block ends."""
     if _memory.get() is not None:
         yield
         return
@@ -32,7 +32,7 @@ def memoizing() -> Iterator[None]:
 
 
 def memoized(function: Callable[P, T]) -> Callable[P, T]:
-    """For a function whose arguments print all that tells them apart; errors are not kept."""
+    """Decorator for a function whose arguments differ in their repr; errors are not cached."""
 
     @wraps(function)
     def ask(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""Whether a process that once was is still there; a number is given to another process in time."""
+"""Whether a recorded process is still running; process numbers are reused."""
 
 from __future__ import annotations
 

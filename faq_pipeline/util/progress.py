@@ -1,4 +1,4 @@
-"""How long work tells of itself, without knowing who listens (a terminal, Dagster's log, nobody)."""
+"""Progress reporting, independent of the listener (a terminal, Dagster's log, nobody)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws by hash: the same on every machine, whatever the file order, Python's hash seed or its RNG."""
+"""Deterministic random choice by hash: independent of machine, file order, hash seed and RNG."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from faq_pipeline.quantization.export import export
 from faq_pipeline.store.artifact import MANIFEST, Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
-from tests.cases.known_fault import known_fault
 
 
 @pytest.fixture
@@ -33,7 +32,6 @@ def toy_key() -> Key:
     return Key("toy", 1, "a" * 20, {"x": 1}, {}, {})
 
 
-@known_fault("verify compares the files with the manifest, and nothing checks the manifest itself")
 @pytest.mark.parametrize("changed", ["metadata", "digest", "identity", "fingerprint"])
 def test_verify_finds_a_changed_manifest(store: Store, changed: str) -> None:
     """`verify` reports a manifest of which one character changed, whatever it describes."""
@@ -72,7 +70,6 @@ def unreadable(name: str, code: int, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield
 
 
-@known_fault("a manifest that cannot be read for a moment counts as missing: the artifact is replaced")
 @pytest.mark.parametrize(
     "code", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE], ids=errno.errorcode.get
 )
@@ -106,7 +103,6 @@ def checkpoint(store: Store) -> Artifact:
     return store.produce(Key("quantized_checkpoint", 1, "a" * 20, {}, {}, {}), build)[0]
 
 
-@known_fault("export copies a checkpoint without comparing its bytes with the manifest")
 def test_export_refuses_a_damaged_checkpoint(checkpoint: Artifact, tmp_path: Path) -> None:
     """A checkpoint of which a bit flipped is not exported, as it is not published."""
     weights = checkpoint.file("checkpoint/model.safetensors")
@@ -122,7 +118,6 @@ def test_export_refuses_a_damaged_checkpoint(checkpoint: Artifact, tmp_path: Pat
     assert not (tmp_path / "exported").exists()
 
 
-@known_fault("export keeps the mode 600 that safetensors gives a file, whatever the umask")
 def test_exported_files_have_the_modes_of_the_umask(checkpoint: Artifact, tmp_path: Path) -> None:
     """With umask 022, other users can read the exported files."""
     before = os.umask(0o022)
@@ -134,7 +129,6 @@ def test_exported_files_have_the_modes_of_the_umask(checkpoint: Artifact, tmp_pa
     assert modes == {"model.safetensors": 0o644, "config.json": 0o644}
 
 
-@known_fault("an artifact made from a damaged input stays a hit after the input is repaired")
 def test_no_report_of_damaged_bytes_outlives_the_repair(store: Store) -> None:
     """After `cache gc --broken` and a new run, no artifact is left that was made from damaged bytes."""
 

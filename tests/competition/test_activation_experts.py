@@ -14,6 +14,7 @@ from faq_pipeline.competition.expert import Context, Group
 from faq_pipeline.competition.experts import EXPERTS
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.precision import WIDENED
 from faq_pipeline.quantization.rounding import rounded_copy
 from faq_pipeline.store.tables import Trace
 from tests.competition.groups import make_candidate, make_group
@@ -144,20 +145,18 @@ def test_the_target_runs_once_for_all_experts_on_moments(tiny_cell: Cell, monkey
     assert both == alone and len(passes) == 3 * once
 
 
-def test_without_bf16_arithmetic_small_targets_compute_in_float32(
-    tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
-):
+def test_without_bf16_arithmetic_targets_compute_in_float32(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
     for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda able=able: able)
+        monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda able=able: able)
         assert Context(tiny_cell).model.dtype == dtype
-    large = tiny_cell.target.member.model_copy(update={"parameters": 10**9})
+    large = tiny_cell.target.member.model_copy(update={"parameters": WIDENED})
     cell = replace(tiny_cell, target=replace(tiny_cell.target, member=large))
     assert Context(cell).model.dtype == torch.bfloat16
 
 
 def test_experts_say_what_a_loop_over_samples_says(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch):
     """The loops that `benchmarks.experts` is measured against, to one part in 1,000 in float32."""
-    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: False)
+    monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: False)
     monkeypatch.setattr("faq_pipeline.activations.outliers.DEVIATIONS", 0.5)
     monkeypatch.setattr(naive, "DEVIATIONS", 0.5)
     context = Context(tiny_cell, traces=TRACES)

@@ -117,14 +117,14 @@ words = st.lists(
 
 
 @given(document=words, before=words, after=words, mark=st.sampled_from([" ", "\n", ", ", ". ", " -- "]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_planted_document_is_always_found(document: list, before: list, after: list, mark: str) -> None:
     planted = mark.join([*before, *document, *after]).swapcase()
     assert "exact" in _kinds(planted, " ".join(document))
 
 
 @given(text=st.text(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_normalising_again_changes_nothing(text: str) -> None:
     once = normalise_text(text)
     assert normalise_text(" ".join(once)) == once

@@ -54,7 +54,7 @@ def _passages(vocabulary: int, seed: int) -> list[Passage]:
 
 
 @given(seed=st.integers(0, 10_000), vocabulary=st.integers(2, 40), gap=st.floats(0, 4), k=st.integers(1, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_top_k_with_tail_is_a_lower_bound_and_exact_over_the_whole_vocabulary(
     tmp_path_factory: pytest.TempPathFactory, seed: int, vocabulary: int, gap: float, k: int
 ) -> None:

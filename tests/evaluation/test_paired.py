@@ -52,7 +52,7 @@ def test_no_questions_are_refused() -> None:
 
 
 @given(scores)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_figures_hold_together(pairs: list[tuple[bool, bool]]) -> None:
     reference, quantized = ([float(p[i]) for p in pairs] for i in (0, 1))
     result = compare_paired(answers(reference), answers(quantized))
@@ -66,7 +66,7 @@ def test_figures_hold_together(pairs: list[tuple[bool, bool]]) -> None:
 
 
 @given(scores, st.randoms(use_true_random=False))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_order_of_answers_does_not_matter(pairs: list, random: object) -> None:
     reference, quantized = answers([p[0] for p in pairs]), answers([p[1] for p in pairs])
     before = compare_paired(reference, quantized)
@@ -75,7 +75,7 @@ def test_the_order_of_answers_does_not_matter(pairs: list, random: object) -> No
 
 
 @given(scores)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_model_against_itself_loses_nothing(pairs: list) -> None:
     same = answers([p[0] for p in pairs])
     result = compare_paired(same, same)
@@ -84,7 +84,7 @@ def test_a_model_against_itself_loses_nothing(pairs: list) -> None:
 
 
 @given(scores)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_swapping_the_models_turns_the_loss_round(pairs: list) -> None:
     a, b = answers([p[0] for p in pairs]), answers([p[1] for p in pairs])
     forth, back = loss_difference(a, b), loss_difference(b, a)

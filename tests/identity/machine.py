@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import psutil
 
+from faq_pipeline.models.precision import has_bf16_arithmetic
 from faq_pipeline.store.fingerprint import tool_version
 
 CPU_FLAGS = Path("/proc/cpuinfo")
@@ -52,8 +53,4 @@ def machine(flags: str, cores: int = 2) -> Iterator[None]:
 def _forget() -> None:
     """What is read of the machine once a process is read again."""
     tool_version.cache_clear()
-    try:
-        from faq_pipeline.models.precision import _multiplies_bf16
-    except ImportError:
-        return
-    _multiplies_bf16.cache_clear()
+    has_bf16_arithmetic.cache_clear()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.config.recipe import Sampling
@@ -212,9 +212,7 @@ FAULTS = st.sampled_from(
 # Not shrunk: each example takes real time.
 @settings(
     max_examples=15,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     schedule=st.dictionaries(st.integers(0, 29), st.lists(FAULTS, min_size=1, max_size=3), max_size=30),

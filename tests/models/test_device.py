@@ -27,7 +27,7 @@ from faq_pipeline.models.device import (
     usable_cores,
     working_bytes,
 )
-from faq_pipeline.models.precision import figures_identity, precision_for
+from faq_pipeline.models.precision import WIDENED, has_bf16_arithmetic, precision_for
 from tests.gpu.fakes import MEMORY, have_cores, make_gpus
 
 HUGE = 10**15
@@ -183,18 +183,54 @@ def test_copies_must_fit_together() -> None:
         check_fits(member("one", most - 1), "cpu", copies=2)
 
 
-def test_figures_of_small_members_are_computed_in_what_the_processor_can(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx2 fma", "float32"),
+        ("fpu avx2 avx512f avx512_vnni", "float32"),
+        ("fpu avx2 avx512f avx512_bf16", "bfloat16"),
+        ("fpu avx2 avx512f amx_bf16 amx_tile", "bfloat16"),
+        ("fp asimd bf16 i8mm", "bfloat16"),
+        ("fp asimd", "float32"),
+        (None, "float32"),
+    ],
+)
+def test_the_processor_decides_the_precision_on_a_cpu(
+    flags: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small, large = member("small", 1000), member("large", 10**9)
-    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: False)
-    assert [precision_for(m, "cpu") for m in (small, large)] == ["float32", "bfloat16"]
-    assert precision_for(small, "cuda") == "bfloat16"
-    plain = figures_identity(small, "cpu")
-    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: True)
-    assert precision_for(small, "cpu") == "bfloat16"
-    # Artifacts that were made before there was a choice keep their fingerprints.
-    assert figures_identity(small, "cpu") == compute_identity(small, "cpu") != plain
+    processor = tmp_path / "cpuinfo"
+    if flags is not None:
+        processor.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr("faq_pipeline.models.precision.PROCESSOR", processor)
+    has_bf16_arithmetic.cache_clear()
+    try:
+        assert precision_for(member("small", 1000), "cpu") == expected
+        assert precision_for(member("large", WIDENED), "cpu") == "bfloat16"
+        assert precision_for(member("small", 1000), "cuda") == "bfloat16"
+    finally:
+        has_bf16_arithmetic.cache_clear()
+
+
+def test_precision_is_declared_only_where_it_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Artifacts that were made before there was a choice keep their fingerprints."""
+    small, large = member("small", 1000), member("large", WIDENED)
+    before = {"device": "cpu", "threads": 1}
+    monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: True)
+    assert compute_identity(small, "cpu") == before
+    monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: False)
+    assert compute_identity(small, "cpu") == {"device": "cpu", "threads": 2, "precision": "float32"}
+    assert compute_identity(small, "cpu", "bfloat16") == before
+    assert "precision" not in compute_identity(large, "cpu")
+
+
+def test_float32_takes_twice_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faq_pipeline.models.device.device_memory", lambda device: int(working_bytes(1000)))
+    monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: True)
+    check_fits(member("one", 1000), "cpu")
+    monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: False)
+    check_fits(member("half", 500), "cpu")
+    with pytest.raises(FaqError, match="'one' needs about"):
+        check_fits(member("one", 1000), "cpu")
 
 
 def test_asking_loads_no_torch() -> None:

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.config.family import Member
@@ -81,7 +81,7 @@ def test_digests_of_unchanged_files_are_remembered(
     def read(path: Path) -> str:
         raise AssertionError(f"{path} was read again")
 
-    monkeypatch.setattr("faq_pipeline.models.weights.file_digest", read)
+    monkeypatch.setattr("faq_pipeline.models.weights.hash_file", read)
     assert find_weights(member(folder), tmp_path / "digests") == before
 
 
@@ -115,7 +115,7 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     assert "shard model-00002.safetensors is missing" in mistake(folder).problem
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(st.data())
 def test_a_file_cut_or_grown_anywhere_is_corrupt(folder: Path, data: st.DataObject) -> None:
     shard = folder / "model.safetensors"

@@ -25,6 +25,7 @@ from tests.hub.folder import HubFolder
 from tests.hub.server import HubServer
 from tests.orchestration.cli import Faq
 from tests.services import Service, answers, free_port, until
+from training.packing import plain_folder
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +125,8 @@ def selector() -> dict[str, str]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("site")
     hub = HubFolder(root / "hub")
-    commit = hub.add("acme/Hive-8M", MODELS / "kin-8m")
+    with plain_folder(MODELS / "kin-8m") as plain:
+        commit = hub.add("acme/Hive-8M", plain)
     (root / "data/families").mkdir(parents=True)
     (root / "data/recipes").mkdir()
     (root / "data/families/hive.yaml").write_text(FAMILY.replace("COMMIT", commit))

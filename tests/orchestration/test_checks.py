@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.execution.findings import Finding
-from faq_pipeline.orchestration.asset_checks import CHECKS
+from faq_pipeline.core.check import CheckResult
+from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Key, Store
 from faq_pipeline.store.tables import Sample, Seed, Standing, write_rows
@@ -31,30 +31,31 @@ SOUND = {
     "unquantized_linear_layers": ["lm_head"],
 }
 
-Find = Callable[..., Finding]
+Find = Callable[..., CheckResult]
+CHECKS = [(stage, check) for stage in STAGES.values() for check in stage.checks]
 
 
 @pytest.fixture
 def find(tiny_cell: Cell, tmp_path: Path) -> Find:
-    """The finding of a check on an artifact made for it."""
+    """The result of a check on an artifact made for it."""
 
-    def run(name: str, *, metadata: dict[str, Any] | None = None, **tables: list[Any]) -> Finding:
+    def run(name: str, *, metadata: dict[str, Any] | None = None, **tables: list[Any]) -> CheckResult:
         def build(folder: Path) -> dict[str, Any]:
             for table, rows in tables.items():
                 write_rows(folder / f"{table}.parquet", rows, type(rows[0]) if rows else Standing)
             return metadata or {}
 
-        (check,) = (c for c in CHECKS if c.name == name)
-        key = Key(check.stage, 1, "f" * 20, {}, {}, {})
+        ((stage, check),) = (pair for pair in CHECKS if pair[1].name == name)
+        key = Key(stage.name, 1, "f" * 20, {}, {}, {})
         artifact, _ = Store(tmp_path / "store").produce(key, build)
-        return check.find(tiny_cell, Artifact(artifact.path))
+        return check.run(tiny_cell, Artifact(artifact.path))
 
     return run
 
 
 def test_every_check_has_a_name_of_its_own_and_those_that_must_block_do() -> None:
-    assert len({(c.stage, c.name) for c in CHECKS}) == len(CHECKS)
-    assert {c.name for c in CHECKS if c.blocking} == {
+    assert len({check.name for _, check in CHECKS}) == len(CHECKS)
+    assert {check.name for _, check in CHECKS if check.blocking} == {
         "schema_and_duplicates",
         "one_winner_a_group",
         "contamination",
@@ -72,15 +73,15 @@ def test_every_check_has_a_name_of_its_own_and_those_that_must_block_do() -> Non
     ],
 )
 def test_seeds(find: Find, seeds: list[Seed], passed: bool, repeated_texts: int) -> None:
-    finding = find("schema_and_duplicates", seeds=seeds)
-    assert finding.passed == passed and finding.metadata["repeated_texts"] == repeated_texts
+    result = find("schema_and_duplicates", seeds=seeds)
+    assert result.passed == passed and result.metadata["repeated_texts"] == repeated_texts
 
 
 @pytest.mark.parametrize(("truncated", "passed"), [(2, True), (3, False)])
 def test_candidates_that_are_cut_empty_or_looping(find: Find, truncated: int, passed: bool) -> None:
     figures = {"candidates": 20, "truncated": truncated, "empty": 1, "looping": 1}
-    finding = find("candidate_quality", metadata=figures)
-    assert finding.passed == passed and finding.metadata["share"] == (truncated + 2) / 20
+    result = find("candidate_quality", metadata=figures)
+    assert result.passed == passed and result.metadata["share"] == (truncated + 2) / 20
 
 
 @pytest.mark.parametrize(
@@ -114,13 +115,13 @@ def test_the_budget(find: Find, tokens: int, passed: bool) -> None:
     ids=str,
 )
 def test_a_checkpoint(find: Find, changed: dict[str, Any], passed: bool) -> None:
-    finding = find("sound_checkpoint", metadata={"inspection": {**SOUND, **changed}})
-    assert finding.passed == passed and finding.metadata["loads"] == {**SOUND, **changed}["loads"]
+    result = find("sound_checkpoint", metadata={"inspection": {**SOUND, **changed}})
+    assert result.passed == passed and result.metadata["loads"] == {**SOUND, **changed}["loads"]
 
 
 def test_a_module_that_fell_back(find: Find) -> None:
-    finding = find("no_silent_fallback", metadata={"rtn_fallback": ["model.layers.0.mlp.up_proj"]})
-    assert not finding.passed and finding.metadata["modules"] == ["model.layers.0.mlp.up_proj"]
+    result = find("no_silent_fallback", metadata={"rtn_fallback": ["model.layers.0.mlp.up_proj"]})
+    assert not result.passed and result.metadata["modules"] == ["model.layers.0.mlp.up_proj"]
 
 
 @pytest.mark.parametrize(
@@ -139,10 +140,10 @@ def test_the_gate(find: Find, metadata: dict[str, Any], passed: bool) -> None:
 def test_contamination_tells_kinds_apart(find: Find) -> None:
     asked = Sample(**{**SAMPLE.__dict__, "id": "a1", "text": "So: what is 3 + 3?! It is 6."})
     renumbered = Sample(**{**SAMPLE.__dict__, "id": "a2", "text": "What is 93 + 93?"})
-    finding = find("contamination", samples=[SAMPLE, asked, renumbered])
-    assert not finding.passed
-    assert finding.metadata["leaks"] == 1 and finding.metadata["same_but_for_numbers"] >= 1
-    (example,) = finding.metadata["examples"]
+    result = find("contamination", samples=[SAMPLE, asked, renumbered])
+    assert not result.passed
+    assert result.metadata["leaks"] == 1 and result.metadata["same_but_for_numbers"] >= 1
+    (example,) = result.metadata["examples"]
     assert example.startswith("a1 ~ tiny_sums/3 (exact): ")
 
 

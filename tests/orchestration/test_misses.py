@@ -25,7 +25,7 @@ from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import materialize
-from faq_pipeline.inference.factory import ENGINES
+from faq_pipeline.inference.factory import ENGINES, EngineKind
 from faq_pipeline.planning.identity_diff import identity_changes
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store import fingerprint
@@ -124,7 +124,7 @@ def constant(name: str, value: Any) -> Change:
 
 def processor(*, bf16: bool) -> Change:
     """A processor with or without bf16 arithmetic; that of these tests has it."""
-    return constant("models.precision._multiplies_bf16", lambda: bf16)
+    return constant("models.precision.has_bf16_arithmetic", lambda: bf16)
 
 
 def other_engine(section: str) -> Change:
@@ -135,7 +135,8 @@ def other_engine(section: str) -> Change:
             return {"name": "other"}
 
     def change(bench: Bench) -> Cell:
-        bench.patch.setitem(ENGINES, "vllm", lambda *_: Other())
+        traits = ENGINES["vllm"].traits
+        bench.patch.setitem(ENGINES, "vllm", EngineKind(lambda spec: Other(), traits))
         return field(f"{section}.engine", "vllm")(bench)
 
     return change
@@ -246,7 +247,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "family thinking.close": (family("thinking.close", "</t>"), "RCKEP"),
     "family thinking.template_kwargs": (family("thinking.template_kwargs", {"think": True}), "TRCKEP"),
     "family development": (other_bytes("family.development", lambda c: c.family.development), "T"),
-    "processor": (processor(bf16=False), "C"),
+    "processor": (processor(bf16=False), "TRCKQEP"),
     "device": (lambda bench: replace(bench.cell, device="cuda"), "TRCKQEP"),
     "torch": (tool("torch"), "TRCKQEP"),
     "transformers": (tool("transformers"), "TRCKQEP"),
@@ -274,7 +275,7 @@ def cell(pipeline_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cell:
 
 @pytest.fixture(autouse=True)
 def same_processor_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faq_pipeline.models.precision._multiplies_bf16", lambda: True)
+    monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: True)
 
 
 @pytest.fixture
@@ -304,7 +305,7 @@ def test_an_ingredient_moves_exactly_its_stages(bench: Bench, ingredient: str) -
     assert {name for name in STAGES if before[name] != after[name]} == {LETTERS[one] for one in moved}
 
 
-MACHINE = {"device", "teacher threads", "target threads"}
+MACHINE = {"device", "processor", "teacher threads", "target threads"}
 
 
 @pytest.mark.parametrize("ingredient", TABLE)

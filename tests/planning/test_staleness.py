@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.execution.graph import STAGES
@@ -325,7 +325,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_states_agree_with_the_plan(
     steps: list[tuple[str, Any]], tiny_data: Path, tmp_path_factory: pytest.TempPathFactory

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.planning.staleness import State
@@ -146,7 +146,7 @@ def test_a_broken_recipe_and_a_broken_member_hinder_nobody_else(site: Site) -> N
     assert "cannot be read as JSON" in told["tiny-b|tiny-faq"]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(
     hours=st.floats(0.001, 0.5),
     made=st.sets(st.tuples(st.sampled_from(["tiny-s", "tiny-a", "tiny-b"]), st.booleans())),

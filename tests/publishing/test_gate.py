@@ -117,7 +117,6 @@ def test_a_cell_that_meets_every_criterion_passes(tiny_cell: Cell, tmp_path: Pat
 # --- recovery ---
 
 
-@settings(deadline=None)
 @given(
     gate=st.floats(0.01, 1),
     low=st.one_of(st.floats(0, 2), st.sampled_from([float("nan"), float("inf")])),
@@ -212,7 +211,7 @@ def test_a_licence_that_is_not_named_is_told(
     assert not failed.passed and failed.found == found and failed.needed == f"each one of {named[0]}"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     named=st.sets(st.sampled_from("abcd"), min_size=1), drawn=st.lists(st.sampled_from("ABCD"), min_size=1)
 )

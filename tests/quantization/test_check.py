@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 import math
 import re
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from faq_pipeline.config.family import Member
+from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import Weights
@@ -28,9 +30,18 @@ def weights_of(folder: Path, columns: dict[str, int]) -> Weights:
     return Weights(Member(name="m", path=folder, parameters=1), "d", "t")
 
 
+def refusal(spec: Quantization, weights: Weights) -> str:
+    """What `check_spec` has against it; empty where it has nothing."""
+    try:
+        check_spec(spec, weights)
+    except FaqError as error:
+        return error.problem
+    return ""
+
+
 @pytest.mark.parametrize("group", ["channel", 32, 64, 128])
 def test_what_divides_passes(group: object, tiny_cell: Cell) -> None:
-    check_spec(make_spec("gptq", "W4A16", group), tiny_cell.target)
+    assert refusal(make_spec("gptq", "W4A16", group), tiny_cell.target) == ""
 
 
 def test_a_group_size_that_does_not_divide_names_module_columns_and_mend(tiny_cell: Cell) -> None:
@@ -45,7 +56,7 @@ def test_a_group_larger_than_the_columns_is_refused(tmp_path: Path) -> None:
         check_spec(make_spec("rtn", group_size=128), weights_of(tmp_path, {"a": 64}))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     columns=st.dictionaries(st.sampled_from("abcd"), st.integers(1, 40).map(lambda n: 16 * n), min_size=1),
     size=st.integers(1, 300),
@@ -55,20 +66,22 @@ def test_group_sizes_are_refused_exactly_where_they_do_not_divide(
 ) -> None:
     weights = weights_of(tmp_path, columns)
     if math.gcd(*columns.values()) % size == 0:
-        check_spec(make_spec("rtn", group_size=size), weights)
+        assert refusal(make_spec("rtn", group_size=size), weights) == ""
         return
     with pytest.raises(FaqError) as caught:
         check_spec(make_spec("rtn", group_size=size), weights)
     suggested = re.findall(r"\d+", caught.value.hint)
     assert suggested
     for group in suggested:
-        check_spec(make_spec("rtn", group_size=int(group)), weights)
+        assert refusal(make_spec("rtn", group_size=int(group)), weights) == ""
 
 
 def test_ignored_layers_and_embeddings_need_not_divide(tmp_path: Path) -> None:
     columns = {"model.embed_tokens": 50, "lm_head": 50, "model.odd.gate": 7, "model.fine": 64}
-    spec = make_spec("rtn", group_size=32, ignore=["lm_head", "re:.*gate$"])
-    check_spec(spec, weights_of(tmp_path, columns))
+    weights = weights_of(tmp_path, columns)
+    assert refusal(make_spec("rtn", group_size=32, ignore=["lm_head", "re:.*gate$"]), weights) == ""
+    assert "50 columns of lm_head" in refusal(make_spec("rtn", group_size=32, ignore=["re:.*gate$"]), weights)
+    assert "7 columns of model.odd.gate" in refusal(make_spec("rtn", group_size=32), weights)
 
 
 def test_nothing_left_to_quantize_is_refused(tiny_cell: Cell) -> None:
@@ -94,9 +107,15 @@ def test_a_target_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
         check_spec(make_spec("rtn"), weights)
 
 
-def test_a_hub_member_that_is_not_here_is_not_downloaded() -> None:
+def test_a_hub_member_that_is_not_here_is_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(str(address)))
     member = Member(name="m", hub="nobody/nothing", revision="0" * 40, parameters=1)
-    check_spec(make_spec("rtn", group_size=7), Weights(member, "d", "t"))
+    assert refusal(make_spec("rtn", group_size=7), Weights(member, "d", "t")) == "" and not asked
+    assert "unknown scheme" in refusal(make_spec("rtn", "W4", group_size=7), Weights(member, "d", "t"))
+    assert "7 does not divide" in refusal(make_spec("rtn", group_size=7), weights_of(tmp_path, {"a": 64}))
 
 
 def test_the_schemes_are_the_integer_presets_of_compressed_tensors() -> None:

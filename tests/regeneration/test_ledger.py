@@ -100,7 +100,7 @@ def test_another_configuration_prompt_or_seed_finds_nothing(tmp_path: Path) -> N
     assert not ledger(tmp_path).finished(Engine().units(other))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(size=st.integers(1, 5), lives=st.lists(st.integers(0, 12), max_size=4), torn=st.integers(0, 40))
 def test_killed_runs_lose_at_most_the_unit_under_way(size: int, lives: list[int], torn: int) -> None:
     """Whatever the kills and a torn last line, all samples come out as if nothing had happened."""

@@ -14,7 +14,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.store.artifact import MANIFEST, Artifact
@@ -177,7 +177,7 @@ names = st.text("abcxyz", min_size=1, max_size=6)
 contents = st.dictionaries(names, st.binary(max_size=64), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(contents, st.data())
 def test_the_digest_is_of_names_and_bytes_alone(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], data: st.DataObject
@@ -195,7 +195,7 @@ def test_the_digest_is_of_names_and_bytes_alone(
     assert len({one.digest, changed.digest, renamed.digest}) == 3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.binary(min_size=1, max_size=200), st.data())
 def test_verify_finds_any_flipped_bit(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, data: st.DataObject
@@ -315,7 +315,7 @@ def test_every_file_is_on_disk_before_the_artifact_appears(
         assert store.get("toy", key().fingerprint) is None
         flushed.append(path.name)
 
-    monkeypatch.setattr("faq_pipeline.store.flush.sync", slow)
+    monkeypatch.setattr("faq_pipeline.store.flush.fsync_path", slow)
     names = [f"file-{number}" for number in range(9)]
 
     def build(folder: Path) -> dict[str, Any]:
@@ -331,7 +331,7 @@ def test_what_cannot_be_flushed_is_not_committed(store: Store, monkeypatch: pyte
     def fail(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("faq_pipeline.store.flush.sync", fail)
+    monkeypatch.setattr("faq_pipeline.store.flush.fsync_path", fail)
     with pytest.raises(OSError, match="No space"):
         store.produce(key(), lambda folder: (folder / "a").write_text("a") and {})
     assert store.get("toy", key().fingerprint) is None

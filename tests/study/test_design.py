@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.config.catalog import Catalog
@@ -158,7 +158,7 @@ def test_what_a_cell_declares_does_not_depend_on_where_it_lies(
     )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(count=st.integers(1, 9))
 def test_shards_part_the_cells_and_keep_draws_together(design: Design, count: int) -> None:
     shards = [design.shard(index, count).cells for index in range(1, count + 1)]

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from faq_pipeline.definitions import build_defs
-from faq_pipeline.orchestration.asset_checks import blocking_problem
 from faq_pipeline.orchestration.resources import PipelineResource
+from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
@@ -35,7 +35,7 @@ CELLS = 7 * 2 + 1 + 2 + 4
 
 def test_nothing_is_begun_when_the_time_is_up(design: Design, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    summary = run_study(design, store, blocked=blocking_problem, minutes=0)
+    summary = run_study(design, store, minutes=0)
     assert (summary.made, summary.left) == (0, summary.cells) and summary.cells == len(design.cells)
     assert not list(store.folders())
 
@@ -66,7 +66,7 @@ def test_a_checkpoint_that_fell_back_is_blocked(design: Design, tmp_path: Path) 
         },
     }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    problem = blocking_problem("quantized_checkpoint", design.cells[0].cell, Artifact(tmp_path))
+    problem = QUANTIZED_CHECKPOINT.blocking_problem(design.cells[0].cell, Artifact(tmp_path))
     assert problem == "check no_silent_fallback failed: modules: ['layers.0.down_proj']"
 
 

@@ -25,7 +25,7 @@ _text = st.text(st.characters(exclude_categories=["Cs"]))
 _plain = _text.filter(lambda text: not any(mark in text for mark in _MARKS))
 """Not written like one of the marks, which are tokens of their own."""
 
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+many = settings(max_examples=150, suppress_health_check=[HealthCheck.differing_executors])
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> str:

@@ -115,7 +115,7 @@ def test_a_member_learns_from_its_own_mix() -> None:
 
 
 @given(st.integers(), st.sampled_from([(name, topic) for name in WORLDS for topic in WORLDS[name].topics]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_conclusions_follow_from_the_passage(seed: int, place: tuple[str, str]) -> None:
     prose, topic = WORLDS[place[0]], place[1]
     drawn = prose.passage(Random(seed), topic)

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from training import card, model, record
 from training.family import TOKENIZER_FILES
+from training.packing import plain_folder
 from training.settings import DATA, MODELS, ROOT, Settings, family_names, family_of, settings
 
 FAMILIES = [settings(name) for name in family_names() if (DATA / "families" / f"{name}.yaml").exists()]
@@ -38,8 +39,13 @@ def test_the_family_lists_all_members(family: Settings) -> None:
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_parameter_counts(name: str) -> None:
+    with plain_folder(MODELS / name) as folder:
+        _check_parameters(folder, name)
+
+
+def _check_parameters(folder: Path, name: str) -> None:
     (stated,) = (m["parameters"] for m in _listed(family_of(name)) if m["name"] == name)
-    shards = sorted((MODELS / name).glob("*.safetensors"))
+    shards = sorted(folder.glob("*.safetensors"))
     assert shards
     assert all(shard.stat().st_size <= 16 * 2**20 for shard in shards)
     stored = {}
@@ -50,7 +56,7 @@ def test_parameter_counts(name: str) -> None:
     assert {weight.get_dtype() for weight in stored.values()} == {"BF16"}
     assert sum(prod(weight.get_shape()) for weight in stored.values()) == stated
     assert record.read(MODELS / name)["parameters"] == stated
-    loaded = AutoModelForCausalLM.from_pretrained(str(MODELS / name))
+    loaded = AutoModelForCausalLM.from_pretrained(str(folder))
     assert loaded.num_parameters() == stated
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training import schedule, train
@@ -66,7 +66,6 @@ def test_a_run_is_shortened_to_its_time(clock: Clock, seconds: float | None, ste
 
 
 @given(st.lists(st.floats(0.05, 5.0), min_size=1, max_size=200), st.floats(20.0, 300.0))
-@settings(deadline=None)
 def test_the_rate_comes_down_in_time_at_any_speed(costs: list[float], seconds: float) -> None:
     """Others that are trained on the device make it slower and faster: the decay ends in time."""
     with pytest.MonkeyPatch.context() as patch:

@@ -65,7 +65,7 @@ def test_answers_are_right(name: str) -> None:
 
 
 @given(any_problem)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_answer_is_right(problem: Problem) -> None:
     assert _solve(problem) == problem.answer
 
@@ -157,7 +157,7 @@ def test_completions_stay_under_the_cap(name: str) -> None:
 
 
 @given(any_problem, st.sampled_from(range(3)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_scorer_reads_the_answer(problem: Problem, style: int) -> None:
     chat = family_settings(FAMILY_OF[problem.task]).chat
     text = chat.completion(problem.thought(style), f"Answer: {problem.answer}")
@@ -172,7 +172,7 @@ def test_what_the_scorer_reads(text: str, answer: str | None) -> None:
 
 
 @given(st.sampled_from(ALL), st.sampled_from(LEVELS), st.integers())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_seed_decides_the_problem(name: str, level: int, seed: int) -> None:
     first, second = Random(seed), Random(seed)
     one, two = draw(first, name, level), draw(second, name, level)

@@ -1,4 +1,4 @@
-"""Samples that together excite the target's outlier channels."""
+"""Selects samples that together excite the target's outlier channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples that together use many words."""
+"""Selects samples that together use many distinct tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples whose activations, taken together, are those of the target's own answers."""
+"""Selects samples whose joint activations match those of the target's own answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNELS = 256
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Greedy matching of moments: the sample goes next with which the set's fitness is best.
+    """Greedy moment matching: the next sample is the one that gives the set the best fitness.
 
     Fitness is that of `calibration.fitness`, over `CHANNELS` channels of each input and each sample
     on its own (in a packed row, later samples see earlier ones). Moments add up, so a set with one

@@ -1,4 +1,4 @@
-"""Samples in the order in which a selector takes them, domains in turn."""
+"""The order in which a selector takes samples, with domains taking turns."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a selector is: a way to choose among winners of different seeds, one after the other.
+"""The selector protocol: a selector chooses among winners of different seeds, one after the other.
 
-Budget and balance are not its business: domains take turns, as they do without a selector, and a
-selector says which of a domain's samples goes next, given all that were taken before it. The last
-round, which fills the budget, is `select`'s own.
+A selector does not handle budget or balance: domains take turns with or without one, and the selector
+says which sample of a domain comes next, given all that were taken before. The last round, which fills
+the budget, belongs to `token_budget.select`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Activations:
-    """What the target's layers read: on its own traces, and on samples.
+    """Inputs of the target's layers: on its own traces, and on samples.
 
     Attributes:
         scratch: a folder for what a selector does not keep in memory; what lies there goes.
@@ -66,11 +66,11 @@ class Selector(Protocol):
 
     @property
     def name(self) -> str:
-        """What `calibration.selection` of a recipe says."""
+        """The name in a recipe's `calibration.selection`."""
 
     @property
     def needs_activations(self) -> bool:
-        """Whether it looks at what samples do to the target."""
+        """Whether it needs the samples' activations in the target."""
 
     def start(self, pool: Pool) -> Chooser:
-        """Begin a selection: all that has to be known of the samples is found out here."""
+        """Begin a selection; everything about the samples is computed here."""

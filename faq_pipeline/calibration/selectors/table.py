@@ -1,4 +1,4 @@
-"""A table of figures on disk, for what would grow in memory with the corpus."""
+"""A float table on disk, for data whose size grows with the corpus."""
 
 from __future__ import annotations
 

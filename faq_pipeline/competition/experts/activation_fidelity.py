@@ -1,4 +1,4 @@
-"""How alike a candidate's activations are to those of the target's own answers."""
+"""Similarity of a candidate's activations to those of the target's own answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verifier: is the candidate's final answer the one that the seed gives?"""
+"""Verifier: whether the candidate's final answer equals the seed's answer."""
 
 from __future__ import annotations
 

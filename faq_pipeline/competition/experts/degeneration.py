@@ -1,4 +1,4 @@
-"""Text that repeats itself is text that a model loses its thread in."""
+"""Repetition: a candidate that repeats itself is likely degenerate."""
 
 from __future__ import annotations
 

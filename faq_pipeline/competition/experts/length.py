@@ -1,4 +1,4 @@
-"""Neither terse nor rambling: length near the group's middle."""
+"""Length near the group's median."""
 
 from __future__ import annotations
 

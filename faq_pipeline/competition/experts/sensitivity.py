@@ -1,4 +1,4 @@
-"""How much rounding the target's weights changes what it predicts on a candidate."""
+"""Sensitivity of the target's predictions on a candidate to rounded weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How likely the target finds a candidate: text near its own habits scores high."""
+"""Likelihood of a candidate under the target: text that the target would write itself scores high."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How likely the writing model found its own text."""
+"""Likelihood of a candidate under the model that wrote it."""
 
 from __future__ import annotations
 

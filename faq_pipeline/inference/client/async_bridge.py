@@ -1,4 +1,4 @@
-"""Work of an event loop as an ordinary iterator: the loop runs in a thread, results come in batches."""
+"""Turns work of an asyncio event loop into an ordinary iterator: the loop runs in a thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ take turns thousands of times a second."""
 
 
 class Outlet(Generic[Item]):
-    """Where the work puts its results. Used in the loop's thread only."""
+    """Collects the results of the work. Used only in the loop's thread."""
 
     def __init__(self, results: queue.SimpleQueue[Any], ahead: int) -> None:
         self._results, self._ahead = results, ahead
@@ -38,12 +38,12 @@ class Outlet(Generic[Item]):
             self._timer = self._loop.call_later(FLUSH, self.flush)
 
     async def room(self) -> None:
-        """Wait until the consumer is near: what it has not taken is lost with the process."""
+        """Wait until the consumer has caught up: results it has not taken are lost if the process dies."""
         if not self._room.is_set():
             await self._room.wait()
 
     def flush(self) -> None:
-        """Hand over what waits."""
+        """Hand over the buffered results."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -52,7 +52,7 @@ class Outlet(Generic[Item]):
             self._batch = []
 
     def taken(self, count: int) -> None:
-        """The consumer has done with so many results."""
+        """The consumer has processed `count` more results."""
         self._untaken -= count
         if self._untaken < self._ahead:
             self._room.set()
@@ -113,7 +113,7 @@ class _Runner(Generic[Item]):
 
 
 def iterate(work: Work[Item], *, ahead: int) -> Generator[Item]:
-    """The results that `work` puts into its outlet, as they come.
+    """Yield the results that `work` puts into its outlet, as they arrive.
 
     An exception that ends the work is raised after the results that came before it. Closing the
     iterator early cancels the work and waits until its thread has ended.

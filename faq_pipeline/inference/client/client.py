@@ -1,4 +1,4 @@
-"""Requests to model servers: an ordinary iterator outside, asyncio and the OpenAI client inside."""
+"""Client of model servers: an ordinary iterator outside, asyncio and the OpenAI client inside."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Chat:
 
 @dataclass(frozen=True)
 class ChatReply:
-    """What the assistant said; None with an `error` where there is nothing of use."""
+    """The assistant's reply; None with an `error` if there is no usable reply."""
 
     id: str
     content: str | None
@@ -52,15 +52,15 @@ class ChatReply:
 
 @dataclass
 class Client:
-    """Speaks to one or several servers of the OpenAI protocol that serve the same model.
+    """Client of one or several OpenAI-compatible servers that serve the same model.
 
-    Failures that may pass (lost connections, 429, 5xx, useless answers) are tried again, by another
-    server where there is one; a server that fails again and again is left alone for a growing
-    while. What a server refuses for good is a result with an error. Each call has a thread and
-    connections of its own, which end with its iterator.
+    Transient failures (lost connections, 429, 5xx, unusable answers) are retried, on another server if
+    there is one. A server that keeps failing is left alone for increasing times. A request that a server
+    refuses permanently becomes a result with an error. Each call has its own thread and connections,
+    which end with its iterator.
 
     Attributes:
-        model: the name it is served under; the only one that the servers list where None.
+        model: the name it is served under; if None, the only model that the servers list.
         most: requests in flight at one time, over all servers.
         timeout: seconds for one answer.
         alive: called after a failure, in a thread: blocks until the (one, managed) server is up
@@ -89,7 +89,7 @@ class Client:
             iterator.close()
 
     def figures(self) -> dict[str, int]:
-        """What the work so far took: `retries`, `rejected`, `errors`, `largest_concurrency`."""
+        """Counters so far: `retries`, `rejected`, `errors`, `largest_concurrency`."""
         return asdict(self._figures)
 
     def check(self) -> str:
@@ -156,7 +156,7 @@ class Client:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_new_tokens,
             "logprobs": 0,
-            # The prompt is rendered, marks and all, and the marks of thinking are to stay.
+            # The prompt holds its special tokens already, and thinking marks must stay in the reply.
             "add_special_tokens": False,
             "skip_special_tokens": False,
             **OWN_DEFAULTS,

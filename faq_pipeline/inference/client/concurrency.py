@@ -1,4 +1,4 @@
-"""How many requests a server is sent at once: more while it copes, fewer when it says or shows no."""
+"""Adaptive limit on the requests in flight to one server, by its rejections and its latency."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ConcurrencyControl:
     A rejection (429) halves the limit; rejections of requests that were sent before the limit last
     fell say nothing about the new one. Successes raise it again, a sixteenth of `most` a round.
 
-    Latency counts by the token, since replies differ in length. Where it doubles at a full load, the
-    limit falls by a quarter, and the next window tells whether that was right: a crowded server gives
-    as many tokens a second to fewer requests; where they fall too, the work itself has become slower
-    (longer prompts), the limit goes back and the new latency is the usual one.
+    Latency is measured per token, since replies differ in length. If it doubles at full load, the limit
+    falls by a quarter. The next window tests the decision: an overloaded server yields the same tokens
+    per second with fewer requests. If the rate falls too, the requests themselves have become slower
+    (longer prompts): the limit is restored and the new latency becomes the baseline.
     """
 
     def __init__(self, most: int) -> None:
@@ -60,7 +60,7 @@ class ConcurrencyControl:
                 self._start_window()
 
     def rejected(self, era: int) -> None:
-        """The server said that it has too much to do."""
+        """The server rejected a request because of load (429)."""
         if era == self.era:
             self._trial = None
             self._fall(REJECTED)

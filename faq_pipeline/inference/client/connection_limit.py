@@ -1,4 +1,4 @@
-"""Each request in flight is a connection, and a process may hold only so many open files."""
+"""Number of connections that this process may open: each request in flight needs a file descriptor."""
 
 from __future__ import annotations
 

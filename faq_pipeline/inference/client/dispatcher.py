@@ -1,4 +1,4 @@
-"""Jobs to servers in one event loop: bounded, paced, tried again, each answered exactly once."""
+"""Sends jobs to servers from one event loop: bounded, paced, retried, each answered exactly once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Job(Generic[Result]):
 
 @dataclass
 class Figures:
-    """What the requests took: tries beyond the first, 429s, requests without an answer."""
+    """Counters of the requests: retries, 429 responses, requests without an answer."""
 
     retries: int = 0
     rejected: int = 0
@@ -55,7 +55,7 @@ class Figures:
 
 @dataclass
 class _Spent:
-    """Tries of one request that came to nothing."""
+    """Failed attempts of one request."""
 
     tries: int = 0
     rejections: int = 0
@@ -85,7 +85,7 @@ class Dispatcher:
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
                     group.create_task(self._work(jobs, outlet))
-                    # Else the first request would leave only when the last has been put together.
+                    # Otherwise the first request would be sent only after the last one was prepared.
                     await asyncio.sleep(0)
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
@@ -137,7 +137,7 @@ class Dispatcher:
             self._balance.release(slot)
 
     async def _note(self, slot: Slot, job: Job[Any], failure: Exception) -> None:
-        """Tell the balance; end everything where there is no hope."""
+        """Report the failure to the load balancer; raise if no server can answer any more."""
         name = slot.peer.target.name
         if isinstance(failure, RejectedError):
             self._figures.rejected += 1
@@ -179,6 +179,6 @@ async def _post(peer: Peer, job: Job[Any]) -> bytes:
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
-    """The exception to raise for several: one meant for the user, if there is one."""
+    """The exception to raise out of several: preferably one meant for the user."""
     found = errors.exceptions
     return next((error for error in found if isinstance(error, FaqError)), found[0])

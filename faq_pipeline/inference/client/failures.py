@@ -1,4 +1,4 @@
-"""What can go wrong with one request, sorted by what to do about it."""
+"""Failures of one request, classified by how to react to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ONE_LINE = 300
 
 
 class PassingError(Exception):
-    """Worth another try, after `pause` seconds at least."""
+    """Transient: retry after at least `pause` seconds."""
 
     def __init__(self, problem: str, pause: float = 0.0) -> None:
         super().__init__(problem)
@@ -31,7 +31,7 @@ class FaultyError(PassingError):
 
 
 class RejectedError(PassingError):
-    """The server has too much to do (429)."""
+    """The server is overloaded (429)."""
 
 
 class RefusedError(Exception):
@@ -47,9 +47,9 @@ class UnknownError(Exception):
 
 
 def failure_of(error: Exception, secret: str | None = None) -> Exception | None:
-    """The failure that an exception of the OpenAI client, or of reading an answer, stands for.
+    """Classify an exception of the OpenAI client or of reading an answer.
 
-    None where it is not about the server: a bug, which stays what it is.
+    None if the exception is not about the server: it is a bug and is raised as it is.
 
     Args:
         secret: taken out of what the server says; some repeat the key that they refuse.

@@ -1,4 +1,4 @@
-"""Which server gets the next request: the least busy one that is well and has room."""
+"""Chooses the server of the next request: the least busy one that is healthy and has room."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long failures are borne. The defaults bear with a dead server for about two minutes.
+    """How often and how long to retry. The defaults give a dead server about two minutes.
 
     Attributes:
         tries: for one request, and for a server from which nothing good comes in between.
@@ -35,13 +35,13 @@ class RetryPolicy:
     longest: float = 60.0
 
     def rest(self, failures: int) -> float:
-        """Seconds that a server is left alone after so many failures in a row."""
+        """Seconds without requests to a server after this many failures in a row."""
         return 0.0 if failures < 2 else min(self.longest, self.first * 2.0 ** (failures - 2))
 
 
 @dataclass
 class Peer:
-    """One server: its client, its pace, and how it has been doing."""
+    """One server: its client, its concurrency limit, and its recent successes and failures."""
 
     target: ServerAddress
     api: AsyncOpenAI
@@ -62,14 +62,14 @@ class Peer:
         return self.in_flight < limit and now >= max(self.resting_until, self.paused_until)
 
     def gone(self, patience: RetryPolicy) -> bool:
-        """Whether to give it up. A few requests that it fails at, having answered others, prove nothing."""
+        """Whether to stop using it. A few failures of a server that answers other requests do not count."""
         certain = self.lost or not self.answered or len(self.troubled) >= patience.tries
         return self.failures >= patience.tries and certain
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Leave to send one request to one server, and what was so when it was given."""
+    """Permission to send one request to one server, with the server's state when it was granted."""
 
     peer: Peer
     era: int

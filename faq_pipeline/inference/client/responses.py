@@ -1,4 +1,4 @@
-"""What servers answer, checked: an answer that lacks what is needed is a fault of the server."""
+"""Parses and validates servers' responses; an incomplete response is a fault of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the servers answer, and under which name do they serve the model?"""
+"""Checks that the servers answer, and finds the name under which they serve the model."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def _ask(target: ServerAddress) -> Answer:
 
 
 def _check_failures(answers: Sequence[Answer]) -> None:
-    """Raise for what will not pass; tell of servers that are away while others are there."""
+    """Raise for permanent failures; note servers that do not answer while others do."""
     for target, failure in answers:
         if isinstance(failure, DeniedError):
             raise target.denied(str(failure))

@@ -1,4 +1,4 @@
-"""One server of the OpenAI protocol: where it is, and what opens it."""
+"""Address and key of one OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ServerAddress:
     """A server.
 
     Attributes:
-        key: the secret itself; it appears in no message.
+        key: the secret itself; never printed.
         key_name: the environment variable that it comes from.
     """
 
@@ -41,7 +41,7 @@ class ServerAddress:
         return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "").geturl()
 
     def denied(self, problem: str) -> FaqError:
-        """The error for a server that does not let us in."""
+        """The error for a server that denies access."""
         hint = (
             f"check the key in the environment variable {self.key_name}"
             if self.key_name
@@ -75,7 +75,7 @@ class ServerAddress:
 
 
 def server_addresses(endpoint: Endpoint) -> list[ServerAddress]:
-    """The servers of an endpoint, with their key out of the environment.
+    """The servers of an endpoint, with their key read from the environment.
 
     Raises:
         FaqError: the environment variable is not set, or a URL is none.
@@ -104,7 +104,7 @@ def _check_url(target: ServerAddress) -> None:
 
 
 def _is_local(url: str) -> bool:
-    """Whether the server is on this machine: proxies of the environment are not meant for it."""
+    """Whether the server is on this machine, so that proxies of the environment do not apply."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

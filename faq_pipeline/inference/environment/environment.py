@@ -1,4 +1,4 @@
-"""Which Python runs vLLM: an environment of its own, since vLLM cannot share one with llmcompressor.
+"""Finds the Python environment of vLLM, which cannot share one with llmcompressor.
 
 `faq engines install vllm` makes it under `<FAQ_HOME>/engines/vllm-<build>-<digest of the lock>`
 (see `install`); `FAQ_VLLM` names a python, or a script that stands for one, of an environment that
@@ -31,7 +31,7 @@ FOR_BYTES = ("VLLM_BATCH_INVARIANT", "VLLM_ATTENTION_BACKEND", "VLLM_USE_V2_MODE
 
 
 class AbsentEnvironmentError(FaqError):
-    """There is no environment; nothing is wrong with one."""
+    """No environment is installed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def find_environment(device: str | None = None, *, settings: Settings | None = N
 
 
 def engine_identity(device: str) -> dict[str, Any]:
-    """What of vLLM shapes the bytes it samples, but for the family's `serving`; without starting it.
+    """Fingerprint inputs of vLLM except the family's `serving`; vLLM is not started.
 
     From the environment that `FAQ_VLLM` names, else from the lock: the installed environment is
     of the lock or refused.

@@ -1,4 +1,4 @@
-"""Makes vLLM's environment from its lock: `faq engines install vllm`.
+"""Installs vLLM's environment from its lock: `faq engines install vllm`.
 
 Every package is pinned and every wheel's hash is checked. For the CPU build torch is either its CPU
 wheel, where pip finds that (PyTorch's index or a wheel folder among pip's settings), or PyPI's CUDA
@@ -37,7 +37,7 @@ NEEDED = {"cpu": 6 * 2**30, "cuda": 20 * 2**30}
 
 
 def install(build: Build, home: Path, say: Say = lambda _: None) -> Environment:
-    """The environment of the build's lock, made unless it is there and whole.
+    """The environment of the build's lock; installed if it is missing or incomplete.
 
     A second process that wants it waits for the first.
 

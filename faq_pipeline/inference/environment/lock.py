@@ -1,7 +1,7 @@
-"""What vLLM's environments are made of: the lock files, read.
+"""Reads the lock files of vLLM's environments.
 
-A lock pins every package of one build and gives the hashes of the wheels that may be taken for it.
-It is made from the dependency group of the same name in pyproject.toml by `locking`.
+A lock pins every package of one build and lists the hashes of the allowed wheels. `lock_update` makes
+it from the dependency group of the same name in pyproject.toml.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the lock files anew: `make engine-lock`, after a deliberate change of the groups `vllm*`.
+"""Rewrites the lock files: `make engine-lock`, after a deliberate change of the groups `vllm*`.
 
 uv resolves the groups for x86-64 Linux and tells the index's own hash of every wheel, so that
 nothing of several gigabytes is fetched. Wheels for other Pythons and systems are left out, and so

@@ -1,4 +1,4 @@
-"""Asking another Python what it is, without importing anything of it here."""
+"""Asks another Python for its version and packages, without importing anything from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line and the environment variables that a vLLM server is started with."""
+"""Command line and environment variables of a vLLM server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def server_command(
     """How to start a server of `folder` on 127.0.0.1.
 
     Raises:
-        FaqError: `serving.arguments` sets what is not its to set, or the device has too few GPUs.
+        FaqError: `serving.arguments` sets a reserved option, or the device has too few GPUs.
     """
     _check_gpus(serving, device)
     own = _own_arguments(serving)

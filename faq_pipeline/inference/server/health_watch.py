@@ -1,7 +1,7 @@
-"""Watching one start of a server: its process and its `/health`.
+"""Watches one start of a server: its process and its `/health`.
 
-Alive is both. vLLM's server exits with code 0 when a worker of it is killed, so that an exit code
-says nothing; and one that hangs still runs.
+A server is alive only if both are fine. vLLM's server exits with code 0 when one of its workers is
+killed, so the exit code says nothing; and a hanging server still runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEAD = 503
 
 @dataclass(frozen=True)
 class Term:
-    """How one start of a server went: why it is over, and for how many seconds it had served."""
+    """How one start of a server ended: the reason, and the seconds that it had served."""
 
     why: str
     served: float
@@ -37,7 +37,7 @@ def watch(
     patience: float,
     start_timeout: float,
 ) -> Term:
-    """Returns when the process has ended or does no longer answer, or `ending` is set.
+    """Return when the process has ended, stops answering, or `ending` is set.
 
     Args:
         ready: called once, when it answers first.
@@ -66,7 +66,7 @@ def watch(
 
 
 def is_healthy(port: int, patience: float) -> bool:
-    """Does the server answer, and well?"""
+    """Whether the server answers `/health` with success."""
     return _health(port, patience) == 200
 
 

@@ -1,4 +1,4 @@
-"""What a vLLM server counts: read from its `/metrics`."""
+"""Reads the counters of a vLLM server from its `/metrics`."""
 
 from __future__ import annotations
 

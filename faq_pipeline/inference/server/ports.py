@@ -1,4 +1,4 @@
-"""Ports of this machine, and short questions to what listens on them."""
+"""Local ports: finding a free one, and short HTTP requests to a local server."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def ask_server(port: int, path: str, *, timeout: float = 10.0) -> tuple[int, byt
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A local port that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def is_free(port: int) -> bool:
-    """Does nobody listen on the port?"""
+    """Whether the port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

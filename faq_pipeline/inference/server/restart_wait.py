@@ -1,4 +1,4 @@
-"""Waiting for a managed server to be up again: once for all requests that it took with it."""
+"""Waits until a managed server is up again: once for all requests that failed with it."""
 
 from __future__ import annotations
 

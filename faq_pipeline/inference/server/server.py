@@ -1,7 +1,7 @@
-"""A vLLM server of our own: started, watched, restarted within bounds, and ended with us.
+"""A vLLM server managed by this process: started, watched, restarted within limits, and stopped with it.
 
-What counts as alive is told in `vigil`. Where a server failed before it ever served, it is not
-started again: it would fail again.
+`health_watch` defines when a server is alive. A server that failed before it ever served is not
+restarted: it would fail again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a server's failure is told: one line that says most, and the last lines of its log."""
+"""Error of a failed server: the most informative line and the last lines of its log."""
 
 from __future__ import annotations
 

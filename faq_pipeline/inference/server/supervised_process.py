@@ -1,4 +1,4 @@
-"""A command under a keeper: it ends when we do. Its output goes to a file."""
+"""Runs a command under a supervisor, so that it ends with this process. Its output goes to a file."""
 
 from __future__ import annotations
 

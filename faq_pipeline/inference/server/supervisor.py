@@ -1,13 +1,14 @@
-"""A process that stands between us and a model server, so that the server never outlives us.
+"""A supervisor process between the pipeline and a model server: the server never outlives its owner.
 
-It runs in a session of its own, with the server, and holds the reading end of a pipe whose writing
-end is ours: when we end, however we end, the kernel closes the pipe and the keeper ends the server
-with everything that the server started. It is the subreaper of all of those (Linux), so that none can
-slip away by leaving the process group. Should the keeper itself be killed, the kernel kills the
-server, and we kill what is left of the group.
+The supervisor runs in its own session with the server, and holds the reading end of a pipe whose
+writing end belongs to the owner. When the owner ends for any reason, the kernel closes the pipe, and
+the supervisor stops the server and everything that it started. It is the subreaper of all of those
+(Linux), so none can escape by leaving the process group. If the supervisor itself is killed, the kernel
+kills the server, and the owner kills the rest of the group.
 
-What to keep comes through the pipe as one line of JSON: `command`, `variables`, `folder`, `grace`.
-The keeper's exit code is the server's, or 128 and the signal that ended it. `kept` starts one.
+The command comes through the pipe as one line of JSON: `command`, `variables`, `folder`, `grace`. The
+supervisor's exit code is the server's, or 128 plus the signal that ended it. `supervised_process`
+starts it.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from faq_pipeline.competition.stage import COMPETITION_SCORES
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.group_tables import some_seeds, standings_of
@@ -32,8 +33,10 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     standings = read_rows(outcome.artifact.file("standings.parquet"), Standing)
     scores = read_rows(outcome.artifact.file("scores.parquet"), Score)
-    candidates = read_rows(outcome.inputs["regenerated_corpus"].file("candidates.parquet"), Candidate)
-    seeds = read_rows(outcome.inputs["seed_data"].file("seeds.parquet"), Seed)
+    candidates = read_rows(
+        outcome.inputs[stage_names.REGENERATED_CORPUS].file("candidates.parquet"), Candidate
+    )
+    seeds = read_rows(outcome.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
     groups = [standings_of(seed, candidates, standings, scores) for seed in some_seeds(seeds)]
     weights = cell.recipe.competition.experts
     figures = outcome.artifact.metadata["experts"]

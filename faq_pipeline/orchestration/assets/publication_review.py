@@ -6,6 +6,7 @@ is the same for the same verdict on the same artifacts.
 
 import dagster as dg
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.orchestration import op_tags
 from faq_pipeline.orchestration.assets.metadata import table
 from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
@@ -20,7 +21,12 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        deps=["seed_data", "calibration_set", "quantized_checkpoint", "eval_report"],
+        deps=[
+            stage_names.SEED_DATA,
+            stage_names.CALIBRATION_SET,
+            stage_names.QUANTIZED_CHECKPOINT,
+            stage_names.EVAL_REPORT,
+        ],
         partitions_def=cells,
         group_name="publication",
         description="Recovery, contamination, licences and soundness of the checkpoint against what the"

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.orchestration import op_tags
 from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
 from faq_pipeline.orchestration.resources import PipelineResource
@@ -32,7 +33,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        deps=["publication_review", "quantized_checkpoint"],
+        deps=["publication_review", stage_names.QUANTIZED_CHECKPOINT],
         partitions_def=cells,
         group_name="publication",
         description="The checkpoint with its model card, in the family's directory and hub repository.",

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.execution.recipe_comparison import NAME, VERSION, compare_member, read_comparison
 from faq_pipeline.orchestration import op_tags
 from faq_pipeline.orchestration.assets.metadata import figures, percent, table
@@ -18,7 +19,7 @@ def build() -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        deps=["eval_report"],  # of all its recipes: Dagster maps the cells to their member
+        deps=[stage_names.EVAL_REPORT],  # of all its recipes: Dagster maps the cells to their member
         partitions_def=MEMBERS,
         group_name="evaluation",
         description="Loss, divergence and loss reduction of every evaluated recipe of the member.",

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.group_tables import candidates_of, some_seeds
@@ -27,7 +28,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     candidates = read_rows(outcome.artifact.file("candidates.parquet"), Candidate)
-    seeds = read_rows(outcome.inputs["seed_data"].file("seeds.parquet"), Seed)
+    seeds = read_rows(outcome.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
     groups = [candidates_of(seed, candidates) for seed in some_seeds(seeds)]
     return {
         "seeds_and_candidates": dg.MetadataValue.md("\n\n".join(groups)),

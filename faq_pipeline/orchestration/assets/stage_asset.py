@@ -10,7 +10,7 @@ from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration import op_tags
-from faq_pipeline.orchestration.asset_checks import checks_of, run_check
+from faq_pipeline.orchestration.asset_checks import check_results, check_specs
 from faq_pipeline.orchestration.assets.metadata import figures, rounded
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 
@@ -32,7 +32,6 @@ def stage_asset(
         describe: metadata of its own, shown before the figures of the manifest; it replaces those
             of the same name.
     """
-    checks = checks_of(stage.name)
 
     @dg.asset(
         name=stage.name,
@@ -44,12 +43,7 @@ def stage_asset(
         kinds=kinds,
         op_tags=op_tags.CPU if stage.gpus is None else op_tags.GPU,
         pool=None if stage.gpus is None else op_tags.GPU_POOL,
-        check_specs=[
-            dg.AssetCheckSpec(
-                check.name, asset=stage.name, description=check.description, blocking=check.blocking
-            )
-            for check in checks
-        ],
+        check_specs=check_specs(stage),
     )
     def materialize(
         context: dg.AssetExecutionContext,
@@ -67,7 +61,7 @@ def stage_asset(
             return dg.MaterializeResult(
                 data_version=dg.DataVersion(artifact.digest),
                 metadata={**shown, **provenance(outcome)},
-                check_results=[run_check(check, cell, artifact) for check in checks],
+                check_results=check_results(stage, cell, artifact),
             )
 
     return materialize

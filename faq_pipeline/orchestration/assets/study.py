@@ -7,7 +7,6 @@ import dagster as dg
 
 from faq_pipeline.lineage.index import merge
 from faq_pipeline.orchestration import op_tags
-from faq_pipeline.orchestration.asset_checks import blocking_problem
 from faq_pipeline.orchestration.assets.metadata import figures, table
 from faq_pipeline.orchestration.assets.plots import picture
 from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
@@ -51,7 +50,7 @@ def _cells(studies: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         with fail_on_faq_error():
             design = _design(pipeline, context.partition_key)
             listener = progress.listen(context, CELLS)
-            summary = run_study(design, settings.store, blocked=blocking_problem, progress=listener)
+            summary = run_study(design, settings.store, progress=listener)
         merge(settings.store, settings.lineage)
         results = read_results(settings.store, design.study.name)
         made = {cell.id: dict(results[cell.id].artifacts) for cell in design.cells if cell.id in results}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest_and_known
 from faq_pipeline.quantization.methods.awq import Awq
 from faq_pipeline.quantization.methods.gptq import Gptq
 from faq_pipeline.quantization.methods.protocol import Method
@@ -19,5 +19,9 @@ def find_method(name: str) -> Method:
         FaqError: unknown; names the known ones.
     """
     if name not in METHODS:
-        raise FaqError(f"unknown quantization method {name!r}", hint=f"known: {', '.join(METHODS)}")
+        raise FaqError(
+            f"unknown quantization method {name!r}",
+            hint=nearest_and_known(name, list(METHODS)),
+            key="quantization.method",
+        )
     return METHODS[name]

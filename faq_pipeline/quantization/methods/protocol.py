@@ -1,4 +1,4 @@
-"""What a quantization method is."""
+"""The quantization method protocol."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Method(Protocol):
     """One way to quantize, as modifiers of llmcompressor.
 
     Attributes:
-        name: what `quantization.method` of a recipe says.
-        calibrated: whether it looks at a calibration set.
-        options: fields of `Quantization` that it reads, beside method, scheme, group_size and
-            ignore, which all do. Other fields are without effect, and outside the fingerprint.
-        variants: fields that it reads where they are set; without them nothing changes, and they are
-            outside the fingerprint too. `check_spec` refuses those that a method does not know.
+        name: the name in a recipe's `quantization.method`.
+        calibrated: whether it uses a calibration set.
+        options: fields of `Quantization` that it reads besides method, scheme, group_size and ignore.
+            Other fields have no effect and are not fingerprint inputs.
+        variants: optional fields; they are fingerprint inputs only if they are set. `check_spec`
+            refuses those that a method does not support.
     """
 
     name: str

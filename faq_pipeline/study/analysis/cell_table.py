@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.store.tables import write_rows
 from faq_pipeline.study.analysis.outcomes import Scores
 from faq_pipeline.study.design.cells import Design, StudyCell
@@ -83,11 +84,11 @@ def _row(cell: StudyCell, result: Result | None, scores: Scores | None) -> CellR
         **_figures(scores),
         sampled_tokens=scores.cost.sampled_tokens if scores else None,
         data_seconds=round(scores.cost.data_seconds, 3) if scores else None,
-        quantization_seconds=seconds.get("quantized_checkpoint"),
+        quantization_seconds=seconds.get(stage_names.QUANTIZED_CHECKPOINT),
         judging_seconds=seconds.get(cell.last),
         device=str(machine.get("device", "")),
         commit=str(machine.get("commit", "")),
-        checkpoint=artifacts.get("quantized_checkpoint", ""),
+        checkpoint=artifacts.get(stage_names.QUANTIZED_CHECKPOINT, ""),
         report=artifacts.get(cell.last, ""),
     )
 

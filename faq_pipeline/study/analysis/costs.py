@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.store.artifact import Artifact
 
-DATA_STAGES = ("regenerated_corpus", "competition_scores", "calibration_set")
+DATA_STAGES = (stage_names.REGENERATED_CORPUS, stage_names.COMPETITION_SCORES, stage_names.CALIBRATION_SET)
 """The stages that make an arm's calibration data."""
 
 
@@ -30,13 +31,13 @@ class Cost:
 
 def cost_of(made: Mapping[str, Artifact | None]) -> Cost:
     """The cost of a cell, from its artifacts by stage."""
-    corpus = made.get("regenerated_corpus")
+    corpus = made.get(stage_names.REGENERATED_CORPUS)
     seconds = {stage: artifact.manifest.seconds for stage, artifact in made.items() if artifact is not None}
     sampled = 0
     if corpus is not None and "sampling_seconds" in corpus.metadata:
         sampled = int(corpus.metadata["tokens"])
         # `sampling_seconds` includes earlier, interrupted runs (from the ledger); the manifest does not.
-        seconds["regenerated_corpus"] = max(
-            seconds["regenerated_corpus"], float(corpus.metadata["sampling_seconds"])
+        seconds[stage_names.REGENERATED_CORPUS] = max(
+            seconds[stage_names.REGENERATED_CORPUS], float(corpus.metadata["sampling_seconds"])
         )
     return Cost(sampled, seconds)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.bootstrap import Array
 from faq_pipeline.evaluation.stage import ANSWERS, SEQUENCES
@@ -92,12 +93,12 @@ class _Reader:
         last = made.get(JUDGED) or made.get(MEASURED)
         if last is None:
             return None
-        calibration = made.get("calibration_set") if has_draws(cell.cell.recipe) else None
+        calibration = made.get(stage_names.CALIBRATION_SET) if has_draws(cell.cell.recipe) else None
         traces, prose = (_sequences(last, scope) for scope in ("traces", "prose"))
         questions, correct = _answers(last) if cell.judged else ((), None)
         reference = None
         if correct is not None:
-            asked, reference = _answers(_reference(made["reference_eval"], cell))
+            asked, reference = _answers(_reference(made[stage_names.REFERENCE_EVAL], cell))
             if asked != questions:
                 raise FaqError(f"{cell.id} and its reference were evaluated on different questions")
         return Scores(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from faq_pipeline.config.files import Sources
-from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.recipe import ORIGINAL, RANDOM, SELF, TEACHER, Recipe
 from faq_pipeline.config.study import Control, Study
 from faq_pipeline.config.yaml import place
 from faq_pipeline.errors import FaqError
@@ -31,21 +31,21 @@ def _source(name: str, **more: Any) -> Callable[[Recipe], bool]:
 
 
 CONTROLS: dict[Control, tuple[str, Callable[[Recipe], bool]]] = {
-    "original-raw": ("the seeds as they are", _source("original", template="raw")),
-    "original-chat": ("the seeds in the chat template", _source("original", template="chat")),
-    "self": ("the target as its own teacher", _source("self")),
+    "original-raw": ("the seeds as they are", _source(ORIGINAL, template="raw")),
+    "original-chat": ("the seeds in the chat template", _source(ORIGINAL, template="chat")),
+    "self": ("the target as its own teacher", _source(SELF)),
     "teacher-one": (
         "one sample of the teacher a seed",
-        lambda r: _source("teacher")(r) and r.regeneration.candidates == 1,
+        lambda r: _source(TEACHER)(r) and r.regeneration.candidates == 1,
     ),
     "random-of-k": (
         "a random candidate of each group",
         lambda r: (
-            _source("teacher")(r) and r.regeneration.candidates > 1 and r.competition.selection == "random"
+            _source(TEACHER)(r) and r.regeneration.candidates > 1 and r.competition.selection == "random"
         ),
     ),
-    "random-tokens": ("random tokens", _source("random")),
-    "rtn": ("round to nearest", lambda r: r.quantization.method == "rtn"),
+    "random-tokens": ("random tokens", _source(RANDOM)),
+    "rtn": ("round to nearest", lambda r: not has_draws(r)),
 }
 """For each control, a description and a predicate that recognizes its recipe."""
 

@@ -7,12 +7,11 @@ machine and versions as data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.config.files import PATH_KEYS
+from faq_pipeline.config.paths import NAMES_ONLY
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.evaluation.tasks import TaskFolder
@@ -20,7 +19,7 @@ from faq_pipeline.store.fingerprint import file_digest, fingerprint
 from faq_pipeline.study.design.stages import STUDY_STAGES
 
 UNSAID = {"name", "title", "families", "baselines"}
-"""Fields of a recipe that do not influence any result."""
+"""Fields of a recipe that do not influence any result. Nor do the folders of its files."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Declared:
         """
         recipe, seeds = cell.recipe, cell.recipe.seeds
         identity = {
-            "recipe": _without_folders(recipe.model_dump(mode="json", exclude=UNSAID)),
+            "recipe": recipe.model_dump(mode="json", exclude=UNSAID, context={NAMES_ONLY: True}),
             "family": cell.family.model_dump(mode="json", include={"prompts", "thinking"}),
             "target": cell.target.digest,
             "teacher": cell.teacher and cell.teacher.digest,
@@ -62,13 +61,3 @@ class Declared:
         if key not in self._tasks:
             self._tasks[key] = TaskFolder(spec.include).digests(spec.tasks)
         return self._tasks[key]
-
-
-def _without_folders(node: Any) -> Any:
-    """Replace paths by their file names: the location of the data folders does not matter."""
-    if isinstance(node, Mapping):
-        return {
-            key: Path(value).name if key in PATH_KEYS and isinstance(value, str) else _without_folders(value)
-            for key, value in node.items()
-        }
-    return node

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.cells import StudyCell
 
@@ -65,7 +66,7 @@ def is_finished(cell: StudyCell, results: Mapping[str, Result], store: Store) ->
         return False
     return any(
         store.get(stage, result.artifacts[stage]) is not None
-        for stage in ("eval_report", "divergence")
+        for stage in (stage_names.EVAL_REPORT, stage_names.DIVERGENCE)
         if stage in result.artifacts
     )
 

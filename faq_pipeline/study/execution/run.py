@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import cycle
 
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.store.store import Store
@@ -18,10 +19,10 @@ from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.study.execution.machine import machine
 from faq_pipeline.study.execution.results import Result, is_finished, read_results, write_result
 from faq_pipeline.study.execution.tasks import Task, Tasks
-from faq_pipeline.study.execution.workers import Blocked, TaskOutcome, make, shared_gpus, workers
+from faq_pipeline.study.execution.workers import TaskOutcome, make, shared_gpus, workers
 from faq_pipeline.util.progress import Progress, SilentProgress
 
-TRACED = ("quantized_checkpoint",)
+TRACED = (stage_names.QUANTIZED_CHECKPOINT,)
 """Stages, besides the last, whose use by a cell is recorded. Their inputs are found through them."""
 
 
@@ -53,7 +54,6 @@ def run_study(
     design: Design,
     store: Store,
     *,
-    blocked: Blocked,
     processes: int = 1,
     minutes: float = math.inf,
     progress: Progress | None = None,
@@ -61,7 +61,6 @@ def run_study(
     """Make every unfinished cell. Failed cells are tried again.
 
     Args:
-        blocked: says whether an artifact must not be used.
         processes: number of workers. Above a limit they share the GPUs under one lease; see
             `shared_gpus`.
         minutes: no task starts after this time; running tasks are finished.
@@ -83,7 +82,7 @@ def run_study(
             turns = cycle(gpus[i:] + gpus[:i] for i in range(len(gpus) or 1))
             _execute(
                 tasks,
-                lambda task: executor.submit(make, task.stage, task.cell, store.root, blocked, next(turns)),
+                lambda task: executor.submit(make, task.stage, task.cell, store.root, next(turns)),
                 recorder.record,
                 capacity=processes,
                 may_start=lambda: time.monotonic() - started < 60 * minutes,

@@ -24,16 +24,9 @@ from faq_pipeline.gpu.lease import Lease
 from faq_pipeline.gpu.lease_holder import Holder
 from faq_pipeline.models.device import device_gpus, usable_cores
 from faq_pipeline.models.gpus import Gpu
-from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.util.progress import Progress
-
-Blocked = Callable[[str, Cell, Artifact], str]
-"""Returns one line with the reason why an artifact must not be used, or an empty string.
-
-It must be picklable, i.e. importable by name.
-"""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -53,7 +46,7 @@ class TaskOutcome:
     trace: str = ""
 
 
-def make(stage: str, cell: Cell, root: Path, blocked: Blocked, held: Sequence[Gpu] = ()) -> TaskOutcome:
+def make(stage: str, cell: Cell, root: Path, held: Sequence[Gpu] = ()) -> TaskOutcome:
     """Make the artifact of a stage in the store at `root`, which holds its inputs.
 
     Args:
@@ -63,8 +56,8 @@ def make(stage: str, cell: Cell, root: Path, blocked: Blocked, held: Sequence[Gp
         FaqError: the disk is full, so every other task would fail too.
     """
     try:
-        artifact = materialize(stage, cell, STUDY_STAGES, Store(root), held=held).artifact
-        return TaskOutcome(artifact.fingerprint, blocked(stage, cell, artifact))
+        made = materialize(stage, cell, STUDY_STAGES, Store(root), held=held)
+        return TaskOutcome(made.artifact.fingerprint, made.stage.blocking_problem(cell, made.artifact))
     except FaqError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
             raise

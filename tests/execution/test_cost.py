@@ -10,8 +10,8 @@ import pytest
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.execution.cost_estimate import CostEstimate, estimate_cost
-from faq_pipeline.execution.stage_work import work_of
+from faq_pipeline.execution.cost import CostEstimate, PastRuns
+from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.store.artifact import MANIFEST, FileEntry, Manifest
 from faq_pipeline.store.store import Store
 
@@ -33,7 +33,7 @@ def made(store: Store, stage: str, cell: Cell, seconds: float, size: int) -> Non
         inputs={},
         upstream={},
         files=[FileEntry(path="data", bytes=size, sha256="")],
-        metadata={"work": work_of(stage, cell).as_dict()},
+        metadata={"work": STAGES[stage].work(cell).as_dict()},
         created="",
         seconds=seconds,
     )
@@ -51,6 +51,10 @@ def passed_through(cell: Cell) -> Cell:
     return replace(
         changed(cell, "regeneration", source="original", sampling=None, candidates=1), teacher=None
     )
+
+
+def estimate_cost(stage: str, cell: Cell, store: Store) -> CostEstimate:
+    return PastRuns(store).estimate(STAGES[stage], cell)
 
 
 def cost(stage: str, cell: Cell, store: Store) -> tuple[float | None, float | None]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.execution.stage_work import work_of
+from faq_pipeline.core.stage import Stage
 from faq_pipeline.models.device import working_bytes
 from faq_pipeline.store.store import Store
 
@@ -51,12 +51,16 @@ class PastRuns:
         self._rates: dict[str, dict[str, float]] = {}
         self._sizes: dict[str, dict[str, float]] = {}
 
-    def estimate(self, stage: str, cell: Cell) -> CostEstimate:
-        """Estimate one stage of a cell from the artifacts of that stage."""
-        if stage not in self._rates:
-            self._read(stage)
-        work = work_of(stage, cell)
-        rate, size = self._rates[stage].get(work.kind), self._sizes[stage].get(work.form)
+    def estimate(self, stage: Stage, cell: Cell) -> CostEstimate:
+        """Estimate one stage of a cell from the artifacts of that stage.
+
+        Raises:
+            FaqError: the cell names something unknown, or a file of its evaluation is not there.
+        """
+        if stage.name not in self._rates:
+            self._read(stage.name)
+        work = stage.work(cell)
+        rate, size = self._rates[stage.name].get(work.kind), self._sizes[stage.name].get(work.form)
         return CostEstimate(
             memory_gib=round(working_bytes(work.parameters) / GIB, 3) if work.parameters else None,
             tokens=work.tokens or None,
@@ -83,8 +87,3 @@ class PastRuns:
                 sizes[its["form"]].append(sum(file.bytes for file in manifest.files) / its["disk"])
         self._rates[stage] = {kind: statistics.median(found) for kind, found in rates.items()}
         self._sizes[stage] = {form: statistics.median(found) for form, found in sizes.items()}
-
-
-def estimate_cost(stage: str, cell: Cell, store: Store) -> CostEstimate:
-    """One estimate; for several, ask one `PastRuns`."""
-    return PastRuns(store).estimate(stage, cell)

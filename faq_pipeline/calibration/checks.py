@@ -1,0 +1,53 @@
+"""Checks of `calibration_set`."""
+
+from __future__ import annotations
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.check import Check, CheckResult
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.tables import Sample, read_rows
+
+MOST_SHORTFALL = 0.1
+"""Share of the token budget that may stay unfilled before two sets are no longer comparable."""
+
+
+def check_contamination(cell: Cell, artifact: Artifact) -> CheckResult:
+    """No calibration sample holds a document of the recipe's evaluation.
+
+    The figures: samples, evaluation_documents, leaks (blocking ones), those of weaker kinds, and up to
+    ten examples in words.
+    """
+    from faq_pipeline.evaluation.contamination import evaluation_documents, find_leaks
+
+    samples = read_rows(artifact.file("samples.parquet"), Sample)
+    documents = evaluation_documents(cell.recipe.evaluation)
+    leaks = find_leaks(samples, documents)
+    blocking = [leak for leak in leaks if leak.blocking]
+    shown = [f"{leak.sample_id} ~ {leak.document_id} ({leak.kind}): {leak.matched}" for leak in blocking[:10]]
+    return CheckResult(
+        not blocking,
+        {
+            "samples": len(samples),
+            "evaluation_documents": len(documents),
+            "leaks": len(blocking),
+            "same_but_for_numbers": sum(leak.kind == "renumbered" for leak in leaks),
+            "partial_overlaps": sum(leak.kind == "overlap" for leak in leaks),
+            **({"examples": shown} if shown else {}),
+        },
+    )
+
+
+def _budget(cell: Cell, artifact: Artifact) -> CheckResult:
+    tokens, most = int(artifact.metadata["tokens"]), cell.recipe.calibration.tokens
+    return CheckResult(most * (1 - MOST_SHORTFALL) <= tokens <= most, {"tokens": tokens, "budget": most})
+
+
+CALIBRATION_CHECKS = (
+    Check(
+        "contamination",
+        "No calibration sample holds an evaluation question, by normalised match and 13-grams.",
+        True,
+        check_contamination,
+    ),
+    Check("token_budget", "The budget is filled and not exceeded.", False, _budget),
+)

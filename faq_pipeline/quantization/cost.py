@@ -1,0 +1,21 @@
+"""How much `quantized_checkpoint` has to do."""
+
+from __future__ import annotations
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage_work import StageWork
+from faq_pipeline.models.device import device_kind
+from faq_pipeline.quantization.methods import find_method
+
+
+def checkpoint_work(cell: Cell) -> StageWork:
+    """The calibration set goes through the target, where the method looks at one."""
+    spec, parameters = cell.recipe.quantization, cell.target.member.parameters
+    return StageWork(
+        f"{spec.method} on {device_kind(cell.device)}",
+        cell.recipe.calibration.tokens if find_method(spec.method).calibrated else 0,
+        parameters,
+        parameters,
+        f"{spec.scheme} {spec.group_size}",
+        gpus=1,
+    )

@@ -1,0 +1,64 @@
+"""Copies of an artifact's files for others: what is copied is what was committed, or nothing is."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.store.artifact import MANIFEST, Artifact
+from faq_pipeline.store.manifest import contradictions
+from faq_pipeline.store.verification import Problem, files_problems, misplaced
+from faq_pipeline.util.atomic_files import make_folder
+
+PART = 2**20
+"""Bytes that are read at a time."""
+
+
+def copy_files(artifact: Artifact, below: str, target: Path) -> None:
+    """Copy the files below a folder of an artifact into an empty folder.
+
+    The copies get the usual mode: files of an older store may be their owner's alone.
+
+    Raises:
+        FaqError: the artifact is not as it was committed.
+        ReadError: a file of it cannot be read now.
+        OSError: the target cannot be written to.
+    """
+    manifest = artifact.manifest
+    for what in [*misplaced(artifact, manifest), *contradictions(manifest)]:
+        raise _damaged(Problem(artifact.path / MANIFEST, what))
+    for problem in files_problems(artifact, manifest):
+        raise _damaged(problem)
+    for entry in manifest.files:
+        path = Path(entry.path)
+        if path.parts[0] != below:
+            continue
+        copy = target.joinpath(*path.parts[1:])
+        make_folder(copy.parent)
+        source = artifact.file(entry.path)
+        if _copy(source, copy) != entry.sha256:
+            raise _damaged(Problem(source, "bytes differ from the manifest"))
+
+
+def _copy(source: Path, copy: Path) -> str:
+    """Copy a file; returns the SHA-256 of what was copied, in hex."""
+    copied = hashlib.sha256()
+    with reading_file(source):
+        file = source.open("rb")
+    with file, copy.open("xb") as out:
+        while True:
+            with reading_file(source):
+                part = file.read(PART)
+            if not part:
+                return copied.hexdigest()
+            copied.update(part)
+            out.write(part)
+
+
+def _damaged(problem: Problem) -> FaqError:
+    return FaqError(
+        f"this is not what it was when it was made: {problem.what}",
+        hint="faq cache gc --broken, and run again",
+        file=problem.path,
+    )

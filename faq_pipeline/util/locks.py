@@ -1,0 +1,106 @@
+"""Locks between processes and threads, held by the operating system: they die with their holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from faq_pipeline.util.atomic_files import make_folder, share_with_group
+
+PAUSE = 0.05
+"""Seconds between two attempts, where the wait has an end."""
+
+
+class LockTimeoutError(Exception):
+    """Another holds the lock and did not give it back in time."""
+
+
+class ProcessLock:
+    """An exclusive lock on a file, which is made if need be and stays.
+
+    The file may be another user's: whoever may read it may lock it. Not reentrant.
+    """
+
+    def __init__(self, path: Path, timeout: float | None = None) -> None:
+        """
+        Args:
+            timeout: seconds that `with` waits for it; without end where None.
+        """
+        self._path, self._timeout = path, timeout
+        self._handle: int | None = None
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Take the lock.
+
+        Args:
+            timeout: seconds to wait for it; without end where None.
+
+        Returns:
+            Whether it was taken.
+
+        Raises:
+            OSError: the file can be neither made nor opened, or its file system has no locks.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            handle = _opened(self._path)
+            try:
+                taken = _taken(handle, wait=end is None)
+            except BaseException:
+                os.close(handle)
+                raise
+            if taken and os.fstat(handle).st_nlink:
+                self._handle = handle
+                return True
+            os.close(handle)  # held by another, or the file was deleted while it was waited for
+            if end is not None and not taken:
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(PAUSE)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    def __enter__(self) -> Self:
+        if not self.acquire(self._timeout):
+            raise LockTimeoutError(str(self._path))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _opened(path: Path) -> int:
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                return _opened_existing(path)
+        except FileNotFoundError:
+            make_folder(path.parent)
+        else:
+            share_with_group(path)
+            return handle
+
+
+def _opened_existing(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:  # another user's, made with another umask
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _taken(handle: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
