@@ -1,4 +1,4 @@
-"""The stages `reference_eval` and `eval_report`; and `divergence`, what a study measures of most cells."""
+"""The stages `reference_eval` and `eval_report`, and `divergence`, which studies use for most cells."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ TRACES, PROSE = "divergence/traces.safetensors", "divergence/prose.safetensors"
 
 
 def _identity(cell: Cell) -> dict[str, Any]:
-    """What both evaluations share: files by digest, never by path; the gate judges but does not measure."""
+    """The identity that both evaluations share. Files enter by digest, never by path.
+
+    The gate is left out here, since it does not affect the measurement.
+    """
     from faq_pipeline.evaluation.tasks import TaskFolder
 
     spec = cell.recipe.evaluation
@@ -49,7 +52,7 @@ def _identity(cell: Cell) -> dict[str, Any]:
     tasks: Any = list(spec.tasks)
     if spec.include is not None:
         tasks = TaskFolder(spec.include).digests(spec.tasks)
-    # A server makes its own batches, and says what of it shapes the answers.
+    # A server forms its own batches, so its own identity replaces the batch size.
     served = {"server": target_engine(cell).identity()} if target_traits(cell).served else {}
     apart = {"tasks", "include", "prose", "gate", *(["batch_size"] if served else [])}
     return {
@@ -137,7 +140,7 @@ def _build_report(build: Build) -> dict[str, Any]:
     kl, kl_prose, sequences = _divergences(model, reference, spec.traces, build.progress)
     answers = [a.answer for a in answered]
     figures = report_figures(read_rows(reference.file(ANSWERS), Answer), answers, kl, kl_prose, spec.gate)
-    # A comparison of recipes reads reports alone, so the reference's answers lie beside.
+    # A comparison of recipes reads only reports, so each report includes the reference's answers.
     shutil.copy(reference.file(ANSWERS), build.directory / REFERENCE_ANSWERS)
     write_rows(build.directory / ANSWERS, answers, Answer)
     write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
@@ -150,7 +153,7 @@ def _build_report(build: Build) -> dict[str, Any]:
 
 
 def _divergence_identity(cell: Cell) -> dict[str, Any]:
-    """What is measured on, and beside what, comes with the inputs."""
+    """Only tools and device: the texts and the reference enter through the inputs."""
     return {
         "tools": {name: tool_version(name) for name in ("compressed-tensors", "transformers", "torch")},
         **compute_identity(cell.target.member, cell.device),
@@ -158,7 +161,7 @@ def _divergence_identity(cell: Cell) -> dict[str, Any]:
 
 
 def _build_divergence(build: Build) -> dict[str, Any]:
-    """The divergence of `eval_report`, without any answers."""
+    """Measure the divergence as in `eval_report`, without answering questions."""
     from faq_pipeline.evaluation.figures import evaluation_rows
     from faq_pipeline.quantization.load import load_quantized
     from faq_pipeline.store.tables import EvaluationRow, write_rows
@@ -180,7 +183,7 @@ def _build_divergence(build: Build) -> dict[str, Any]:
 def _divergences(
     model: PreTrainedModel, reference: Artifact, count: int, progress: Progress
 ) -> tuple[IntervalEstimate | None, IntervalEstimate | None, list[SequenceDivergence]]:
-    """Mean divergence on the reference's answers and on prose, and that of every sequence."""
+    """Mean divergence on the reference's answers and on prose, and the divergence of every sequence."""
     from faq_pipeline.evaluation.divergence import mean_divergence, measure
 
     means, sequences = [], []
@@ -230,4 +233,4 @@ DIVERGENCE = Stage(
     gpus=lambda cell: 1,
     labels=labels.TARGET,
 )
-"""No stage of the pipeline's own graph: a study measures it where `eval_report` would take too long."""
+"""Not part of the pipeline's own graph: a study uses it where `eval_report` would take too long."""
