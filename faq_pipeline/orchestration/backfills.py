@@ -1,4 +1,4 @@
-"""Launching and cancelling a Dagster asset backfill through GraphQL, without a webserver."""
+"""Launch and cancel Dagster asset backfills through GraphQL, without a webserver."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ mutation ($id: String!) {
 
 
 def launch(settings: Settings, cells: Sequence[Cell]) -> str:
-    """Queue a backfill of all stages of the cells; returns its id.
+    """Queue a backfill of all stages of the cells, and return its id.
 
     Raises:
-        FaqError: Dagster refused it.
+        FaqError: Dagster refused the backfill.
     """
     with open_instance(settings) as instance:
         register(instance, sorted({cell.target.partition for cell in cells}))
@@ -53,17 +53,17 @@ def launch(settings: Settings, cells: Sequence[Cell]) -> str:
 
 
 def cancel(settings: Settings, backfill_id: str) -> None:
-    """Have the daemon end a backfill: runs under way are stopped, those that wait never start.
+    """Ask the daemon to cancel a backfill: it stops running runs and starts no waiting ones.
 
     Raises:
-        FaqError: Dagster refused it.
+        FaqError: Dagster refused the cancellation.
     """
     open_instance(settings).dispose()
     _ask(CANCEL, {"id": backfill_id}, "did not cancel the backfill")
 
 
 def _ask(mutation: str, variables: dict[str, Any], problem: str) -> str:
-    """The id of the backfill that a mutation was about."""
+    """Run a mutation and return the id of its backfill."""
     with TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         command = [
@@ -75,13 +75,13 @@ def _ask(mutation: str, variables: dict[str, Any], problem: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
         found = _answer(answer)
     if "backfillId" not in found:
-        told = found.get("message") or (done.stderr.strip() or done.stdout.strip())[-300:]
-        raise FaqError(f"Dagster {problem}: {told}")
+        message = found.get("message") or (done.stderr.strip() or done.stdout.strip())[-300:]
+        raise FaqError(f"Dagster {problem}: {message}")
     return str(found["backfillId"])
 
 
 def _answer(file: Path) -> dict[str, Any]:
-    """What the one mutation returned."""
+    """The result of the mutation; empty if there is none."""
     if not file.exists():
         return {}
     data = json.loads(file.read_text(encoding="utf-8")).get("data") or {}

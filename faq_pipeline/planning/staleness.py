@@ -1,4 +1,4 @@
-"""What a cell declares before anything of it is made, and whether what was made of it still holds."""
+"""The state of cells: complete, stale, partial, missing or impossible, and why."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from faq_pipeline.store.store import Store
 from faq_pipeline.util.memoize import memoizing
 
 MOST_CHANGES = 8
-"""Changes that are told; of more, how many."""
+"""Maximum number of changes listed in a reason; further changes are counted."""
 
 
 class State(StrEnum):
-    """How a cell stands."""
+    """The state of a cell."""
 
     COMPLETE = "complete"
-    """All that it declares is made, here or on another device."""
+    """Everything that it declares is made, on this or another device."""
     STALE = "stale"
-    """It was completed, and declares something else now."""
+    """It was completed, but declares something else now."""
     PARTIAL = "partial"
-    """A run of it began; it was never completed."""
+    """A run of it started, but it was never completed."""
     MISSING = "missing"
-    """No run of it began, though other cells may have made stages that it shares."""
+    """No run of it started, though other cells may have made stages that it shares."""
     IMPOSSIBLE = "impossible"
-    """It cannot be made as things are: no larger teacher, no weights, a broken recipe."""
+    """It cannot be made now: no larger teacher, no weights, or a broken recipe."""
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """A cell's state and why, in words; `stage` is the first one that is out of date."""
+    """A cell's state and the reason; `stage` is the first stage that is out of date or missing."""
 
     state: State
     reason: str = ""
@@ -46,7 +46,7 @@ class Freshness:
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A cell with how it stands."""
+    """The plan of a cell with its state."""
 
     seen: CellPlan
     freshness: Freshness
@@ -57,12 +57,12 @@ class CellStatus:
 
     @property
     def member(self) -> str:
-        """`name@rev8`; the bare name where the weights are not here."""
+        """`name@rev8`, or the bare name if the weights are not available."""
         return self.seen.member
 
     @property
     def name(self) -> str:
-        """The member's, without its revision."""
+        """The name of the member, without its revision."""
         return self.member.partition("@")[0]
 
     @property
@@ -83,20 +83,20 @@ class CellStatus:
 
 
 def cell_fingerprint(cell: Cell) -> str:
-    """One key for all that the cell's stages declare: recipe, target, teacher, tools, stage versions.
+    """One key for everything that the cell's stages declare: recipe, target, teacher, tools, versions.
 
-    It changes when any stage would have to be made anew, and is known before any is made; nothing
-    is downloaded for it.
+    It changes if any stage would have to be made again. It is known before anything is made, and
+    computing it downloads nothing.
 
     Raises:
-        FaqError: the recipe names something unknown, or a file of it is not there.
+        FaqError: the recipe names something unknown, or one of its files does not exist.
     """
     declared = {stage.name: [stage.version, stage.identity(cell)] for stage in STAGES.values()}
     return fingerprint("cell", 1, declared, {})
 
 
 def declared_keys(cell: Cell) -> dict[str, str]:
-    """A key of each stage, known before anything is made: cells with the same key share the artifact.
+    """A key for each stage, known before anything is made. Cells with equal keys share the artifact.
 
     Raises:
         FaqError: see `cell_fingerprint`.
@@ -109,26 +109,30 @@ def declared_keys(cell: Cell) -> dict[str, str]:
 
 
 def cell_status(settings: Settings, member: str, recipe: str) -> CellStatus:
-    """Look at one cell (`name` or `name@rev8`), however its recipe or its weights may be."""
+    """The status of one cell. A problem with its recipe or weights gives the state `impossible`.
+
+    Args:
+        member: `name` or `name@rev8`.
+    """
     seen = cell_plan(settings, member, recipe)
     return CellStatus(seen, freshness(seen, settings.store))
 
 
 def cell_statuses(settings: Settings, members: list[str] | None = None) -> list[CellStatus]:
-    """All cells (of some members) whose recipe is for the member's family.
+    """The status of all cells, or those of some members, whose recipe is for the member's family.
 
     Raises:
-        FaqError: an unknown member.
+        FaqError: a member is unknown.
     """
     with memoizing():
         return [CellStatus(seen, freshness(seen, settings.store)) for seen in cell_plans(settings, members)]
 
 
 def freshness(seen: CellPlan, store: Store) -> Freshness:
-    """How a cell stands.
+    """The state of a cell.
 
-    Another draw, or another device, supersedes nothing: what a cell was completed with is compared
-    within its draw, and what was made on another device under the same declarations is complete.
+    A completion with another draw does not count. A completion on another device with the same
+    declarations makes the cell complete.
     """
     if seen.cell is None:
         return Freshness(State.IMPOSSIBLE, seen.problem or "")
