@@ -28,7 +28,7 @@ from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import materialize
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
-from faq_pipeline.planning.cell_status import cell_plan
+from faq_pipeline.planning.cell_plan import cell_plan
 from faq_pipeline.planning.tick_plan import plan_tick
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.util.memoize import memoizing

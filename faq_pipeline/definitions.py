@@ -1,49 +1,7 @@
-"""What Dagster loads. Importing it loads no model library."""
+"""What Dagster loads, as `dagster dev -m faq_pipeline.definitions`. Importing it loads no model library."""
 
-from collections.abc import Mapping
-from typing import Any
+from faq_pipeline.orchestration.definitions import build_defs
 
-import dagster as dg
-
-from faq_pipeline.orchestration.assets import build_assets
-from faq_pipeline.orchestration.automation import build_schedules, build_sensors
-from faq_pipeline.orchestration.executor import patient_executor
-from faq_pipeline.orchestration.jobs import build_jobs
-from faq_pipeline.orchestration.partitions import cells
-from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
-from faq_pipeline.settings import Settings
-
-EXECUTOR: dict[str, Any] = {
-    # A process a step gives its memory back; two at most, and the pool lets one on the GPU.
-    "max_concurrent": 2,
-    # Forked off one that has these definitions loaded (and no model library): a hit takes seconds less.
-    "start_method": {"forkserver": {"preload_modules": ["faq_pipeline.definitions"]}},
-}
-
-
-def build_defs(
-    settings: Settings | None = None, *, resource_overrides: Mapping[str, Any] | None = None
-) -> dg.Definitions:
-    """The pipeline's definitions.
-
-    Args:
-        settings: whose recipes and studies become partitions; the environment's by default.
-        resource_overrides: resources by name (`pipeline`, `progress`) that replace the defaults.
-    """
-    settings = settings or Settings.from_environment()
-    matrix = cells(sorted(settings.catalog.recipes))
-    return dg.Definitions(
-        assets=build_assets(matrix, sorted(settings.catalog.study_files)),
-        jobs=build_jobs(),
-        sensors=build_sensors(settings),
-        schedules=build_schedules(settings),
-        resources={
-            "pipeline": PipelineResource(),
-            "progress": ProgressResource(),
-            **(resource_overrides or {}),
-        },
-        executor=patient_executor(EXECUTOR),
-    )
-
+__all__ = ["build_defs", "defs"]
 
 defs = build_defs()

@@ -21,7 +21,7 @@ from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import materialize
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
-from faq_pipeline.planning.staleness import CellStatus, cell_status
+from faq_pipeline.planning.cell_status import CellStatus, cell_status
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import MANIFEST
 

@@ -19,7 +19,7 @@ from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.precision import precision_for
-from faq_pipeline.models.weights import other_vocabulary, vocabulary_digest
+from faq_pipeline.models.weights import has_vocabulary, other_vocabulary
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import (
     Candidate,
@@ -115,7 +115,7 @@ def _check_teacher(task: Build) -> None:
     cell, made = task.cell, task.inputs[stage_names.REGENERATED_CORPUS].metadata.get("vocabulary")
     if cell.teacher is None or made is None or cell.recipe.regeneration.allow_cross_family:
         return
-    if made != vocabulary_digest(cell.target):
+    if not has_vocabulary(cell.target, made):
         raise other_vocabulary(cell.teacher, cell.target)
 
 

@@ -80,11 +80,12 @@ def _queue(settings: Settings, cells: list[Cell]) -> str:
 
 def _follow(settings: Settings, backfill_id: str, json: bool) -> None:
     from faq_pipeline.cli.follow import as_json, follow, show_end
+    from faq_pipeline.orchestration.backfills import BackfillWatch
     from faq_pipeline.orchestration.runs import open_instance
 
     try:
         with open_instance(settings) as instance:
-            state = follow(instance, backfill_id)
+            state = follow(BackfillWatch(instance, backfill_id))
     except KeyboardInterrupt:
         err().print(
             f"the backfill continues; to follow it: faq backfill --follow {backfill_id}; "

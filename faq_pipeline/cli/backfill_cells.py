@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.preflight import check
-from faq_pipeline.planning.cell_status import CellPlan, cell_plans
+from faq_pipeline.planning.cell_plan import CellPlan, cell_plans
 from faq_pipeline.settings import Settings
 
 ALL = "all"

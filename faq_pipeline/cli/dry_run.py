@@ -9,7 +9,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.cost import PastRuns
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
-from faq_pipeline.planning.staleness import declared_keys
+from faq_pipeline.planning.cell_plan import declared_keys
 from faq_pipeline.settings import Settings
 
 

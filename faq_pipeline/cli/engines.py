@@ -29,9 +29,11 @@ def install(
 ) -> None:
     """Install an engine into its own environment. All versions are pinned and all wheel hashes checked."""
     from faq_pipeline.inference.environment.install import install as make
+    from faq_pipeline.inference.factory import ENGINES
 
-    if engine != "vllm":
-        raise FaqError(f"unknown engine {engine!r}", hint="known: vllm")
+    able = [name for name in ENGINES if ENGINES[name].traits.installed]
+    if engine not in able:
+        raise FaqError(f"engine {engine!r} has no environment to install", hint=f"known: {', '.join(able)}")
     if build not in ("auto", "cuda", "cpu"):
         raise FaqError(f"unknown build {build!r}", hint="auto, cuda or cpu")
     if build == "auto":

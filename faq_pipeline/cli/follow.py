@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import dagster as dg
 from rich.console import Group
 from rich.live import Live
 from rich.progress import (
@@ -19,13 +18,8 @@ from rich.progress import (
 from rich.text import Text
 
 from faq_pipeline.cli.display import err, out, say, seconds, table
-from faq_pipeline.orchestration.backfill_state import (
-    BackfillState,
-    CellProgress,
-    CellRun,
-    daemon_silence,
-    read_backfill,
-)
+from faq_pipeline.orchestration.backfill_state import BackfillState, CellProgress, CellRun
+from faq_pipeline.orchestration.backfills import BackfillWatch
 
 POLL = 2.0
 """Seconds between two polls of the Dagster instance."""
@@ -33,16 +27,16 @@ COLOURS = {CellProgress.DONE: "green", CellProgress.FAILED: "red", CellProgress.
 NO_DAEMON = "start one: make ui, or dagster-daemon run -w workspace.yaml"
 
 
-def follow(instance: dg.DagsterInstance, backfill_id: str) -> BackfillState:
+def follow(backfill: BackfillWatch) -> BackfillState:
     """Show the backfill on stderr until it ends. Each finished cell leaves a permanent line."""
-    view, state = _View(), read_backfill(instance, backfill_id)
+    view, state = _View(), backfill.read()
     with view.live:
         while True:
-            view.show(state, daemon_silence(instance))
+            view.show(state, backfill.daemon_silence())
             if state.over:
                 return state
             time.sleep(POLL)
-            state = read_backfill(instance, backfill_id, state)
+            state = backfill.read(state)
 
 
 def silence_in_words(silence: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import dagster as dg
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -45,7 +44,7 @@ class TerminalProgress(ProgressResource):
         """Print a heading for the stages that follow."""
         self.bars.console.print(f"[bold]{text}[/bold]")
 
-    def listen(self, context: dg.AssetExecutionContext, stage: str) -> TerminalListener:
+    def listen(self, context: object, stage: str) -> TerminalListener:
         return TerminalListener(self.bars, stage)
 
     def finished(self, member: str, recipe: str, outcome: Outcome) -> None:

@@ -12,7 +12,8 @@ from faq_pipeline.cli.tick_plan import show_plans
 from faq_pipeline.config.family import Family
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.planning.staleness import CellStatus, State, cell_statuses
+from faq_pipeline.planning.cell_status import CellStatus, cell_statuses
+from faq_pipeline.planning.staleness import State
 from faq_pipeline.settings import Settings
 
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Only members of this family.")]

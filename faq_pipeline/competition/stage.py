@@ -50,7 +50,7 @@ def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in inputs if name != stage_names.INFERENCE_TRACES)
 
 
-def _preflight(cell: Cell, missing: bool) -> None:
+def _preflight(cell: Cell) -> None:
     """The experts need no more models on the device than it holds."""
     for expert in experts_named(cell.recipe.competition.experts):
         if "scheme" in expert.needs:

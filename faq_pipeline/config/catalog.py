@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from faq_pipeline.config.family import Family, Member
+from faq_pipeline.config.family import Family, KnownFamilies, Member, WithdrawnMember
 from faq_pipeline.config.files import Sources, load_family, read_recipe, read_study, recipe_under
-from faq_pipeline.config.known_family import KnownFamilies, WithdrawnMember
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study
 from faq_pipeline.config.yaml import place

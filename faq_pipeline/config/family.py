@@ -1,8 +1,10 @@
-"""A family: members that share tokenizer, template and habits, as one YAML file."""
+"""A family: members that share tokenizer, template and habits. One YAML file, and what is known besides."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -130,3 +132,29 @@ class Family(Strict):
     def member(self, name: str) -> Member | None:
         """The member of that name, or None."""
         return next((member for member in self.members if member.name == name), None)
+
+
+@dataclass(frozen=True)
+class WithdrawnMember:
+    """A member that was there and is none now."""
+
+    family: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KnownFamilies:
+    """Families, and what is known of their members besides.
+
+    Attributes:
+        families: by name, each with its current members at their current revisions.
+        revisions: by member and first 8 digits of the commit, the member as it was then.
+        withdrawn: members that were there and are none now, by name.
+        discovered: names of the members that no file names.
+    """
+
+    families: Mapping[str, Family]
+    revisions: Mapping[str, Mapping[str, Member]] = field(default_factory=dict)
+    withdrawn: Mapping[str, WithdrawnMember] = field(default_factory=dict)
+    discovered: frozenset[str] = frozenset()

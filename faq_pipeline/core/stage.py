@@ -65,8 +65,9 @@ class Stage:
         labels: how the fields of the identity are called where a change of them is told, see `labels`.
         checks: the contract of the artifact. They run with every materialization, on hits too.
         preflight: raises a FaqError for what would stop the build, before any stage of the cell has taken
-            its time. It loads no model. The flag says whether the artifact has to be made: only then
-            may it ask the network or load a tokenizer.
+            its time. It reads local files at most.
+        preflight_missing: the same where the artifact has to be made: it may ask the network and load
+            tokenizers, but no model.
     """
 
     name: str
@@ -80,7 +81,8 @@ class Stage:
     work: Callable[[Cell], StageWork] = lambda cell: UNKNOWN_WORK
     labels: Labels = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
-    preflight: Callable[[Cell, bool], None] = lambda cell, missing: None
+    preflight: Callable[[Cell], None] = lambda cell: None
+    preflight_missing: Callable[[Cell], None] = lambda cell: None
 
     def inputs_for(self, cell: Cell) -> tuple[str, ...]:
         """The upstream stages whose artifacts this cell's artifact depends on."""

@@ -7,16 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.core import labels, stage_names
-from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.engines import target_engine, target_gpus, target_traits
+from faq_pipeline.core.engines import target_gpus
 from faq_pipeline.core.stage import Build, Stage
-from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.checks import REPORT_CHECKS
 from faq_pipeline.evaluation.cost import evaluation_work
-from faq_pipeline.models.device import compute_identity
-from faq_pipeline.quantization.serving_format import served_as
+from faq_pipeline.evaluation.identity import (
+    divergence_identity,
+    evaluation_identity,
+    report_identity,
+)
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.fingerprint import file_digest, tool_version
 from faq_pipeline.store.tables import SequenceDivergence
 from faq_pipeline.util.progress import Progress
 
@@ -32,47 +32,6 @@ ANSWERS, REFERENCE_ANSWERS, EVALUATIONS = (
 )
 REPLIES, SEQUENCES = "replies.parquet", "divergence.parquet"
 TRACES, PROSE = "divergence/traces.safetensors", "divergence/prose.safetensors"
-
-
-def _identity(cell: Cell) -> dict[str, Any]:
-    """The identity that both evaluations share. Files enter by digest, never by path.
-
-    The gate is left out here, since it does not affect the measurement.
-    """
-    from faq_pipeline.evaluation.tasks import TaskFolder
-
-    spec = cell.recipe.evaluation
-    if not spec.prose.is_file():
-        raise FaqError(
-            "no such file",
-            hint="evaluation.prose is a JSONL of {id, text}",
-            file=spec.prose,
-            key="evaluation.prose",
-        )
-    tasks: Any = list(spec.tasks)
-    if spec.include is not None:
-        tasks = TaskFolder(spec.include).digests(spec.tasks)
-    # A server forms its own batches, so its own identity replaces the batch size.
-    served = {"server": target_engine(cell).identity()} if target_traits(cell).served else {}
-    apart = {"tasks", "include", "prose", "gate", *(["batch_size"] if served else [])}
-    return {
-        "target": cell.target.digest,
-        "tokenizer": cell.target.tokenizer_digest,
-        "tasks": tasks,
-        "prose": file_digest(spec.prose),
-        "evaluation": spec.model_dump(mode="json", exclude=apart),
-        "thinking": cell.family.thinking.model_dump(mode="json"),
-        "tools": {name: tool_version(name) for name in ("lm_eval", "transformers", "torch")},
-        **compute_identity(cell.target.member, cell.device),
-        **served,
-    }
-
-
-def _report_identity(cell: Cell) -> dict[str, Any]:
-    spec, scheme = cell.recipe.evaluation, cell.recipe.quantization.scheme
-    served = {"served_as": served_as(scheme, cell.device)} if target_traits(cell).served else {}
-    gate = None if spec.gate is None else spec.gate.model_dump(mode="json")
-    return {**_identity(cell), **served, "gate": gate}
 
 
 def _build_reference(build: Build) -> dict[str, Any]:
@@ -152,14 +111,6 @@ def _build_report(build: Build) -> dict[str, Any]:
     return figures
 
 
-def _divergence_identity(cell: Cell) -> dict[str, Any]:
-    """Only tools and device: the texts and the reference enter through the inputs."""
-    return {
-        "tools": {name: tool_version(name) for name in ("compressed-tensors", "transformers", "torch")},
-        **compute_identity(cell.target.member, cell.device),
-    }
-
-
 def _build_divergence(build: Build) -> dict[str, Any]:
     """Measure the divergence as in `eval_report`, without answering questions."""
     from faq_pipeline.evaluation.figures import evaluation_rows
@@ -207,7 +158,7 @@ REFERENCE_EVAL = Stage(
     name=stage_names.REFERENCE_EVAL,
     version=2,
     inputs=(),
-    identity=_identity,
+    identity=evaluation_identity,
     build=_build_reference,
     gpus=target_gpus,
     work=evaluation_work,
@@ -217,7 +168,7 @@ EVAL_REPORT = Stage(
     name=stage_names.EVAL_REPORT,
     version=3,
     inputs=(stage_names.QUANTIZED_CHECKPOINT, stage_names.REFERENCE_EVAL),
-    identity=_report_identity,
+    identity=report_identity,
     build=_build_report,
     gpus=target_gpus,
     work=evaluation_work,
@@ -228,7 +179,7 @@ DIVERGENCE = Stage(
     name=stage_names.DIVERGENCE,
     version=1,
     inputs=(stage_names.QUANTIZED_CHECKPOINT, stage_names.REFERENCE_EVAL),
-    identity=_divergence_identity,
+    identity=divergence_identity,
     build=_build_divergence,
     gpus=lambda cell: 1,
     labels=labels.TARGET,

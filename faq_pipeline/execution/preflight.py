@@ -24,9 +24,10 @@ def check(cell: Cell, catalog: Catalog, store: Store) -> None:
     with catalog.attach_location(cell.recipe):
         for stage in STAGES.values():
             stage.identity(cell)
+            stage.preflight(cell)
         planned = plan(cell, STAGES, store)
-        missing = {name for name, one in planned.items() if one.artifact is None}
-        for stage in STAGES.values():
-            stage.preflight(cell, stage.name in missing)
+        missing = [one.stage for one in planned.values() if one.artifact is None]
         if missing:
             hub.check_member(cell.target.member)
+        for stage in missing:
+            stage.preflight_missing(cell)

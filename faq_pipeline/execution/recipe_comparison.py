@@ -15,7 +15,7 @@ from typing import Any
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, ReadError
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import Outcome, PlannedStage, plan
 from faq_pipeline.settings import Settings
@@ -92,7 +92,11 @@ def comparison_key(settings: Settings, found: Mapping[str, Evaluated]) -> Key:
 
 
 def evaluated(settings: Settings, member: str) -> dict[str, Evaluated]:
-    """The recipes of the member that have a current eval report, by name."""
+    """The recipes of the member that have a current eval report, by name.
+
+    Raises:
+        ReadError: it cannot be told now of one whether it has.
+    """
     catalog = settings.catalog
     family, _ = catalog.member(member.partition("@")[0])
     found: dict[str, Evaluated] = {}
@@ -102,6 +106,8 @@ def evaluated(settings: Settings, member: str) -> dict[str, Evaluated]:
         try:
             cell = resolve_cell(catalog, member, recipe, settings.device, settings.digests)
             one = Evaluated.of(plan(cell, STAGES, settings.store))
+        except ReadError:
+            raise
         except FaqError:
             continue  # a recipe that this member cannot have (no larger teacher, say) has no report
         if one is not None:

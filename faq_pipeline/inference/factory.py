@@ -72,6 +72,7 @@ ENGINES: dict[str, EngineKind] = {
         EngineTraits(
             served=True,
             evaluates=True,
+            installed=True,
             gpus=lambda serving: serving.gpus,
             gpus_per_copy=lambda serving: serving.gpus_per_copy,
         ),

@@ -18,8 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from faq_pipeline.errors import reading_file
 from faq_pipeline.inference.engine import Completion, Request, Unit
 from faq_pipeline.store.fingerprint import short_hash
+from faq_pipeline.util.atomic_files import fsync_path, make_folder, share_with_group
+from faq_pipeline.util.files import listing
 
 SYNC_EVERY = 0.2
 """Seconds: a killed process loses nothing that was recorded, a machine that loses power this much."""
@@ -81,8 +84,10 @@ class Ledger:
         return entries
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = (self.folder / f"{uuid.uuid4().hex}.jsonl").open("xb")
+        segment = make_folder(self.folder) / f"{uuid.uuid4().hex}.jsonl"
+        self._file = segment.open("xb")
+        share_with_group(segment)
+        fsync_path(self.folder)
         self._recorded = time.perf_counter()
         return self
 
@@ -101,7 +106,9 @@ class Ledger:
     def _entries(self) -> dict[str, Entry]:
         """Everything recorded, by key. Of a key recorded twice the first segment's sample counts."""
         entries: dict[str, Entry] = {}
-        for segment in sorted(self.folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+        with reading_file(self.folder):
+            segments = sorted(listing(self.folder, ".jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        for segment in segments:
             for line in _whole_lines(segment):
                 entry = Entry(Completion(**line["completion"]), line["seconds"])
                 entries.setdefault(line["key"], entry)

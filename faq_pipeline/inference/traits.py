@@ -24,6 +24,7 @@ class EngineTraits:
         served: it is a `ServedEngine`, one with a server of its own, which answers an evaluation's
             questions too.
         evaluates: recipes may name it as `evaluation.engine`: a served one, or that of transformers.
+        installed: it runs in a Python environment of its own, which `faq engines install` makes.
         gpus: on how many GPUs of this machine the model runs, by the family's `serving`.
         gpus_per_copy: on how many of them one copy of the weights is spread.
     """
@@ -31,5 +32,6 @@ class EngineTraits:
     remote: bool = False
     served: bool = False
     evaluates: bool = False
+    installed: bool = False
     gpus: Gpus = _one
     gpus_per_copy: Gpus = _one

@@ -30,7 +30,7 @@ TIMEOUT = 3600.0
 
 @dataclass
 class VllmEngine:
-    """One member in bf16, on any processor, behind vLLM's server. Each request is sampled on its own, by its seed.
+    """One member in bf16, on any processor, behind vLLM's server. Each request has its own seed.
 
     vLLM schedules requests into batches as they come, and another batch may round otherwise: keys
     repeat, bytes need not.

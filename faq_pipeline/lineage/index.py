@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, ReadError
 from faq_pipeline.lineage import schema
 from faq_pipeline.lineage.connection import PATIENCE, BusyError, UnreadableError, connection
 from faq_pipeline.store.store import Store
+from faq_pipeline.util.locks import LockTimeoutError, ProcessLock
 
 REBUILD_PATIENCE = 30.0
 """Seconds that a rebuild waits for a merge or another rebuild to finish."""
@@ -52,9 +51,9 @@ def merge(store: Store, path: Path) -> MergeResult:
                 return _update(store, path)
             except (UnreadableError, _OutdatedError):
                 return _rebuild(store, path)
-    except Timeout:
+    except LockTimeoutError:
         return MergeResult(pending=True, reason="another merge is at work")
-    except (BusyError, OSError, duckdb.Error) as error:
+    except (BusyError, OSError, ReadError, duckdb.Error) as error:
         return MergeResult(pending=True, reason=str(error))
 
 
@@ -69,7 +68,7 @@ def rebuild(store: Store, path: Path) -> MergeResult:
     try:
         with _sole_writer(path, REBUILD_PATIENCE):
             return _rebuild(store, path)
-    except Timeout:
+    except LockTimeoutError:
         raise FaqError("another process is updating the lineage index", hint="try again", file=path) from None
 
 
@@ -79,8 +78,7 @@ class _OutdatedError(Exception):
 
 @contextmanager
 def _sole_writer(path: Path, patience: float) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(path.name + ".lock"), timeout=patience):
+    with ProcessLock(path.with_name(path.name + ".lock"), timeout=patience):
         yield
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from faq_pipeline.errors import ReadError
 from faq_pipeline.lineage.schema import columns_of
 from faq_pipeline.lineage.uses import Use, read_uses
 from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
@@ -52,7 +53,7 @@ def _enter(con: DuckDBPyConnection, artifact: Artifact, stamp: int) -> list[str]
 
     try:
         manifest = artifact.manifest
-    except (OSError, ValueError):
+    except (ReadError, OSError, ValueError):
         return _note(con, artifact, stamp, [f"{artifact.path / MANIFEST}: cannot be read"])
     sound, problems = _sound_tables(artifact)
     try:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faq_pipeline.config.family import Family
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.errors import reading_file
 from faq_pipeline.models.device import device_kind
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.store.store import Store
+from faq_pipeline.util.atomic_files import write_atomic
+from faq_pipeline.util.files import ABSENT, listing, subfolders
 
 FOLDER = ".uses"
 
@@ -73,11 +75,8 @@ def record_use(
         setting: see `cell_setting`.
     """
     path = store.root / FOLDER / partition / stage / f"{fingerprint}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
     content = {"used": time.time_ns(), "licences": dict(licences or {}), "setting": setting}
-    fresh.write_text(json.dumps(content) + "\n")
-    fresh.replace(path)
+    write_atomic(path, json.dumps(content) + "\n")
 
 
 def cell_licences(cell: Cell) -> dict[str, str]:
@@ -94,7 +93,13 @@ def cell_setting(cell: Cell) -> str:
 
 
 def read_uses(store: Store, partition: str = "*") -> list[Use]:
-    """All recorded uses (of one cell), oldest first; unreadable files are skipped."""
+    """All recorded uses (of one cell), oldest first.
+
+    A damaged file still says by its name who used what; its use counts as of when it was written.
+
+    Raises:
+        ReadError: a file or folder cannot be read now.
+    """
     found = sorted(_read(store, partition), key=lambda use: (use.used, use.fingerprint))
     newest = {(use.partition, use.stage): use.fingerprint for use in found}
     return [replace(use, current=newest[use.partition, use.stage] == use.fingerprint) for use in found]
@@ -102,7 +107,8 @@ def read_uses(store: Store, partition: str = "*") -> list[Use]:
 
 def used_partitions(store: Store) -> set[str]:
     """The cells that used any artifact."""
-    return {folder.name for folder in (store.root / FOLDER).glob("*")}
+    with reading_file(store.root / FOLDER):
+        return {folder.name for folder in subfolders(store.root / FOLDER)}
 
 
 def _licence(weights: Weights, family: Family) -> str:
@@ -111,19 +117,30 @@ def _licence(weights: Weights, family: Family) -> str:
 
 
 def _read(store: Store, partition: str) -> Iterator[Use]:
-    for path in (store.root / FOLDER).glob(f"{partition}/*/*.json"):
+    root = store.root / FOLDER
+    with reading_file(root):
+        cells = subfolders(root) if partition == "*" else [root / partition]
+        paths = [path for cell in cells for stage in subfolders(cell) for path in listing(stage, ".json")]
+    for path in paths:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            used, licences = int(content["used"]), dict(content["licences"])
-            setting = str(content.get("setting", ""))
-        except (OSError, ValueError, LookupError, TypeError):
-            continue
-        yield Use(_partition(path), path.parent.name, path.stem, used, False, licences, setting)
+            with reading_file(path):
+                use = _use(path)
+        except ABSENT:
+            continue  # removed since it was listed
+        yield use
+
+
+def _use(path: Path) -> Use:
+    partition, stage = path.parent.parent.name, path.parent.name
+    text = path.read_bytes()
+    try:
+        content = json.loads(text)
+        used, licences = int(content["used"]), dict(content["licences"])
+        setting = str(content.get("setting", ""))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        used, licences, setting = path.stat().st_mtime_ns, {}, ""
+    return Use(partition, stage, path.stem, used, False, licences, setting)
 
 
 def _drawn(draw: int) -> str:
     return f"draw {draw}"
-
-
-def _partition(path: Path) -> str:
-    return path.parent.parent.name

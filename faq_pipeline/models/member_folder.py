@@ -10,13 +10,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.models.packed_weights import SUFFIX, read_header, unpack
+from faq_pipeline.models.tokenizer_files import tokenizer_files
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.util.atomic_files import staging_path
+from faq_pipeline.util.atomic_files import fsync_path, make_folder, staging_path
+from faq_pipeline.util.files import listing
 
-KEPT = ("*.json", "*.jinja", "*.txt", "tokenizer.model", "LICENSE*", "NOTICE*")
-"""Files beside the weights that the copy has too."""
+KEPT = ("*.json", "*.jinja", "*.txt", "LICENSE*", "NOTICE*")
+"""Files beside the weights that the copy has too; and all that `tokenizer_files` finds."""
 
 
 def weight_files(folder: Path) -> dict[str, Path]:
@@ -25,8 +27,10 @@ def weight_files(folder: Path) -> dict[str, Path]:
     Raises:
         FaqError: a file is there in both forms.
     """
-    found = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
-    for path in sorted(folder.glob(f"*.safetensors{SUFFIX}")):
+    with reading_file(folder):
+        found = {path.name: path for path in listing(folder, ".safetensors")}
+        packed = listing(folder, f".safetensors{SUFFIX}")
+    for path in packed:
         if path.stem in found:
             raise FaqError(f"{path.name} is here as {path.stem} too", hint="remove one of them", file=folder)
         found[path.stem] = path
@@ -49,7 +53,8 @@ def complete_folder(folder: Path, cache: Path, digest_of: Callable[[Path], str])
     weights = weight_files(folder)
     if all(path.suffix != SUFFIX for path in weights.values()):
         return folder
-    files = {path.name: path for pattern in KEPT for path in folder.glob(pattern) if path.is_file()} | weights
+    files = {path.name: path for pattern in KEPT for path in folder.glob(pattern) if path.is_file()}
+    files |= {name: folder / name for name in tokenizer_files(folder)} | weights
     digests = {
         name: read_header(path).sha256 if path.suffix == SUFFIX else digest_of(path)
         for name, path in sorted(files.items())
@@ -57,9 +62,8 @@ def complete_folder(folder: Path, cache: Path, digest_of: Callable[[Path], str])
     content = "\n".join(f"{name}:{digest}" for name, digest in digests.items())
     target = cache / "unpacked" / short_hash(content.encode())
     try:
-        target.mkdir(parents=True, exist_ok=True)
         for name, path in files.items():
-            copy = target / name
+            copy = make_folder((target / name).parent) / Path(name).name
             if not copy.is_file() or digest_of(copy) != digests[name]:
                 (unpack if path.suffix == SUFFIX else _copy)(path, copy)
     except OSError as error:
@@ -75,6 +79,8 @@ def _copy(source: Path, target: Path) -> None:
     fresh = staging_path(target)
     try:
         shutil.copyfile(source, fresh)
+        fsync_path(fresh)
         fresh.replace(target)
+        fsync_path(target.parent)
     finally:
         fresh.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.store.fingerprint import hash_file
 from faq_pipeline.util.atomic_files import fsync_path, staging_path
 
@@ -92,7 +92,7 @@ def read_header(path: Path) -> Header:
     Raises:
         FaqError: it is no packed file, or of a later version.
     """
-    with path.open("rb") as file:
+    with reading_file(path), path.open("rb") as file:
         line = file.readline(_LIMIT)
     try:
         told = json.loads(line)
@@ -150,6 +150,7 @@ def _write(target: Path, parts: Iterator[bytes]) -> None:
             file.writelines(parts)
         fsync_path(fresh)
         fresh.replace(target)
+        fsync_path(target.parent)
     finally:
         fresh.unlink(missing_ok=True)
 

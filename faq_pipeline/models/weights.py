@@ -9,9 +9,11 @@ import hashlib
 import json
 import math
 import re
+import shutil
+import stat
 import struct
-import uuid
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,24 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.models import hub
 from faq_pipeline.models.member_folder import complete_folder, weight_files
 from faq_pipeline.models.packed_weights import SUFFIX, read_header
-from faq_pipeline.store.fingerprint import LENGTH, hash_file, short_hash
+from faq_pipeline.models.tokenizer_files import tokenizer_files
+from faq_pipeline.models.vocabulary import vocabulary_digests
+from faq_pipeline.store.fingerprint import LENGTH, TICK, file_state, hash_file, short_hash
+from faq_pipeline.util.atomic_files import make_folder, write_atomic
+from faq_pipeline.util.files import ABSENT, stat_or_none
 from faq_pipeline.util.memoize import memoized
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-)
-COMPANIONS = (*TOKENIZER_FILES, "tokenizer.model", "generation_config.json", "LICENSE", "NOTICE")
-"""Files beside the weights that every form of a member takes over unchanged."""
+SETTINGS = ("config.json", "generation_config.json", "adapter_config.json")
+"""Part of the model beside its weights: the end marks of the second decide where a sample stops."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +89,11 @@ def find_weights(member: Member, cache: Path) -> Weights:
     """Check and digest a member; unpack its weights where they are packed.
 
     Args:
-        cache: folder that remembers digests of unchanged files (by path, size and mtime), and holds
-            unpacked weights.
+        cache: folder that remembers digests of unchanged files (by path, size, times and inode), and
+            holds unpacked weights.
 
     Raises:
-        FaqError: see `check_folder` and `complete_folder`.
+        FaqError: see `check_folder` and `complete_folder`; a `ReadError` where a file cannot be read now.
     """
     if member.path is None:
         commit = str(member.revision)
@@ -106,11 +103,19 @@ def find_weights(member: Member, cache: Path) -> Weights:
     if folder != member.path:
         check_folder(member, folder)
         member = member.model_copy(update={"path": folder})
-    # The generation config is part of the model: its end marks decide where a sample stops.
-    settings = [folder / n for n in ("config.json", "generation_config.json") if (folder / n).is_file()]
-    weights = [*settings, *sorted(folder.glob("*.safetensors"))]
-    tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return Weights(member, _digest(weights, cache), _digest(tokenizer, cache))
+    weights = [*_present(folder, SETTINGS), *weight_files(folder)]
+    digests = [_digest(folder, names, cache) for names in (weights, tokenizer_files(folder))]
+    return Weights(member, *digests)
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Copy what every form of a member takes over unchanged from beside its weights."""
+    for name in [
+        *tokenizer_files(source),
+        *_present(source, ("generation_config.json", "LICENSE", "NOTICE")),
+    ]:
+        make_folder((target / name).parent)
+        shutil.copyfile(source / name, target / name)
 
 
 def check_folder(member: Member, folder: Path) -> None:
@@ -137,13 +142,7 @@ def check_folder(member: Member, folder: Path) -> None:
         other = next((p for g in ("*.bin", "*.pt", "*.pth") for p in folder.glob(g)), None)
         what = f"weights are not safetensors ({other.name})" if other else "weights are missing"
         raise FaqError(f"member {member.name!r}: {what}", hint="convert them to *.safetensors", file=folder)
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        for name in sorted(set(_json(index).get("weight_map", {}).values())):
-            if name not in shards:
-                raise FaqError(
-                    f"member {member.name!r}: shard {name} is missing", hint="copy it here", file=index
-                )
+    _check_index(member, folder, shards)
     if missing := _missing_parts(shards):
         raise FaqError(
             f"member {member.name!r}: shard {missing} is missing", hint="copy it here", file=folder
@@ -155,6 +154,32 @@ def check_folder(member: Member, folder: Path) -> None:
             _tensors(shard)
     if not (folder / "tokenizer_config.json").is_file():
         raise FaqError(f"member {member.name!r} has no tokenizer here", file=folder)
+
+
+def _check_index(member: Member, folder: Path, shards: Collection[str]) -> None:
+    """Refuse an index whose shards are not all in the folder."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    named = _json(index).get("weight_map", {})
+    if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+        raise FaqError("not an index: weight_map names no file for a tensor", file=index)
+    for name in sorted(set(named.values())):
+        if Path(name).name != name or (name in shards and _is_elsewhere(folder / name)):
+            raise FaqError(
+                f"member {member.name!r}: shard {name} is not in this folder", hint="copy it here", file=index
+            )
+        if name not in shards:
+            raise FaqError(
+                f"member {member.name!r}: shard {name} is missing", hint="copy it here", file=index
+            )
+
+
+def _is_elsewhere(shard: Path) -> bool:
+    """Whether a shard is a link out of its folder, other than to a blob of the same hub cache."""
+    folder, file = shard.parent.resolve(), shard.resolve()
+    in_cache = folder.parent.name == "snapshots" and file.parent == folder.parent.parent / "blobs"
+    return file.parent != folder and not in_cache
 
 
 def _missing_parts(names: Collection[str]) -> str:
@@ -170,17 +195,22 @@ def _missing_parts(names: Collection[str]) -> str:
 
 def vocabulary_digest(weights: Weights) -> str:
     """Identity of the base vocabulary, without added tokens: what 'same tokenizer' means."""
-    path = weights.folder / "tokenizer.json"
-    if not path.is_file():
-        return weights.tokenizer_digest
-    if weights.tokenizer_digest not in _vocabularies:
-        model = _json(path).get("model", {})
-        content = json.dumps([model.get("vocab"), model.get("merges")], sort_keys=True)
-        _vocabularies[weights.tokenizer_digest] = short_hash(content.encode())
-    return _vocabularies[weights.tokenizer_digest]
+    return _vocabulary_digests(weights)[0]
 
 
-_vocabularies: dict[str, str] = {}
+def has_vocabulary(weights: Weights, digest: str) -> bool:
+    """Whether a digest that was recorded, perhaps by an earlier version, is of its base vocabulary."""
+    return digest in _vocabulary_digests(weights)
+
+
+def _vocabulary_digests(weights: Weights) -> list[str]:
+    key = weights.tokenizer_digest
+    if key not in _vocabularies:
+        _vocabularies[key] = vocabulary_digests(weights.folder)
+    return [*_vocabularies[key], key]
+
+
+_vocabularies: dict[str, list[str]] = {}
 """Vocabularies by the digest of all tokenizer files: members share them, and one takes seconds to parse."""
 
 
@@ -211,9 +241,9 @@ def count_parameters(folder: Path) -> int:
 
 def _tensors(path: Path) -> dict[str, Any]:
     """The tensors of a safetensors file as its header has them, once the file's size agrees with it."""
-    size = path.stat().st_size
     try:
-        with path.open("rb") as file:
+        with reading_file(path), path.open("rb") as file:
+            size = path.stat().st_size
             (length,) = struct.unpack("<Q", file.read(8))
             if length > size:
                 raise ValueError
@@ -234,29 +264,42 @@ def _tensors(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        with reading_file(path):
+            content = json.loads(path.read_text(encoding="utf-8"))
+    except (*ABSENT, ValueError) as error:
         raise FaqError(f"cannot be read as JSON: {error}", file=path) from None
     if not isinstance(content, dict):
         raise FaqError("expected a JSON object", file=path)
     return content
 
 
-def _digest(paths: list[Path], cache: Path) -> str:
-    parts = [f"{path.name}:{_cached_digest(path, cache)}" for path in paths]
+def _present(folder: Path, names: Sequence[str]) -> list[str]:
+    with reading_file(folder):
+        found = {name: stat_or_none(folder / name) for name in names}
+    return [name for name, state in found.items() if state is not None and stat.S_ISREG(state.st_mode)]
+
+
+def _digest(folder: Path, names: Sequence[str], cache: Path) -> str:
+    parts = [f"{name}:{_cached_digest(folder / name, cache)}" for name in names]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:LENGTH]
 
 
 def _cached_digest(path: Path, cache: Path) -> str:
-    stat = path.stat()
-    entry = cache / short_hash(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
-    try:
-        return entry.read_text(encoding="ascii")
-    except FileNotFoundError:
+    """SHA-256 of a file, in hex; from the cache where it holds a sound entry for the file as it is."""
+    with reading_file(path):
+        state = file_state(path.stat())
+    name = short_hash(f"{path.resolve()}|{state}".encode())
+    with suppress(OSError, ValueError):  # an entry that is absent, damaged or cannot be read only costs time
+        digest, check = (cache / name).read_text(encoding="ascii").split()
+        if check == short_hash(f"{name} {digest}".encode()):
+            return digest
+    age = time.time_ns() - max(state[1], state[2])
+    if 0 <= age < TICK:  # a change within the same tick would leave the state as it is
+        time.sleep((TICK - age) / 1e9)
+    with reading_file(path):
         digest = hash_file(path)  # not remembered by path: a copy may be made again
+        unchanged = file_state(path.stat()) == state
+    if unchanged:
         with suppress(OSError):  # a full or read-only disk only costs the time to hash again
-            cache.mkdir(parents=True, exist_ok=True)
-            fresh = entry.with_suffix(f".{uuid.uuid4().hex[:8]}")  # another process may write the same
-            fresh.write_text(digest, encoding="ascii")
-            fresh.replace(entry)
-        return digest
+            write_atomic(cache / name, f"{digest} {short_hash(f'{name} {digest}'.encode())}\n")
+    return digest

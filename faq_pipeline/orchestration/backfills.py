@@ -1,4 +1,4 @@
-"""Launch and cancel Dagster asset backfills through GraphQL, without a webserver."""
+"""Launch and cancel Dagster asset backfills through GraphQL, without a webserver; watch a backfill."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import dagster as dg
+
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.orchestration.backfill_state import BackfillState, daemon_silence, read_backfill
 from faq_pipeline.orchestration.run_tags import k8s_tags
 from faq_pipeline.orchestration.runs import open_instance, register
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -86,3 +90,19 @@ def _answer(file: Path) -> dict[str, Any]:
         return {}
     data = json.loads(file.read_text(encoding="utf-8")).get("data") or {}
     return dict(next(iter(data.values()), None) or {})
+
+
+@dataclass(frozen=True)
+class BackfillWatch:
+    """Reads the state of a backfill from an open instance."""
+
+    instance: dg.DagsterInstance
+    backfill_id: str
+
+    def read(self, before: BackfillState | None = None) -> BackfillState:
+        """The current state; see `read_backfill`."""
+        return read_backfill(self.instance, self.backfill_id, before)
+
+    def daemon_silence(self) -> float | None:
+        """Seconds since the last heartbeat of a daemon; None while it is alive. See `daemon_silence`."""
+        return daemon_silence(self.instance)

@@ -6,6 +6,7 @@ import json
 import math
 
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.engines import teacher_traits
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.models.device import working_bytes
 
@@ -37,6 +38,6 @@ def k8s_tags(*cells: Cell) -> dict[str, str]:
 def _loaded(cell: Cell) -> list[int]:
     """The parameter counts of the models that a run loads on its own machine."""
     loaded = [cell.target.member.parameters]
-    if cell.teacher is not None and cell.recipe.regeneration.engine != "endpoint":
+    if cell.teacher is not None and not teacher_traits(cell).remote:
         loaded.append(cell.teacher.member.parameters)
     return loaded

@@ -12,13 +12,13 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
-from filelock import FileLock
 
-from faq_pipeline.definitions import build_defs
+from faq_pipeline.orchestration.definitions import build_defs
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.run_failures import failure
 from faq_pipeline.settings import Settings
+from faq_pipeline.util.locks import ProcessLock
 from faq_pipeline.util.processes import MARK, mark_is_dead, own_mark
 
 LIVE = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
@@ -29,8 +29,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
 
     A lock admits one process at a time, since concurrent creation of Dagster's tables would fail.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.home / "dagster.lock"):
+    with ProcessLock(settings.home / "dagster.lock"):
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home())
         instance = dg.DagsterInstance.get()
         _fail_dead_runs(instance)

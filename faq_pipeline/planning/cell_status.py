@@ -1,103 +1,69 @@
-"""The plan of every cell of members x recipes: whether it can be made, and which stages are made."""
+"""The status of cells: complete, stale, partial, missing or impossible."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.resolver import resolve_cell
-from faq_pipeline.errors import FaqError
-from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.execution.runner import PlannedStage, plan
-from faq_pipeline.models.weights import find_weights
+from faq_pipeline.planning.cell_plan import CellPlan, cell_plan, cell_plans
+from faq_pipeline.planning.staleness import Freshness, State, freshness
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.memoize import memoizing
 
 
 @dataclass(frozen=True)
-class CellPlan:
-    """The plan of one cell, or the problem that prevents it.
+class CellStatus:
+    """The plan of a cell with its state."""
 
-    Attributes:
-        cell: None if it cannot be resolved.
-        planned: the planned stages by name; empty without a cell.
-        problem: why the cell cannot be made; None if it can.
-    """
+    seen: CellPlan
+    freshness: Freshness
 
-    member: str
-    recipe: str
-    cell: Cell | None
-    planned: dict[str, PlannedStage]
-    problem: str | None
+    @property
+    def cell(self) -> Cell | None:
+        return self.seen.cell
+
+    @property
+    def member(self) -> str:
+        """`name@rev8`, or the bare name if the weights are not available."""
+        return self.seen.member
+
+    @property
+    def name(self) -> str:
+        """The name of the member, without its revision."""
+        return self.member.partition("@")[0]
+
+    @property
+    def recipe(self) -> str:
+        return self.seen.recipe
 
     @property
     def partition(self) -> str:
-        """`name@rev8|recipe`, without the revision if the weights are not available."""
-        return f"{self.member}|{self.recipe}"
+        return self.seen.partition
 
     @property
-    def made(self) -> int:
-        """Number of stages whose artifact exists."""
-        return sum(p.artifact is not None for p in self.planned.values())
+    def state(self) -> State:
+        return self.freshness.state
 
     @property
-    def complete(self) -> bool:
-        return self.cell is not None and self.made == len(STAGES)
+    def reason(self) -> str:
+        return self.freshness.reason
 
 
-def cell_plans(
-    settings: Settings, members: list[str] | None = None, recipes: list[str] | None = None
-) -> list[CellPlan]:
-    """The plans of the cells of members x recipes whose recipe is for the member's family.
-
-    Args:
-        members, recipes: names; None for all.
-
-    Raises:
-        FaqError: a name is unknown.
-    """
-    catalog = settings.catalog
-    every_member = [m.name for family in catalog.families.values() for m in family.members]
-    with memoizing():
-        return [
-            cell_plan(settings, name, recipe)
-            for name in members or every_member
-            for recipe in _for_family(catalog, name, recipes or list(catalog.recipes))
-        ]
-
-
-def cell_plan(settings: Settings, member: str, recipe: str) -> CellPlan:
-    """The plan of one cell. A problem with its recipe or weights is part of the result, not an error.
+def cell_status(settings: Settings, member: str, recipe: str) -> CellStatus:
+    """The status of one cell. A problem with its recipe or weights gives the state `impossible`.
 
     Args:
         member: `name` or `name@rev8`.
     """
-    catalog = settings.catalog
-    try:
-        found = catalog.recipe(recipe)
-        cell = resolve_cell(catalog, member, found, settings.device, settings.digests)
-        with catalog.attach_location(found):
-            for stage in STAGES.values():
-                stage.identity(cell)
-        return CellPlan(cell.target.partition, recipe, cell, plan(cell, STAGES, settings.store), None)
-    except FaqError as error:
-        problem = str(error)
-    except OSError as error:  # a file without read permission, or removed meanwhile
-        problem = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}"
-    return CellPlan(_at_revision(settings, member), recipe, None, {}, problem)
+    seen = cell_plan(settings, member, recipe)
+    return CellStatus(seen, freshness(seen, settings.store))
 
 
-def _for_family(catalog: Catalog, member: str, recipes: list[str]) -> list[str]:
-    family, _ = catalog.member(member.partition("@")[0])
-    return [name for name in recipes if family.name in catalog.recipe(name).families]
+def cell_statuses(settings: Settings, members: list[str] | None = None) -> list[CellStatus]:
+    """The status of all cells, or those of some members, whose recipe is for the member's family.
 
-
-def _at_revision(settings: Settings, member: str) -> str:
-    """`name@rev8` if the weights are available, otherwise the given name."""
-    if "@" in member:
-        return member
-    try:
-        return find_weights(settings.catalog.member(member)[1], settings.digests).partition
-    except (FaqError, OSError):
-        return member
+    Raises:
+        FaqError: a member is unknown.
+    """
+    with memoizing():
+        return [CellStatus(seen, freshness(seen, settings.store)) for seen in cell_plans(settings, members)]

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from faq_pipeline.execution.recipe_comparison import NAME as COMPARISON
 from faq_pipeline.execution.recipe_comparison import Evaluated, comparison_key
 from faq_pipeline.lineage.uses import Use, read_uses
-from faq_pipeline.planning.cell_status import CellPlan, cell_plans
+from faq_pipeline.planning.cell_plan import CellPlan, cell_plans
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 

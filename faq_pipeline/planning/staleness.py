@@ -1,21 +1,21 @@
-"""The state of cells: complete, stale, partial, missing or impossible, and why."""
+"""Whether the artifacts of a cell are up to date, and why not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.lineage.uses import read_uses
-from faq_pipeline.planning.cell_status import CellPlan, cell_plan, cell_plans
-from faq_pipeline.planning.completions import completions, out_of_date
-from faq_pipeline.settings import Settings
-from faq_pipeline.store.fingerprint import fingerprint
+from faq_pipeline.lineage.uses import Use, read_uses
+from faq_pipeline.planning.cell_plan import CellPlan
+from faq_pipeline.planning.identity_diff import identity_changes
+from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
-from faq_pipeline.util.memoize import memoizing
 
+LAST = list(STAGES)[-1]
+"""The last stage. A cell is completed once it has used an artifact of this stage."""
 MOST_CHANGES = 8
 """Maximum number of changes listed in a reason; further changes are counted."""
 
@@ -37,95 +37,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Freshness:
-    """A cell's state and the reason; `stage` is the first stage that is out of date or missing."""
+    """A cell's state and the reason.
+
+    Attributes:
+        stage: the first stage that is out of date and not made again, or that is missing.
+    """
 
     state: State
     reason: str = ""
     stage: str | None = None
-
-
-@dataclass(frozen=True)
-class CellStatus:
-    """The plan of a cell with its state."""
-
-    seen: CellPlan
-    freshness: Freshness
-
-    @property
-    def cell(self) -> Cell | None:
-        return self.seen.cell
-
-    @property
-    def member(self) -> str:
-        """`name@rev8`, or the bare name if the weights are not available."""
-        return self.seen.member
-
-    @property
-    def name(self) -> str:
-        """The name of the member, without its revision."""
-        return self.member.partition("@")[0]
-
-    @property
-    def recipe(self) -> str:
-        return self.seen.recipe
-
-    @property
-    def partition(self) -> str:
-        return self.seen.partition
-
-    @property
-    def state(self) -> State:
-        return self.freshness.state
-
-    @property
-    def reason(self) -> str:
-        return self.freshness.reason
-
-
-def cell_fingerprint(cell: Cell) -> str:
-    """One key for everything that the cell's stages declare: recipe, target, teacher, tools, versions.
-
-    It changes if any stage would have to be made again. It is known before anything is made, and
-    computing it downloads nothing.
-
-    Raises:
-        FaqError: the recipe names something unknown, or one of its files does not exist.
-    """
-    declared = {stage.name: [stage.version, stage.identity(cell)] for stage in STAGES.values()}
-    return fingerprint("cell", 1, declared, {})
-
-
-def declared_keys(cell: Cell) -> dict[str, str]:
-    """A key for each stage, known before anything is made. Cells with equal keys share the artifact.
-
-    Raises:
-        FaqError: see `cell_fingerprint`.
-    """
-    keys: dict[str, str] = {}
-    for stage in STAGES.values():
-        inputs = {name: keys[name] for name in stage.inputs_for(cell)}
-        keys[stage.name] = fingerprint(stage.name, stage.version, stage.identity(cell), inputs)
-    return keys
-
-
-def cell_status(settings: Settings, member: str, recipe: str) -> CellStatus:
-    """The status of one cell. A problem with its recipe or weights gives the state `impossible`.
-
-    Args:
-        member: `name` or `name@rev8`.
-    """
-    seen = cell_plan(settings, member, recipe)
-    return CellStatus(seen, freshness(seen, settings.store))
-
-
-def cell_statuses(settings: Settings, members: list[str] | None = None) -> list[CellStatus]:
-    """The status of all cells, or those of some members, whose recipe is for the member's family.
-
-    Raises:
-        FaqError: a member is unknown.
-    """
-    with memoizing():
-        return [CellStatus(seen, freshness(seen, settings.store)) for seen in cell_plans(settings, members)]
 
 
 def freshness(seen: CellPlan, store: Store) -> Freshness:
@@ -140,14 +60,16 @@ def freshness(seen: CellPlan, store: Store) -> Freshness:
         return Freshness(State.COMPLETE)
     uses = [use for use in read_uses(store, seen.partition) if use.is_of(seen.cell.recipe.draw)]
     newest: dict[str, list[str]] = {}
-    for completion in completions(uses, store):
-        changed = out_of_date(seen.cell, completion)
+    for completion in _completions(uses, store):
+        changed = _out_of_date(seen.cell, completion)
         if not changed:
             return Freshness(State.COMPLETE, f"made with another machine ({completion.setting})")
         newest = newest or changed
+    missing = [name for name, planned in seen.planned.items() if planned.artifact is None]
+    waiting = missing[0]
     if newest:
-        return Freshness(State.STALE, _in_words(newest), next(iter(newest)))
-    waiting = next(name for name, planned in seen.planned.items() if planned.artifact is None)
+        stage = next((name for name in newest if name in missing), waiting)
+        return Freshness(State.STALE, _in_words(newest), stage)
     made = f"{seen.made} of {len(STAGES)} stages are made"
     if uses:
         return Freshness(State.PARTIAL, f"never completed, {made}", waiting)
@@ -163,3 +85,70 @@ def _in_words(found: Mapping[str, list[str]]) -> str:
         left = max(0, left - len(texts))
     more = sum(map(len, found.values())) - MOST_CHANGES
     return "; ".join(parts) + (f", and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True)
+class CellCompletion:
+    """The artifacts of a completed cell, by stage in order. Some may have been removed since.
+
+    Attributes:
+        setting: device and draw; see `lineage.uses.cell_setting`.
+    """
+
+    setting: str
+    artifacts: Mapping[str, Artifact]
+
+
+def _completions(uses: list[Use], store: Store) -> Iterator[CellCompletion]:
+    """The completions of a cell, newest first, from its recorded uses."""
+    for report in sorted((use for use in uses if use.stage == LAST), key=lambda use: -use.used):
+        artifact = store.get(LAST, report.fingerprint)
+        if artifact is None:
+            continue
+        # Not all stages are inputs of the report: round-to-nearest, for example, uses no data.
+        same_setting = [use for use in uses if use.setting == report.setting]
+        found = {use.stage: _artifact(store, use.stage, use.fingerprint) for use in same_setting}
+        found |= _made_from(artifact, store)
+        if found.keys() == STAGES.keys():
+            yield CellCompletion(report.setting, {name: found[name] for name in STAGES})
+
+
+def _out_of_date(cell: Cell, completion: CellCompletion) -> dict[str, list[str]]:
+    """The changes since a completion, in words, by stage in order. Each change is listed once."""
+    found: dict[str, list[str]] = {}
+    listed: set[str] = set()
+    for name, artifact in completion.artifacts.items():
+        texts = [text for text in _changes(name, cell, artifact, completion) if text not in listed]
+        if texts:
+            found[name] = texts
+            listed.update(texts)
+    return found
+
+
+def _changes(name: str, cell: Cell, artifact: Artifact, completion: CellCompletion) -> Iterator[str]:
+    if not artifact.readable:
+        yield f"artifact {artifact.path.name[:8]} is gone from the store"
+        return
+    yield from identity_changes(STAGES[name], STAGES[name].identity(cell), artifact.manifest)
+    for source, digest in artifact.manifest.inputs.items():
+        upstream = completion.artifacts[source]
+        if upstream.readable and upstream.digest != digest:
+            yield f"{source} was made again, with other bytes"
+
+
+def _made_from(artifact: Artifact, store: Store) -> dict[str, Artifact]:
+    """An artifact and all its direct and indirect inputs that exist, by stage."""
+    found: dict[str, Artifact] = {}
+    queue = [artifact]
+    while queue:
+        current = queue.pop()
+        stage = current.path.parent.name
+        if stage not in found:
+            found[stage] = current
+            if current.readable:
+                queue += [_artifact(store, *upstream) for upstream in current.manifest.upstream.items()]
+    return found
+
+
+def _artifact(store: Store, stage: str, fingerprint: str) -> Artifact:
+    return Artifact(store.root / stage / fingerprint)

@@ -20,7 +20,9 @@ from faq_pipeline.config.operation import Requantize
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.cost import PastRuns
-from faq_pipeline.planning.staleness import CellStatus, State, cell_status, declared_keys
+from faq_pipeline.planning.cell_plan import declared_keys
+from faq_pipeline.planning.cell_status import CellStatus, cell_status
+from faq_pipeline.planning.staleness import State
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.memoize import memoizing
 

@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.util.atomic_files import write_atomic
+from faq_pipeline.util.files import ABSENT, listing
+from faq_pipeline.util.locks import ProcessLock
 
 What = Literal["published", "withdrawn", "removed"]
 
@@ -99,36 +100,43 @@ class Records:
     @contextmanager
     def locked(self, digest: str) -> Iterator[None]:
         """Hold the exclusive lock of a checkpoint. The lock is released if its holder dies."""
-        locks = self.folder / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{digest}.lock"):
+        with ProcessLock(self.folder / ".locks" / f"{digest}.lock"):
             yield
 
     def read(self, digest: str, fingerprint: str) -> Record:
         """The record of a checkpoint; an empty record if there is none yet.
 
         Raises:
-            FaqError: the record cannot be read. It may contain a withdrawal, so it is not ignored.
+            FaqError: the record is damaged or cannot be read. It may contain a withdrawal, so it is
+                not ignored.
         """
         path = self._path(digest)
-        if not path.exists():
+        try:
+            return _parsed(path)
+        except ABSENT:
             return Record(digest=digest, fingerprint=fingerprint)
-        found = _parsed(path)
-        if found is None:
+        except ValueError:
             raise FaqError(
                 "this publication record cannot be read",
                 hint="restore it, or delete it if the checkpoint was never withdrawn",
                 file=path,
-            )
-        return found
+            ) from None
 
     def all(self) -> list[Record]:
-        """All readable records."""
-        return [found for path in self._paths() if (found := _parsed(path)) is not None]
+        """All records that are not damaged.
+
+        Raises:
+            ReadError: a record cannot be read now.
+        """
+        return [found for _, found in self._parsed() if found is not None]
 
     def broken(self) -> list[Path]:
-        """The files of unreadable records."""
-        return [path for path in self._paths() if _parsed(path) is None]
+        """The files of damaged records.
+
+        Raises:
+            ReadError: a record cannot be read now.
+        """
+        return [path for path, found in self._parsed() if found is None]
 
     def find(self, prefix: str) -> Record:
         """The record whose digest or fingerprint starts with the prefix.
@@ -153,8 +161,17 @@ class Records:
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json"
 
-    def _paths(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.json") if not path.name.startswith("."))
+    def _parsed(self) -> Iterator[tuple[Path, Record | None]]:
+        with reading_file(self.folder):
+            paths = listing(self.folder, ".json")
+        for path in paths:
+            try:
+                found: Record | None = _parsed(path)
+            except ABSENT:
+                continue
+            except ValueError:
+                found = None
+            yield path, found
 
 
 def now() -> str:
@@ -170,8 +187,7 @@ def somebody() -> str:
         return str(os.getuid())
 
 
-def _parsed(path: Path) -> Record | None:
-    try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+def _parsed(path: Path) -> Record:
+    with reading_file(path):
+        text = path.read_text(encoding="utf-8")
+    return Record.model_validate_json(text)

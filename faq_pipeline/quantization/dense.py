@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.models.loading import release
-from faq_pipeline.models.weights import COMPANIONS
+from faq_pipeline.models.weights import copy_companions
 from faq_pipeline.quantization.load import load_quantized
 
 
@@ -32,7 +31,5 @@ def write_dense(checkpoint: Path, member: Member, folder: Path, device: str) -> 
     model.save_pretrained(folder, state_dict=state)
     del model, state
     release()
-    for name in COMPANIONS:
-        if (checkpoint / name).is_file():
-            shutil.copyfile(checkpoint / name, folder / name)
+    copy_companions(checkpoint, folder)
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import fix_threads
 from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_tokenizer, release
 from faq_pipeline.models.precision import precision_for
-from faq_pipeline.models.weights import COMPANIONS, Weights
+from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.methods import Method, find_method
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
@@ -161,10 +160,7 @@ def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
         model.save_pretrained(folder, save_compressed=True)
         reset_session()
     _without_version(folder / "generation_config.json")
-    for name in COMPANIONS:
-        source = weights.folder / name
-        if source.is_file():
-            shutil.copyfile(source, folder / name)
+    copy_companions(weights.folder, folder)
 
 
 def _data(

@@ -118,5 +118,5 @@ QUANTIZED_CHECKPOINT = Stage(
     work=checkpoint_work,
     labels=labels.TARGET,
     checks=CHECKPOINT_CHECKS,
-    preflight=lambda cell, missing: check_spec(cell.recipe.quantization, cell.target),
+    preflight=lambda cell: check_spec(cell.recipe.quantization, cell.target),
 )

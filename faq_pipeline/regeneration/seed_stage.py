@@ -42,13 +42,17 @@ def _build(build: Build) -> dict[str, Any]:
     }
 
 
-def _preflight(cell: Cell, missing: bool) -> None:
-    """The seed file is well-formed; a dataset's repository answers."""
+def _preflight(cell: Cell) -> None:
+    """The seed file is well-formed and has enough seeds."""
     seeds = cell.recipe.seeds
     if seeds.path is not None:
         load_seeds(seeds.path, seeds.count)
-    elif missing and seeds.dataset is not None:
-        hub.check_dataset(seeds.dataset)
+
+
+def _preflight_missing(cell: Cell) -> None:
+    """The dataset's repository answers."""
+    if cell.recipe.seeds.dataset is not None:
+        hub.check_dataset(cell.recipe.seeds.dataset)
 
 
 SEED_DATA = Stage(
@@ -61,4 +65,5 @@ SEED_DATA = Stage(
     labels={"seeds.digest": "seed file {seeds.file}"},
     checks=SEED_CHECKS,
     preflight=_preflight,
+    preflight_missing=_preflight_missing,
 )

@@ -11,11 +11,9 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import teacher_gpus, teacher_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.inference.sampling import Sampled
 from faq_pipeline.models import hub
 from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
 from faq_pipeline.prompting.context_length import check_fits_context, check_leaves_room
-from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.regeneration.checks import CORPUS_CHECKS
 from faq_pipeline.regeneration.controls import original_candidates, random_candidates
 from faq_pipeline.regeneration.corpus import (
@@ -25,6 +23,7 @@ from faq_pipeline.regeneration.corpus import (
     regenerate,
 )
 from faq_pipeline.regeneration.cost import corpus_work
+from faq_pipeline.regeneration.figures import corpus_figures, sampling_figures
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds, seed_error
 from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
 
@@ -65,7 +64,7 @@ def _build(build: Build) -> dict[str, Any]:
     _check_seeds(cell, seeds, tokenizer)
     rows, more = _candidates(build, seeds, tokenizer)
     write_rows(build.directory / "candidates.parquet", rows, Candidate)
-    return {**_figures(rows), **more}
+    return {**corpus_figures(rows), **more}
 
 
 def _candidates(
@@ -100,35 +99,34 @@ def _candidates(
     return made.candidates, {
         "notes": notes,
         "vocabulary": vocabulary_digest(cell.teacher),
-        **_cost(made.candidates, made.sampled),
+        **sampling_figures(made.candidates, made.sampled),
     }
 
 
-def _preflight(cell: Cell, missing: bool) -> None:
-    """The teacher's repository answers; samples, and seeds that are drawn here, fit the models.
-
-    What of that is not on this machine yet is checked where it is made.
-    """
-    recipe, teacher = cell.recipe, cell.teacher
-    sampling = recipe.regeneration.sampling
-    if missing and teacher is not None and not teacher_traits(cell).remote:
-        hub.check_member(teacher.member)
-    if cell.target.member.path is None or (teacher is not None and teacher.member.path is None):
-        return
-    if teacher is not None and sampling is not None:
+def _preflight(cell: Cell) -> None:
+    """Samples leave room for a prompt in a local teacher's context."""
+    teacher, sampling = cell.teacher, cell.recipe.regeneration.sampling
+    if teacher is not None and teacher.member.path is not None and sampling is not None:
         check_leaves_room(sampling.max_new_tokens, teacher, SAMPLE_LIMIT)
-    if missing and recipe.seeds.path is not None:
-        known = load_seeds(recipe.seeds.path, recipe.seeds.count)
-        _check_lengths(cell, draw_seeds(known, recipe.seeds.count, recipe.draw))
 
 
-def _check_lengths(cell: Cell, seeds: Sequence[Seed]) -> None:
-    """Refuse a seed that is too long for the target, or as a prompt for the teacher."""
+def _preflight_missing(cell: Cell) -> None:
+    """The teacher's repository answers; the seeds fit the models, where all of these are local.
+
+    Otherwise the build checks the seeds.
+    """
     from faq_pipeline.models.loading import load_tokenizer
 
-    _check_seeds(cell, seeds, load_tokenizer(cell.target))
-    if cell.teacher is not None:
-        checked_prompts(cell, seeds, load_tokenizer(cell.teacher))
+    seeds, teacher = cell.recipe.seeds, cell.teacher
+    if teacher is not None and not teacher_traits(cell).remote:
+        hub.check_member(teacher.member)
+    models = [cell.target, *([] if teacher is None else [teacher])]
+    if seeds.path is None or any(model.member.path is None for model in models):
+        return
+    drawn = draw_seeds(load_seeds(seeds.path, seeds.count), seeds.count, cell.recipe.draw)
+    _check_seeds(cell, drawn, load_tokenizer(cell.target))
+    if teacher is not None:
+        checked_prompts(cell, drawn, load_tokenizer(teacher))
 
 
 def _check_seeds(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -156,38 +154,6 @@ def _differences(cell: Cell, target: PreTrainedTokenizerBase, teacher: PreTraine
     return notes
 
 
-def _cost(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, Any]:
-    """Tokens and time of the samples, those of earlier, interrupted runs included."""
-    tokens = sum(row.tokens for row in rows)
-    gpus = sampled.figures.get("gpus")
-    return {
-        "tokens_per_second": round(tokens / sampled.seconds, 1) if sampled.seconds else None,
-        "sampling_seconds": sampled.seconds,
-        "gpu_seconds": None if gpus is None else round(gpus * sampled.seconds, 3),
-        "reused_candidates": sampled.reused,
-        "bytes_repeat": sampled.bytes_repeat,
-        "engine": sampled.figures,
-    }
-
-
-def _figures(rows: Sequence[Candidate]) -> dict[str, Any]:
-    generated = [row for row in rows if row.logprob is not None]
-    tokens = sum(row.tokens for row in rows)
-    logprob = sum(row.logprob for row in generated if row.logprob is not None)
-    sampled = sum(row.tokens for row in generated)
-    return {
-        "candidates": len(rows),
-        "groups": len({row.seed_id for row in rows}),
-        "truncated": sum(row.finish == "length" for row in rows),
-        "failed": sum(row.finish == "error" for row in rows),
-        "empty": sum(is_empty(row.text) for row in rows),
-        "looping": sum(is_looping(row.text) for row in rows),
-        "tokens": tokens,
-        "mean_tokens": round(tokens / len(rows), 1) if rows else None,
-        "mean_logprob_per_token": round(logprob / sampled, 4) if sampled else None,
-    }
-
-
 REGENERATED_CORPUS = Stage(
     name=stage_names.REGENERATED_CORPUS,
     version=1,
@@ -207,4 +173,5 @@ REGENERATED_CORPUS = Stage(
     },
     checks=CORPUS_CHECKS,
     preflight=_preflight,
+    preflight_missing=_preflight_missing,
 )

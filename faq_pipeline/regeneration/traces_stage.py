@@ -84,7 +84,7 @@ def _build(build: Build) -> dict[str, Any]:
     }
 
 
-def _preflight(cell: Cell, missing: bool) -> None:
+def _preflight(cell: Cell) -> None:
     """Answers leave room for a prompt; that of a member not downloaded yet is checked when it is built."""
     if cell.target.member.path is not None:
         check_leaves_room(cell.recipe.evaluation.max_new_tokens, cell.target, ANSWER_LIMIT)

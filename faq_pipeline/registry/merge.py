@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.known_family import KnownFamilies, WithdrawnMember
+from faq_pipeline.config.family import Family, KnownFamilies, Member, WithdrawnMember
 from faq_pipeline.registry.naming import member_name
 from faq_pipeline.registry.registry import Registered, Revision, load
 

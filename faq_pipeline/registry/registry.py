@@ -8,16 +8,17 @@ would change silently.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import Field, PositiveInt, ValidationError
 
 from faq_pipeline.config.yaml import Strict
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.util.atomic_files import write_atomic
+from faq_pipeline.util.files import ABSENT
+from faq_pipeline.util.locks import LockTimeoutError, ProcessLock
 
 PATIENCE = 30.0
 """Seconds that one writer waits for another."""
@@ -75,18 +76,20 @@ def load(path: Path) -> Registry:
     """The current registry; an empty one if there is no file.
 
     Raises:
-        FaqError: the file is broken.
+        FaqError: the file is broken, or cannot be read now.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with reading_file(path):
+            text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
         registry = Registry.model_validate(content)
         for members in registry.families.values():
             for source, member in members.items():
                 if member.revision(member.current) is None:
                     raise ValueError(f"the current revision of {source} is not among its revisions")
-    except FileNotFoundError:
+    except ABSENT:
         return Registry()
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise FaqError(
             f"broken registry of discovered members: {first.splitlines()[0]}",
@@ -103,27 +106,14 @@ def update(path: Path, change: Callable[[Registry], Registry]) -> Registry:
         FaqError: the file is broken or cannot be written, or another writer does not finish.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock"), timeout=PATIENCE):
+        with ProcessLock(path.with_suffix(".lock"), timeout=PATIENCE):
             before = load(path)
             after = change(before)
             if after != before:
                 after = after.model_copy(update={"id": after.id or uuid.uuid4().hex[:8]})
-                _write(path, after)
+                write_atomic(path, json.dumps(after.model_dump(exclude_none=True), indent=1))
             return after
-    except Timeout:
+    except LockTimeoutError:
         raise FaqError("another process is writing the registry of members", file=path) from None
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=path) from error
-
-
-def _write(path: Path, registry: Registry) -> None:
-    fresh = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
-    try:
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(registry.model_dump(exclude_none=True), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)

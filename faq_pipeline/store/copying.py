@@ -58,7 +58,7 @@ def _copy(source: Path, copy: Path) -> str:
 
 def _damaged(problem: Problem) -> FaqError:
     return FaqError(
-        f"this is not what it was when it was made: {problem.what}",
+        f"damaged: {problem.what}",
         hint="faq cache gc --broken, and run again",
         file=problem.path,
     )

@@ -8,7 +8,7 @@ import pytest
 
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family, Member
-from faq_pipeline.config.known_family import KnownFamilies as Seen
+from faq_pipeline.config.family import KnownFamilies as Seen
 from faq_pipeline.discovery.teacher_changes import teacher_changes
 from faq_pipeline.errors import FaqError
 from faq_pipeline.registry.merge import with_registered

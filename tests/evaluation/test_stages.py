@@ -201,7 +201,7 @@ def test_tools_and_members_move_the_identity(tiny_cell: Cell, monkeypatch: pytes
     for package in ("lm_eval", "torch", "transformers"):
         with monkeypatch.context() as patch:
             patch.setattr(
-                "faq_pipeline.evaluation.stage.tool_version",
+                "faq_pipeline.evaluation.identity.tool_version",
                 lambda name, package=package: "9" if name == package else before["tools"][name],
             )
             assert REFERENCE_EVAL.identity(tiny_cell) != before

@@ -27,8 +27,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.orchestration.backfills import LAUNCH
-from faq_pipeline.planning.cell_status import cell_plans
-from faq_pipeline.planning.staleness import declared_keys
+from faq_pipeline.planning.cell_plan import cell_plans, declared_keys
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.store import Store
 from tests.orchestration.cli import Faq

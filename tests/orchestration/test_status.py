@@ -12,7 +12,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.orchestration.automation.requests import DECLARED, PARTITION
 from faq_pipeline.orchestration.runs import open_instance
-from faq_pipeline.planning.staleness import cell_fingerprint
+from faq_pipeline.planning.cell_plan import cell_fingerprint
 from faq_pipeline.settings import Settings
 from tests.orchestration.conftest import Run
 from tests.site import Site, make_site

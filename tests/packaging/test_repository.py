@@ -53,9 +53,9 @@ def test_hooks_run_what_the_development_group_installs() -> None:
 def test_hooks_check_all_that_make_lint_checks() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     recipe = makefile[makefile.index("\nlint:") :].split("\n\n")[0]
-    checks = re.findall(r"\$\(BIN\)/([\w ]+?)(?: --check)? ?\.?$", recipe, re.MULTILINE)
+    checks = re.findall(r"\$\(BIN\)/([\w -]+?)(?: --check)? ?\.?$", recipe, re.MULTILINE)
     entries = " ".join(hook["entry"] for hook in hooks())
-    assert len(checks) == 3 and all(f".venv/bin/{check}" in entries for check in checks)
+    assert len(checks) == 4 and all(f".venv/bin/{check}" in entries for check in checks)
 
 
 def test_every_phony_target_is_there_and_the_checks_call_them() -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.lineage.uses import FOLDER
-from faq_pipeline.planning.cell_status import cell_plan
-from faq_pipeline.planning.staleness import State, cell_fingerprint, cell_status, declared_keys
+from faq_pipeline.planning.cell_plan import cell_fingerprint, cell_plan, declared_keys
+from faq_pipeline.planning.cell_status import cell_status
+from faq_pipeline.planning.staleness import State
 from faq_pipeline.store import fingerprint
 from tests.site import CONTROL, OTHER_SCHEME, Site, make_site
 
@@ -326,6 +327,13 @@ STEPS = st.one_of(
 
 
 @settings(max_examples=15)
+@example(
+    steps=[
+        ("run", "eval_report"),
+        ("edit", ("temperature: 1.0", "temperature: 0.8")),
+        ("run", "regenerated_corpus"),  # made again, so that what waits comes after it
+    ]
+)
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_states_agree_with_the_plan(
     steps: list[tuple[str, Any]], tiny_data: Path, tmp_path_factory: pytest.TempPathFactory

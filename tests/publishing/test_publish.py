@@ -75,7 +75,7 @@ def test_what_is_not_what_was_judged_is_not_published(site: Site) -> None:
     content = site.content("a")
     with content.checkpoint.file("checkpoint/model.safetensors").open("ab") as file:
         file.write(b"rot")
-    with pytest.raises(FaqError, match="missing or changed since it was made"):
+    with pytest.raises(FaqError, match="damaged: bytes differ from the manifest"):
         site.publish(content)
     assert site.listed() == set() and site.records.all() == []
 

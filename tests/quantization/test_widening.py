@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
-from faq_pipeline.util.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import make_rows, make_spec
 
 CASES = [
@@ -33,7 +33,7 @@ def test_a_checkpoint_has_the_same_form_in_either_precision(
     for able in (True, False):
         monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda able=able: able)
         made[able] = tmp_path / str(able)
-        quantize(spec, tiny_cell.target, make_rows(), made[able], "cpu", Silent())
+        quantize(spec, tiny_cell.target, make_rows(), made[able], "cpu", SilentProgress())
     native, emulated = ({p.name: p for p in folder.iterdir()} for folder in made.values())
     assert native.keys() == emulated.keys()
     for name in native.keys() - {"model.safetensors"}:
@@ -49,7 +49,7 @@ def test_a_checkpoint_has_the_same_form_in_either_precision(
 def test_a_checkpoint_computes_in_either_precision_with_the_same_weights(
     tiny_cell: Cell, tmp_path: Path
 ) -> None:
-    quantize(make_spec("gptq", "W3A16"), tiny_cell.target, make_rows(), tmp_path, "cpu", Silent())
+    quantize(make_spec("gptq", "W3A16"), tiny_cell.target, make_rows(), tmp_path, "cpu", SilentProgress())
     narrow, wide = (
         load_quantized(tmp_path, tiny_cell.target.member, "cpu", precision)
         for precision in ("bfloat16", "float32")

@@ -28,6 +28,7 @@ from faq_pipeline.inference.environment.environment import (
 )
 from faq_pipeline.inference.environment.lock import PYTHONS, Build, Lock, read_lock
 from faq_pipeline.inference.environment.python_probe import clean_environment
+from faq_pipeline.util.atomic_files import write_atomic
 
 Say = Callable[[str], None]
 
@@ -84,9 +85,7 @@ def _make(folder: Path, lock: Lock, say: Say) -> Environment:
     version, torch = _run([str(python), "-c", _IMPORT], "importing vLLM").split()[-2:]
     # vLLM calls itself what it was built as; what the package is called is what the lock pins.
     marker = {"version": lock.version, "itself": version, "torch": torch, "build": lock.build}
-    temporary = folder / f"{MARKER}.new"
-    temporary.write_text(json.dumps(marker, indent=1), encoding="utf-8")
-    temporary.replace(folder / MARKER)
+    write_atomic(folder / MARKER, json.dumps(marker, indent=1))
     return installed(folder)
 
 

@@ -9,7 +9,8 @@ import dagster as dg
 from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.uses import used_partitions
 from faq_pipeline.models.weights import find_weights
-from faq_pipeline.planning.staleness import CellStatus, State, cell_status
+from faq_pipeline.planning.cell_status import CellStatus, cell_status
+from faq_pipeline.planning.staleness import State
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.fingerprint import short_hash

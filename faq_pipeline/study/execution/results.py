@@ -7,15 +7,17 @@ includes them.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faq_pipeline.core import stage_names
+from faq_pipeline.errors import reading_file
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.cells import StudyCell
+from faq_pipeline.util.atomic_files import write_atomic
+from faq_pipeline.util.files import ABSENT, listing
 
 FOLDER = ".studies"
 
@@ -48,14 +50,15 @@ class Result:
 def write_result(store: Store, study: str, result: Result) -> None:
     """Write a result atomically. It replaces an earlier result of the same cell."""
     path = store.root / FOLDER / study / f"{result.id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
-    fresh.write_text(json.dumps(asdict(result), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    write_atomic(path, json.dumps(asdict(result), indent=1, sort_keys=True) + "\n")
 
 
 def read_results(store: Store, study: str) -> dict[str, Result]:
-    """All results of a study by cell id. Unreadable files are ignored."""
+    """All results of a study by cell id. Damaged files are ignored.
+
+    Raises:
+        ReadError: a file or the folder cannot be read now.
+    """
     return {result.id: result for result in _read(store.root / FOLDER / study)}
 
 
@@ -72,8 +75,13 @@ def is_finished(cell: StudyCell, results: Mapping[str, Result], store: Store) ->
 
 
 def _read(folder: Path) -> Iterator[Result]:
-    for path in folder.glob("*.json"):
+    with reading_file(folder):
+        paths = listing(folder, ".json")
+    for path in paths:
         try:
-            yield Result(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            with reading_file(path):
+                text = path.read_text(encoding="utf-8")
+            result = Result(**json.loads(text))
+        except (*ABSENT, ValueError, TypeError):
             continue
+        yield result
