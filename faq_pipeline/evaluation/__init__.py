@@ -1,1 +1,1 @@
-"""How a quantized member is judged: lm-eval, paired statistics, divergence, contamination, reports."""
+"""Evaluation of quantized members: lm-eval, paired statistics, divergence, contamination, reports."""

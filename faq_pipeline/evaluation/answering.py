@@ -1,4 +1,4 @@
-"""Who answers the questions: the model in memory, or a server of it that runs only as long."""
+"""Answer the evaluation questions with the model in memory, or with a temporary server."""
 
 from __future__ import annotations
 
@@ -35,13 +35,17 @@ def answer_and_load(
     checkpoint: Path | None = None,
     drafts: Drafts | None = None,
 ) -> tuple[list[Answered], PreTrainedModel]:
-    """Answers of the target, or of a checkpoint of it, by the recipe's engine; and the same model in memory.
+    """Answer the questions with the recipe's engine, and load the same model in memory.
 
-    A server has ended before the model is loaded: either may want all of a GPU.
+    A server is stopped before the model is loaded, since each may need all of a GPU's memory.
 
     Args:
         load: loads the model.
-        drafts: see `answer_questions`; a server makes no use of them.
+        checkpoint: folder of a quantized checkpoint to serve; None for the unquantized target.
+        drafts: see `answer_questions`; not used with a server.
+
+    Returns:
+        The answers, and the model in memory.
 
     Raises:
         FaqError: the engine cannot serve the model, or see `run_tasks`.
@@ -68,7 +72,11 @@ def _answer_served(
 
 @contextmanager
 def _served(cell: Cell, checkpoint: Path | None) -> Iterator[ServedEngine]:
-    """The engine at work. That its server cannot load the model is told with a way out."""
+    """A running engine that serves the model.
+
+    Raises:
+        FaqError: the server cannot load the model; the hint names the alternative.
+    """
     from faq_pipeline.inference.server.server_error import ServerFailedError
     from faq_pipeline.models.loading import release
 
@@ -78,11 +86,11 @@ def _served(cell: Cell, checkpoint: Path | None) -> Iterator[ServedEngine]:
             folder = stack.enter_context(_served_form(cell, checkpoint))
             weights = _in_folder(cell.target, folder)
         engine = served_target_engine(cell, weights)
-        release()  # what earlier stages of this process left on the GPU
+        release()  # free GPU memory of earlier stages of this process
         try:
             stack.enter_context(engine)
         except ServerFailedError as error:
-            what = repr(weights.name) if checkpoint is None else f"{weights.name!r} as it was quantized"
+            what = repr(weights.name) if checkpoint is None else f"the quantized {weights.name!r}"
             raise FaqError(
                 f"engine {cell.recipe.evaluation.engine!r} cannot serve {what}: {error.problem}",
                 hint=f"set evaluation.engine: {IN_PROCESS}, or see {error.file}",
@@ -92,7 +100,7 @@ def _served(cell: Cell, checkpoint: Path | None) -> Iterator[ServedEngine]:
 
 @contextmanager
 def _served_form(cell: Cell, checkpoint: Path) -> Iterator[Path]:
-    """The checkpoint, or a dense copy of it for as long as it is needed where vLLM has no kernel."""
+    """The checkpoint, or a temporary dense copy if vLLM has no kernel for its scheme."""
     from faq_pipeline.quantization.dense import write_dense
 
     if served_as(cell.recipe.quantization.scheme, cell.device) == "packed":
@@ -103,6 +111,6 @@ def _served_form(cell: Cell, checkpoint: Path) -> Iterator[Path]:
 
 
 def _in_folder(weights: Weights, folder: Path) -> Weights:
-    """The member, its files in another folder."""
+    """The same member with its files in another folder."""
     member = weights.member.model_copy(update={"path": folder, "hub": None, "revision": None})
     return replace(weights, member=member)

@@ -1,4 +1,4 @@
-"""Percentile bootstrap of statistics of means: seeded, exact, and without a matrix of indices."""
+"""Percentile bootstrap for statistics of means: seeded, reproducible, and without an index matrix."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 _SEED = 20_260_111
 _CELLS = 20_000_000
-"""Counts held at once (160 MB)."""
+"""Maximum number of counts in memory at once (160 MB)."""
 
 
 @dataclass(frozen=True)
 class IntervalEstimate:
-    """A figure with its 95% interval."""
+    """A value with its 95% interval."""
 
     value: float
     low: float
@@ -38,10 +38,10 @@ def bootstrap_estimate(values: Array, statistic: Callable[[Array], Array]) -> In
     """A statistic of column means, with the 95% percentile interval over resampled rows.
 
     Args:
-        values: (units, columns); a row is what is drawn as a whole (a question under every model,
-            a sequence's sums), so columns stay paired.
-        statistic: (draws, columns) of means to (draws,); may be infinite, or NaN where a draw leaves
-            the statistic undefined (such draws are left out).
+        values: (units, columns). Rows are resampled as a whole (a question's scores under every model,
+            or a sequence's sums), so columns stay paired.
+        statistic: maps means of shape (resamples, columns) to (resamples,). Values may be infinite;
+            NaN marks a resample for which the statistic is undefined, and is ignored.
     """
     value = float(statistic(values.mean(axis=0, keepdims=True))[0])
     draws = statistic(resampled_means(values))
@@ -49,7 +49,7 @@ def bootstrap_estimate(values: Array, statistic: Callable[[Array], Array]) -> In
     if not draws.size:
         return IntervalEstimate(value, value, value)
     tail = (1 - LEVEL) / 2
-    # 'inverted_cdf' picks a draw and never interpolates, so that infinite draws stay at the ends.
+    # 'inverted_cdf' picks one of the values and never interpolates, so infinite values stay infinite.
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
     return IntervalEstimate(value, float(low), float(high))
 
@@ -57,8 +57,8 @@ def bootstrap_estimate(values: Array, statistic: Callable[[Array], Array]) -> In
 def resampled_means(values: Array, resamples: int = RESAMPLES) -> Array:
     """Column means of `resamples` bootstrap samples of the rows: (resamples, columns).
 
-    Drawing n rows with replacement is drawing how often each distinct row occurs from a multinomial,
-    so the work grows with the number of distinct rows (four for two models' right and wrong), not
+    How often each distinct row occurs in a bootstrap sample follows a multinomial distribution. So the
+    cost grows with the number of distinct rows (four for two models with right or wrong answers), not
     with the number of questions. The order of rows does not matter.
     """
     rows, counts = np.unique(values, axis=0, return_counts=True)

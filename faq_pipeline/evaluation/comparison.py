@@ -1,4 +1,4 @@
-"""All evaluated recipes of a member beside each other, paired by question."""
+"""Compare all evaluated recipes of a member, paired by question."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ Unfair = Mapping[tuple[str, str], str]
 _INTERVALS = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")
 _FIGURES = ("questions", *_INTERVALS, "mcnemar_p", "noise_floor")
 TOLERANCE = 0.02
-"""Share by which calibration sets that are compared may differ in tokens."""
+"""Compared calibration sets may differ in their number of tokens by this share."""
 _ORDER: tuple[Verdict, ...] = ("worse", "inconclusive", "better")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row a recipe, best loss first; those over other questions than most stand last.
+    """One row per recipe, smallest loss first. Recipes with different questions than most come last.
 
-    Each row holds `recipe`, the report's figures, `comparable`, and, for recipes with baselines,
-    `against` (per baseline: `loss_reduction` or null with its `reason`, `difference` in loss and
+    Each row holds `recipe`, the report's figures and `comparable`. For recipes with baselines it also
+    holds `against` (per baseline: `loss_reduction`, or null with its `reason`; `difference` in loss;
     `verdict`), the headline `loss_reduction` with its `reason`, the least favourable `verdict`, and a
-    `remark` where the headline does not stand for both originals.
+    `remark` if the headline does not cover both originals.
     """
 
     recipes: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """As JSON-serializable data."""
         return {"recipes": self.recipes}
 
     def markdown(self) -> str:
-        """A table for people."""
+        """A Markdown table, with notes below it."""
         lines = [
             "| recipe | quantized, % | recovery | loss, points | KL, 1e-3 | KL prose, 1e-3 | loss reduction |"
             " verdict |",
@@ -86,22 +86,22 @@ def compare(
     unfair: Unfair | None = None,
     remarks: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """Compare a member's reports.
+    """Compare the reports of a member.
+
+    A recipe is compared only with baselines that answered the same questions.
 
     Args:
-        reports: its `eval_report` artifacts, by recipe.
+        reports: the member's `eval_report` artifacts, by recipe.
         baselines: recipes with the original data, by recipe.
-        unfair: pairs (recipe, baseline) that must not be compared, each with its reason, as
-            `unfair_baselines` finds them.
-        remarks: by recipe, as `one_original` makes them.
-
-    Recipes are paired with baselines over the same questions only.
+        unfair: pairs (recipe, baseline) that must not be compared, each with its reason; see
+            `unfair_baselines`.
+        remarks: remarks by recipe; see `one_original`.
     """
     read = {name: _read(artifact) for name, artifact in reports.items()}
     common = _most_common([report.questions for report in read.values()])
     rows: list[dict[str, Any]] = []
     for name, report in read.items():
-        against = [_beside(name, base, read, unfair or {}) for base in baselines.get(name, ())]
+        against = [_compare_with(name, base, read, unfair or {}) for base in baselines.get(name, ())]
         figures = {key: report.metadata.get(key) for key in _FIGURES}
         row: dict[str, Any] = {"recipe": name, "comparable": report.questions == common, **figures}
         remark = (remarks or {}).get(name, "")
@@ -113,11 +113,11 @@ def compare(
 def unfair_baselines(
     recipes: Mapping[str, Recipe], tokens: Mapping[str, int | None]
 ) -> dict[tuple[str, str], str]:
-    """Pairs (recipe, baseline) that differ in more than the calibration data's source, with the reason.
+    """Pairs (recipe, baseline) that differ in more than the source of the calibration data, with the reason.
 
     Args:
-        tokens: what each recipe's calibration set really holds, which may be less than its budget;
-            None where that is not known or the method looks at no data.
+        tokens: the actual number of tokens of each recipe's calibration set, which may be below its
+            budget; None if it is unknown or the method uses no data.
     """
     found = {}
     for (name, recipe), (base, other) in permutations(recipes.items(), 2):
@@ -127,7 +127,10 @@ def unfair_baselines(
 
 
 def one_original(baselines: Iterable[Recipe]) -> str:
-    """What to say of a headline over baselines that lack the original data raw or in the template."""
+    """The remark on a headline whose baselines have the original data in one form only; empty otherwise.
+
+    The two forms are raw text and the chat template.
+    """
     found = {b.calibration.template for b in baselines if b.regeneration.source == ORIGINAL}
     if not found or len(found) == 2:
         return ""
@@ -149,12 +152,12 @@ def _read(artifact: Artifact) -> _Report:
 
 
 def _most_common(sets: Sequence[frozenset[tuple[str, ...]]]) -> frozenset[tuple[str, ...]]:
-    """The questions of most reports; of as many, the larger set."""
+    """The question set that most reports have; among equally frequent sets, the largest."""
     return max(sets, key=lambda s: (sets.count(s), len(s)), default=frozenset())
 
 
-def _beside(name: str, base: str, reports: Mapping[str, _Report], unfair: Unfair) -> dict[str, Any]:
-    """A recipe against one baseline."""
+def _compare_with(name: str, base: str, reports: Mapping[str, _Report], unfair: Unfair) -> dict[str, Any]:
+    """Compare a recipe with one baseline."""
     row: dict[str, Any] = {"baseline": base, "loss_reduction": None, "difference": None, "verdict": None}
     recipe, baseline = reports[name], reports.get(base)
     if baseline is None:
@@ -174,7 +177,7 @@ def _beside(name: str, base: str, reports: Mapping[str, _Report], unfair: Unfair
 
 
 def _headline(against: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The smaller of the loss reductions, formed where all are; the least favourable verdict."""
+    """The smallest loss reduction, if every baseline has one, and the least favourable verdict."""
     verdicts = [one["verdict"] for one in against if one["verdict"] is not None]
     lowest = min(verdicts, key=_ORDER.index, default=None)
     for one in against:

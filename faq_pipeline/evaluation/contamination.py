@@ -1,23 +1,24 @@
-"""Contamination: evaluation documents that occur in calibration samples.
+"""Contamination: find evaluation documents that occur in calibration samples.
 
-Texts are compared as tokens: NFKC, lower case, white space and punctuation dropped; words, numbers,
-brackets and operators stay (`(a or b) and c` is not `a or (b and c)`). Kinds of leak, strongest first:
+Texts are compared as word sequences, after NFKC normalization and lower-casing, without white space and
+punctuation. Words, numbers, brackets and operators are kept, so `(a or b) and c` differs from
+`a or (b and c)`. Kinds of leak, strongest first:
 
-- `exact` (blocking): the whole document stands in the sample.
-- `renumbered` (warning): it does once every number is masked, so the sample holds the same question
-  with other numbers. Procedurally generated seeds share templates with evaluation questions
-  legitimately; only the rate tells. At most one a sample is reported.
-- `ngram` (blocking): word 13-grams that the sample shares cover at least 80% of the document (the
-  share from which the Llama 2 report calls a sample dirty).
+- `exact` (blocking): the sample contains the whole document.
+- `renumbered` (warning): the sample contains the whole document if all numbers are masked, i.e. the same
+  question with other numbers. Procedurally generated seeds legitimately share templates with evaluation
+  questions, so only the rate is informative. At most one is reported per sample.
+- `ngram` (blocking): word 13-grams shared with the sample cover at least 80% of the document (the
+  threshold above which the Llama 2 report calls a sample dirty).
 - `overlap` (warning): shared 13-grams cover less.
 
-A 13-gram counts as evidence only if, with numbers and single letters masked, it occurs in no other
-evaluation document: what two evaluation questions share is their template, not their content.
-Documents under 13 words have no 13-gram and are found by the exact and the masked pass alone.
+A 13-gram counts only if, with numbers and single letters masked, it occurs in no other evaluation
+document: what two evaluation questions share is their template, not their content. Documents of fewer
+than 13 words have no 13-gram; only the exact and the masked search find them.
 
-What is missed: paraphrases and translations; a question under 13 words with one word changed; longer
-ones changed so often that no 13 words in a row survive; words that a text runs together or splits
-(scripts without spaces are one word a run, so there only the exact pass speaks).
+Not found: paraphrases and translations; questions of fewer than 13 words with one word changed; longer
+questions without 13 unchanged words in a row; words that are joined or split differently. In scripts
+without spaces a whole run of characters is one word, so only the exact search works there.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from faq_pipeline.store.tables import Sample
 __all__ = ["Document", "Leak", "evaluation_documents", "find_leaks", "normalise_text"]
 
 N = 13
-"""Words of an n-gram."""
+"""Number of words in an n-gram."""
 DIRTY = 0.8
-"""Share of a document's words under shared n-grams from which it counts as leaked."""
+"""A document counts as leaked if shared n-grams cover at least this share of its words."""
 
 Kind = Literal["exact", "ngram", "overlap", "renumbered"]
 Words = tuple[str, ...]
@@ -49,7 +50,7 @@ _BLOCKING = ("exact", "ngram")
 
 @dataclass(frozen=True)
 class Leak:
-    """A document found in a sample, and the words that gave it away."""
+    """A document found in a sample, with the matching words."""
 
     sample_id: str
     document_id: str
@@ -58,28 +59,28 @@ class Leak:
 
     @property
     def blocking(self) -> bool:
-        """Whether it stops the pipeline; the other kinds are counted and shown."""
+        """Whether the leak stops the pipeline. Other leaks are only counted and shown."""
         return self.kind in _BLOCKING
 
 
 def find_leaks(samples: Sequence[Sample], documents: Sequence[Document]) -> list[Leak]:
-    """Every document that a sample holds, by sample; each pair once, under its strongest kind."""
+    """All leaks, sample by sample. Each pair of sample and document appears once, with its strongest kind."""
     index = _index(tuple(documents))
     return [leak for sample in samples for leak in _leaks_of(sample, index)]
 
 
 def normalise_text(text: str) -> Words:
-    """The words of a text as they are compared."""
+    """The normalized words of a text, as used for comparison."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
 
 
 @dataclass
 class _Index:
-    """Documents by the n-grams by which a sample meets them. Equal documents are kept once."""
+    """An index of documents by their n-grams. Equal documents are kept once."""
 
     ids: dict[Words, str] = field(default_factory=dict)
     opening: dict[Words, list[Words]] = field(default_factory=lambda: defaultdict(list))
-    """Documents by their first N words (fewer, if they are shorter)."""
+    """Documents by their first N words, or all words of shorter documents."""
     masked_opening: dict[Words, list[Words]] = field(default_factory=lambda: defaultdict(list))
     grams: dict[Words, list[tuple[Words, int]]] = field(default_factory=lambda: defaultdict(list))
     templates: dict[Words, set[Words]] = field(default_factory=lambda: defaultdict(set))
@@ -96,7 +97,7 @@ class _Index:
             self.templates[_template(gram)].add(words)
 
     def specific(self, gram: Words) -> tuple[Words, int] | None:
-        """The one document whose content this n-gram is, and where it stands there."""
+        """The only document that contains this n-gram and its position there; None if it is not specific."""
         found = self.grams.get(gram, [])
         if len(found) == 1 and len(self.templates[_template(gram)]) == 1:
             return found[0]
@@ -105,7 +106,7 @@ class _Index:
 
 @lru_cache(maxsize=2)
 def _index(documents: tuple[Document, ...]) -> _Index:
-    """The documents' index; kept, as a study holds set after set against the same documents."""
+    """The index of the documents. It is cached: a study checks many calibration sets against them."""
     index = _Index()
     for document in documents:
         index.add(document)
@@ -114,10 +115,10 @@ def _index(documents: tuple[Document, ...]) -> _Index:
 
 def _leaks_of(sample: Sample, index: _Index) -> Iterator[Leak]:
     words = normalise_text(sample.text)
-    exact = dict.fromkeys(_held(words, index.opening, lambda document: document))
+    exact = dict.fromkeys(_contained(words, index.opening, lambda document: document))
     for document in exact:
         yield Leak(sample.id, index.ids[document], "exact", " ".join(document))
-    masked = dict.fromkeys(_held(_without_numbers(words), index.masked_opening, _without_numbers))
+    masked = dict.fromkeys(_contained(_without_numbers(words), index.masked_opening, _without_numbers))
     renumbered = [document for document in masked if document not in exact]
     for document in renumbered[:1]:
         yield Leak(sample.id, index.ids[document], "renumbered", " ".join(_without_numbers(document)))
@@ -130,10 +131,10 @@ def _leaks_of(sample: Sample, index: _Index) -> Iterator[Leak]:
         yield Leak(sample.id, index.ids[document], kind, " ".join(document[first : first + N]))
 
 
-def _held(
+def _contained(
     words: Words, openings: dict[Words, list[Words]], form: Callable[[Words], Words]
 ) -> Iterator[Words]:
-    """Documents that stand in `words` as a whole, each in the form in which it is compared."""
+    """Documents that `words` contains as a whole. `form` maps a document to its compared form."""
     for size in sorted({len(opening) for opening in openings}):
         for start in range(len(words) - size + 1):
             for document in openings.get(words[start : start + size], ()):
@@ -143,7 +144,7 @@ def _held(
 
 
 def _shared(words: Words, index: _Index) -> dict[Words, list[int]]:
-    """Where the sample's specific n-grams stand, by document."""
+    """The positions of the sample's specific n-grams in each document."""
     places: dict[Words, list[int]] = defaultdict(list)
     for _, gram in _grams(words):
         found = index.specific(gram)

@@ -1,4 +1,4 @@
-"""How much `reference_eval` and `eval_report` have to do."""
+"""The amount of work of `reference_eval` and `eval_report`, for cost estimates."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from faq_pipeline.evaluation.question_count import written_answers
 
 
 def evaluation_work(cell: Cell) -> StageWork:
-    """Each answer as it is written, and the traces and prose that the divergence is measured on."""
+    """The tokens of all answers, and of the traces and prose on which divergence is measured."""
     spec, parameters = cell.recipe.evaluation, cell.target.member.parameters
     kind, gpus = work_kind(cell, spec.engine), target_gpus(cell)
     asked = written_answers(spec)
-    if asked is None:  # then only the same questions tell how long they take
+    if asked is None:  # then only earlier runs on the same questions show how long they take
         kind = f"{kind}: {' '.join(spec.tasks)}, limit {spec.limit}, {spec.max_new_tokens} tokens"
         return StageWork(kind, 0, parameters, 1, kind, gpus)
     tokens = (asked + 2 * spec.traces) * spec.max_new_tokens

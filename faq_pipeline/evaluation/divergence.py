@@ -1,13 +1,13 @@
 """KL divergence of a quantized model from its reference, per token, in nats.
 
-KL(p || q) = sum over the vocabulary of p (log p - log q), p the reference's next-token distribution.
-The reference pass keeps, at every predicted position, its k most likely tokens and the mass of all
-others (the tail); the quantized pass then sums the k terms and adds one for the tail,
-p_tail (log p_tail - log q_tail). By the log-sum inequality that is a lower bound of the exact
-divergence, not below zero, and equal to it where k is the whole vocabulary.
+KL(p || q) is the sum over the vocabulary of p (log p - log q), where p is the reference's next-token
+distribution. At every predicted position, the reference pass stores the k most likely tokens and the
+total probability of all others (the tail). The quantized pass sums the k terms and adds one term for the
+tail, p_tail (log p_tail - log q_tail). By the log-sum inequality this is a non-negative lower bound of
+the exact divergence, and equal to it if k is the size of the vocabulary.
 
-Logits exist for one batch of sequences at a time, in the model's precision, and are widened to
-float32 a chunk of positions at a time.
+Logits are held for one batch of sequences at a time in the model's precision, and converted to float32
+in chunks of positions.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 TOP_K = 128
 LONGEST = 2048
-"""Tokens of a sequence that are looked at: a store of 1 KiB a position stays small."""
+"""Maximum number of tokens of a sequence that are used; limits the stored file (1 KiB per position)."""
 BATCH_TOKENS = 2048
-"""Positions whose logits are held at once, padding included."""
+"""Maximum number of positions whose logits are held at once, padding included."""
 CHUNK = 256
-"""Positions whose logits are widened to float32 at once."""
+"""Number of positions whose logits are converted to float32 at once."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Token ids, of which those from `start` on (1 or later) are predicted."""
+    """Token ids. The tokens from `start` on (1 or later) are predicted."""
 
     ids: list[int]
     start: int
@@ -58,10 +58,14 @@ def store_reference(
     k: int = TOP_K,
     advance: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Write the passages and the model's distributions over them as one safetensors file.
+    """Write the passages and the model's next-token distributions to one safetensors file.
 
     Tensors: ids, lengths, starts (int32); top_ids (positions, k) int32; top_logprobs (positions, k)
-    and tail_logprobs (positions,) float32, minus infinity where there is no tail.
+    and tail_logprobs (positions,) float32, minus infinity if there is no tail.
+
+    Args:
+        k: number of most likely tokens to store per position.
+        advance: called with the number of passages done.
     """
     import torch
     from safetensors.torch import save_file
@@ -91,7 +95,7 @@ def store_reference(
 def measure(
     model: PreTrainedModel, path: Path, *, advance: Callable[[int], None] = lambda done: None
 ) -> list[Divergence]:
-    """The model's divergence from the reference stored in `path`, by sequence."""
+    """The model's divergence from the reference stored in `path`, for each sequence."""
     from safetensors.torch import load_file
 
     stored = load_file(path)
@@ -110,7 +114,7 @@ def measure(
 
 
 def mean_divergence(parts: Sequence[Divergence]) -> IntervalEstimate | None:
-    """Mean KL per token; its 95% interval resamples whole sequences. None where there are none."""
+    """Mean KL per token with its 95% interval over resampled sequences; None without sequences."""
     if not parts:
         return None
     sums = np.array([[part.total, part.tokens] for part in parts], dtype=np.float64)
@@ -120,7 +124,7 @@ def mean_divergence(parts: Sequence[Divergence]) -> IntervalEstimate | None:
 def _divergence(
     logits: torch.Tensor, ids: torch.Tensor, top: torch.Tensor, tail: torch.Tensor
 ) -> torch.Tensor:
-    """KL of each position, (positions,), in float64. Below zero it can only be rounding."""
+    """KL at each position, (positions,), in float64. Negative values are rounding errors, set to 0."""
     import torch
 
     logprobs = torch.log_softmax(logits.float(), dim=-1)
@@ -133,7 +137,7 @@ def _divergence(
 
 
 def _tail(logprobs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Log of the mass outside `ids`: (positions,)."""
+    """Log of the total probability outside `ids`: (positions,)."""
     import torch
 
     return logprobs.scatter(-1, ids.long(), -torch.inf).logsumexp(-1)
@@ -142,7 +146,7 @@ def _tail(logprobs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 def predicted_logits(
     model: PreTrainedModel, passages: Sequence[Passage], advance: Callable[[int], None]
 ) -> Iterator[torch.Tensor]:
-    """Logits at the predicted positions of each passage: (tokens, vocabulary), in the order given."""
+    """The logits at the predicted positions of each passage, (tokens, vocabulary), in the given order."""
     import torch
 
     for batch in _batches(passages):
@@ -150,7 +154,7 @@ def predicted_logits(
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for line, passage in enumerate(batch):
-            # Padding comes after every token that counts: under causal attention it changes none.
+            # Right padding does not change earlier positions under causal attention.
             ids[line, : len(passage.ids)] = torch.tensor(passage.ids)
             mask[line, : len(passage.ids)] = 1
         with torch.inference_mode():
@@ -163,7 +167,7 @@ def predicted_logits(
 
 
 def _batches(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
-    """Neighbours together while they fit: the order, and so the batches, repeat in both passes."""
+    """Batch neighbouring passages. The order is kept, so both passes use the same batches."""
     batch: list[Passage] = []
     for passage in passages:
         width = max(len(p.ids) for p in [*batch, passage])

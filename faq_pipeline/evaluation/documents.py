@@ -1,4 +1,4 @@
-"""Evaluation documents: the texts that calibration must not hold."""
+"""Evaluation documents: the texts that calibration sets must not contain."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.evaluation.tasks import TaskFolder
 
 LONG = 8
-"""Words from which an answer identifies its question; shorter ones (a number, a name) occur anywhere."""
+"""Minimum number of words for an answer to count as a document; short answers occur anywhere."""
 SHORTEST = 3
-"""Words from which a field is text."""
+"""Minimum number of words for a question field to count as a document."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text that calibration must not hold: an evaluation question, a long answer, a prose passage."""
+    """An evaluation question, a long answer or a prose passage."""
 
     id: str
     text: str
@@ -38,12 +38,12 @@ class Prose(BaseModel):
 
 
 def evaluation_documents(spec: Evaluation) -> list[Document]:
-    """All documents of the evaluation's tasks (whatever its limit) and of its prose file.
+    """All documents of the evaluation's tasks (its limit is ignored) and of its prose file.
 
-    JSON files of local tasks are read as they are, without lm-eval; other tasks are loaded by it.
+    JSON files of local tasks are read directly; other tasks are loaded with lm-eval.
 
     Raises:
-        FaqError: an unknown task, or a file that is missing or malformed.
+        FaqError: a task is unknown, or a file is missing or malformed.
     """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -54,16 +54,16 @@ def evaluation_documents(spec: Evaluation) -> list[Document]:
 
 
 def prose_rows(path: Path) -> list[Prose]:
-    """The held-out plain text.
+    """Read the held-out plain text.
 
     Raises:
-        FaqError: naming file and line of what is missing or malformed.
+        FaqError: the file is missing or malformed. The error has file and line.
     """
     return [row for _, row in read_jsonl(path, Prose)]
 
 
 def _from_files(spec: Evaluation) -> Iterator[Document]:
-    """Documents of local tasks; nothing at all unless every task's data is JSON or JSON lines."""
+    """Documents of local tasks. Yields nothing unless the data of every task is JSON or JSON Lines."""
     if spec.include is None:
         return
     folder = TaskFolder(spec.include)
@@ -96,9 +96,9 @@ def _from_harness(spec: Evaluation, scratch: Path) -> Iterator[Document]:
 
 
 def _of_row(name: str, row: Mapping[str, Any], question: Any, answer: Any) -> Iterator[Document]:
-    """The texts of one row: what the task asks, and what it expects where that is long.
+    """The documents of one row: its question, and its answer if that is long.
 
-    The fields themselves, not the prompt made of them: a leak does not copy "Question:".
+    The raw fields are used, not the formatted prompt: a leaked copy does not contain "Question:".
     """
     fields = {key: value for key, value in row.items() if isinstance(value, str)}
     asked = list(_named(fields, question)) or [k for k in fields if _words(fields[k]) >= LONG]
@@ -111,7 +111,7 @@ def _of_row(name: str, row: Mapping[str, Any], question: Any, answer: Any) -> It
 
 
 def _named(fields: Iterable[str], template: Any) -> list[str]:
-    """Fields that a `doc_to_...` mentions; none where it is a function."""
+    """The fields that a `doc_to_...` template mentions; none if it is a function."""
     mentioned = set(re.findall(r"\w+", template)) if isinstance(template, str) else set()
     return [key for key in fields if key in mentioned]
 

@@ -1,10 +1,10 @@
-"""Drafts: what the reference answered, checked against another model in one pass.
+"""Drafts: the reference's answers, verified with another model in one forward pass.
 
-A quantized model mostly answers as its reference did. Greedy decoding takes the likeliest token at
-every step, so the tokens of a draft hold as long as each is the likeliest after those before it; from
-the first that is not, the model goes on by itself. The answer is the one that decoding from nothing
-gives, but for near-ties, which batches of other shapes may resolve otherwise anyway. One pass over a
-draft costs a tenth of writing it.
+A quantized model mostly gives the same answers as its reference. Greedy decoding takes the most likely
+token at every step, so the tokens of a draft are accepted as long as each is the most likely one after
+the tokens before it. From the first other token on, the model generates by itself. The answer is the same
+as without a draft, except for near-ties, which different batch shapes may break differently anyway. One
+pass over a draft costs a tenth of generating it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Drafts = Mapping[tuple[str, int], list[int]]
-"""Token ids of a reply, its end mark included, by (task, doc_id)."""
+"""Token ids of a reply, including its end token, by (task, doc_id)."""
 
 
 def accept_drafts(
@@ -29,14 +29,14 @@ def accept_drafts(
     limits: Limits,
     advance: Callable[[int], None],
 ) -> None:
-    """Give each row the part of its draft that the model would have written, and its next token.
+    """Give each row the accepted part of its draft and the model's next token.
 
     Args:
-        drafts: one a row; empty where there is none.
-        advance: told of every row that is over.
+        drafts: one per row; empty if there is none.
+        advance: called with the number of finished rows.
     """
     pairs = [(row, draft[: limits.max_new_tokens]) for row, draft in zip(rows, drafts, strict=True) if draft]
-    # Of like length together, so that little is spent on padding.
+    # Sort by length to reduce padding.
     pairs.sort(key=lambda pair: len(pair[0].prompt) + len(pair[1]))
     passages = [Passage(row.prompt + draft, len(row.prompt)) for row, draft in pairs]
     for (row, draft), logits in zip(pairs, predicted_logits(model, passages, lambda done: None), strict=True):

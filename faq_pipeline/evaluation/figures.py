@@ -1,4 +1,4 @@
-"""The figures of an evaluation, as JSON-able data and as rows of the lineage index."""
+"""The figures of an evaluation, as JSON-serializable data and as rows of the lineage index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Figures = dict[str, Any]
 
 
 def reference_figures(answers: Sequence[Answer]) -> Figures:
-    """Accuracy, overall and per task, and how many replies were cut."""
+    """Accuracy, overall and per task, and the number of truncated replies."""
     return {
         "questions": len(answers),
         "accuracy": accuracy(join(answers)[:, 0]).as_dict(),
@@ -34,12 +34,12 @@ def report_figures(
     kl_prose: IntervalEstimate | None,
     gate: Gate | None,
 ) -> Figures:
-    """All figures of a quantized model beside its reference.
+    """All figures of a quantized model against its reference.
 
-    The gate is passed where recovery's lower bound reaches it, unrounded.
+    The gate is passed if the unrounded lower bound of recovery reaches it.
 
     Raises:
-        FaqError: the answers are to different questions.
+        FaqError: the two answered different questions.
     """
     result = compare_paired(reference, quantized)
     low = result.recovery.low if result.recovery else None
@@ -64,7 +64,7 @@ def report_figures(
 
 
 def by_label(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
-    """Answers by domain, and by task where several tasks are evaluated."""
+    """Answers by domain, and also by task if there are several tasks."""
     several = len({a.task for a in answers}) > 1
     groups: dict[str, list[Answer]] = {}
     for answer in answers:
@@ -78,7 +78,7 @@ def evaluation_rows(figures: Figures, sequences: Mapping[str, int] | None = None
     """The figures that have a value, one row each.
 
     Args:
-        sequences: on how many the divergence was measured, by scope (`traces`, `prose`).
+        sequences: number of sequences on which divergence was measured, by scope (`traces`, `prose`).
     """
     rows = list(_rows("all", figures, figures["questions"]))
     for scope, metric in (("traces", "kl"), ("prose", "kl_prose")):

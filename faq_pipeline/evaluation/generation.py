@@ -1,10 +1,10 @@
-"""Batched generation for evaluation: rows that have ended leave the batch.
+"""Batched generation for evaluation, in which finished rows leave the batch.
 
-`generate` runs a batch until its longest row ends, so with chains of thought of unlike lengths many
-steps compute rows that are over. Here a batch runs for a bounded number of steps, ended rows leave,
-and the others are batched anew; reading their tokens again costs less than carrying the dead. 256
-questions of the embedded family's target (59 tokens a reply on average, batches of 64, one thread)
-took 9 s of processor time, and 13 s with one `generate` a batch.
+`generate` runs a batch until its longest row ends. With chains of thought of different lengths, many
+steps are wasted on finished rows. Here a batch runs for a limited number of steps; then finished rows
+leave and the others form new batches. Processing their tokens again costs less than carrying finished
+rows. 256 questions for the embedded family's target (59 tokens per reply on average, batches of 64, one
+thread) took 9 s of CPU time, against 13 s with one `generate` per batch.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 SHORTEST_ROUND = 64
 ROUNDS = 8
-"""A limit of thousands of tokens is reached in this many rounds."""
+"""Number of rounds that reach a limit of more than `ROUNDS * SHORTEST_ROUND` tokens."""
 
 
 @dataclass
 class GenerationRow:
-    """One prompt and what the model has written after it, the end mark included."""
+    """One prompt and the model's continuation, including the end token."""
 
     prompt: list[int]
     ids: list[int] = field(default_factory=list)
@@ -37,23 +37,24 @@ class GenerationRow:
         return self.prompt + self.ids
 
     def write(self, written: Sequence[int], limits: Limits) -> None:
-        """Append tokens up to the first end mark, or to the limit."""
+        """Append tokens up to the first end token or the limit."""
         room = written[: limits.max_new_tokens - len(self.ids)]
         end = next((i for i, token in enumerate(room) if token in limits.end_ids), None)
         self.ids += room if end is None else room[: end + 1]
         self.ended = end is not None or limits.stopped(self)
 
     def over(self, limits: Limits) -> bool:
-        """Whether it has ended or may write no more."""
+        """Whether the row has ended or reached its limit."""
         return self.ended or len(self.ids) >= limits.max_new_tokens
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How a model generates: greedily, unless `options` (of `generate`) say otherwise.
+    """Settings of generation. It is greedy unless `options` say otherwise.
 
     Attributes:
-        stopped: whether a row that has written no end mark is over all the same; asked between rounds.
+        stopped: whether a row without an end token has ended; called between rounds.
+        options: additional options of `generate`.
     """
 
     max_new_tokens: int
@@ -68,21 +69,24 @@ class Limits:
 def continue_rows(
     model: PreTrainedModel, rows: Sequence[GenerationRow], limits: Limits, advance: Callable[[int], None]
 ) -> None:
-    """Let the model continue every row, in place; `advance(n)` is told of rows that are over.
+    """Continue every row in place until it ends.
 
-    Rows that have written something already (see `drafts`) go on from there.
+    Rows that already have a continuation (see `drafts`) continue from there.
+
+    Args:
+        advance: called with the number of finished rows.
     """
-    going = [row for row in rows if not row.over(limits)]
+    active = [row for row in rows if not row.over(limits)]
     steps = max(SHORTEST_ROUND, -(-limits.max_new_tokens // ROUNDS))
-    while going:
-        # Longest first: memory fails early or never. Sorting is stable, so batches repeat.
-        going.sort(key=lambda row: -len(row.tokens))
-        for start in range(0, len(going), limits.batch_size):
-            batch = going[start : start + limits.batch_size]
+    while active:
+        # Longest first, so that memory runs out early or never. Sorting is stable: batches are reproducible.
+        active.sort(key=lambda row: -len(row.tokens))
+        for start in range(0, len(active), limits.batch_size):
+            batch = active[start : start + limits.batch_size]
             room = limits.max_new_tokens - min(len(row.ids) for row in batch)
             _round(model, batch, min(steps, room), limits)
             advance(sum(row.over(limits) for row in batch))
-        going = [row for row in going if not row.over(limits)]
+        active = [row for row in active if not row.over(limits)]
 
 
 def _round(model: PreTrainedModel, batch: Sequence[GenerationRow], steps: int, limits: Limits) -> None:

@@ -1,4 +1,4 @@
-"""lm-eval: questions in, one `Answer` a question out."""
+"""Run lm-eval tasks and return one `Answer` per question."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from faq_pipeline.evaluation.replies import Recording, Reply
 
 SEED = 1234
-"""Of everything that lm-eval draws (few-shot examples, sampling tasks)."""
+"""Seed of everything that lm-eval draws at random (few-shot examples, sampling tasks)."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer, and its tokens where it was generated."""
+    """An answer and its tokens; `passage` is None if it was not generated."""
 
     answer: Answer
     passage: Passage | None
@@ -45,10 +45,10 @@ def answer_questions(
     progress: Progress,
     drafts: Drafts | None = None,
 ) -> list[Answered]:
-    """Evaluate a model in memory on the tasks of `spec`: see `run_tasks`.
+    """Evaluate a model in memory on the tasks of `spec`; see `run_tasks`.
 
     Args:
-        drafts: replies of another model, to be checked instead of written where they agree.
+        drafts: replies of another model, which are verified instead of generated; see `drafts`.
     """
 
     def opened() -> AbstractContextManager[Recording]:
@@ -69,19 +69,19 @@ def answer_questions(
 
 
 def run_tasks(opened: Callable[[], AbstractContextManager[Recording]], spec: Evaluation) -> list[Answered]:
-    """Evaluate one of lm-eval's models on the tasks of `spec`, in their order.
+    """Evaluate an lm-eval model on the tasks of `spec`, in their order.
 
-    A question's score is the task's first metric under its first filter, in 0..1. The response is
-    what the model wrote, reasoning included. A reply that reached the limit, or whose reasoning never
-    ended, counts as truncated. Multiple-choice tasks are scored by log-likelihood: their response is
-    the chosen option and they have no passage.
+    The score of a question is the task's first metric under its first filter, in 0..1. The response is
+    the raw text of the model, including its reasoning. A reply that reached the limit, or whose reasoning
+    did not end, counts as truncated. Multiple-choice tasks are scored by log-likelihood: their response
+    is the chosen option, and they have no passage.
 
     Args:
-        opened: opens the model, after the tasks have been found to be good.
+        opened: opens the model; called after the tasks have been checked.
 
     Raises:
-        FaqError: an unknown task, a missing data file, a question too long for the context, or a
-            task whose score is not one number a question.
+        FaqError: a task is unknown, a data file is missing, a question is too long for the context, or
+            a task does not have one numeric score per question.
     """
     from lm_eval.evaluator import simple_evaluate
 
@@ -110,10 +110,10 @@ def run_tasks(opened: Callable[[], AbstractContextManager[Recording]], spec: Eva
 
 
 def task_manager(spec: Evaluation, scratch: Path) -> TaskManager:
-    """lm-eval's index of the tasks of `spec`: local ones from copies in `scratch`, or lm-eval's own.
+    """lm-eval's index of the tasks of `spec`: local tasks, copied to `scratch`, or lm-eval's own tasks.
 
     Raises:
-        FaqError: an unknown task or a missing data file.
+        FaqError: a task is unknown, or a data file is missing.
     """
     from lm_eval.tasks import TaskManager
 
@@ -128,7 +128,7 @@ def task_manager(spec: Evaluation, scratch: Path) -> TaskManager:
 
 
 def _first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a question, in the documents' order."""
+    """The rows of the first filter, one per question, in document order."""
     first = samples[0]["filter"]
     return sorted((s for s in samples if s["filter"] == first), key=lambda s: s["doc_id"])
 
@@ -158,13 +158,13 @@ def _score(task: str, sample: dict[str, Any]) -> float:
     value = sample.get(metric)
     if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
         raise FaqError(
-            f"task {task!r}: its first metric ({metric}) is not a score of 0..1 a question",
+            f"task {task!r}: its first metric ({metric}) is not a score in 0..1 per question",
             hint="choose a task scored by accuracy or exact match",
         )
     return float(value)
 
 
 def _choice(sample: dict[str, Any]) -> str:
-    """The option with the highest log-likelihood."""
+    """The answer option with the highest log-likelihood."""
     scores = [response[0] for response in sample["filtered_resps"]]
     return str(sample["arguments"][scores.index(max(scores))][1]).strip()

@@ -1,4 +1,4 @@
-"""Held-out text on which the divergence is measured: the reference's own answers, and plain prose."""
+"""Held-out text for measuring divergence: the reference's own answers, and plain prose."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ T = TypeVar("T")
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """`count` of the items (all, if there are fewer), evenly over their order."""
+    """`count` evenly spaced items, or all items if there are fewer."""
     if len(items) <= count:
         return list(items)
     return [items[i * len(items) // count] for i in range(count)]
 
 
 def prose_passages(spec: Evaluation, tokenizer: PreTrainedTokenizerBase, context: int) -> list[Passage]:
-    """The first passages of the prose file as raw text, cut to the context; every token is predicted
-    but the first.
+    """The first passages of the prose file as raw text, truncated to the context.
+
+    Every token except the first is predicted.
 
     Raises:
-        FaqError: naming file and line of what is missing or malformed.
+        FaqError: the file is missing or malformed. The error has file and line.
     """
     rows = prose_rows(spec.prose)[: spec.traces]
     ids = [tokenizer(row.text)["input_ids"][:context] for row in rows]

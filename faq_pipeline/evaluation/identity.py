@@ -1,4 +1,4 @@
-"""What of a cell shapes its evaluation."""
+"""The identities of the evaluation stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from faq_pipeline.store.fingerprint import file_digest, tool_version
 
 
 def evaluation_identity(cell: Cell) -> dict[str, Any]:
-    """What both evaluations share: files by digest, never by path; the gate judges but does not measure."""
+    """The identity that both evaluations share. Files enter by digest, never by path.
+
+    The gate is left out here, since it does not affect the measurement.
+    """
     from faq_pipeline.evaluation.tasks import TaskFolder
 
     spec = cell.recipe.evaluation
@@ -27,7 +30,7 @@ def evaluation_identity(cell: Cell) -> dict[str, Any]:
     tasks: Any = list(spec.tasks)
     if spec.include is not None:
         tasks = TaskFolder(spec.include).digests(spec.tasks)
-    # A server makes its own batches, and says what of it shapes the answers.
+    # A server forms its own batches, so its own identity replaces the batch size.
     served = {"server": target_identity(cell)} if target_traits(cell).served else {}
     apart = {"tasks", "include", "prose", "gate", *(["batch_size"] if served else [])}
     return {
@@ -44,7 +47,7 @@ def evaluation_identity(cell: Cell) -> dict[str, Any]:
 
 
 def report_identity(cell: Cell) -> dict[str, Any]:
-    """What both evaluations share, how the checkpoint is served, and the gate."""
+    """The shared identity, how the checkpoint is served, and the gate."""
     spec, scheme = cell.recipe.evaluation, cell.recipe.quantization.scheme
     served = {"served_as": served_as(scheme, cell.device)} if target_traits(cell).served else {}
     gate = None if spec.gate is None else spec.gate.model_dump(mode="json")
@@ -52,7 +55,7 @@ def report_identity(cell: Cell) -> dict[str, Any]:
 
 
 def divergence_identity(cell: Cell) -> dict[str, Any]:
-    """What is measured on, and beside what, comes with the inputs."""
+    """Only tools and device: the texts and the reference enter through the inputs."""
     return {
         "tools": {name: tool_version(name) for name in ("compressed-tensors", "transformers", "torch")},
         **compute_identity(cell.target.member, cell.device),

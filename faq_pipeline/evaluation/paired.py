@@ -1,8 +1,8 @@
-"""Paired statistics over the questions that two or three models answered.
+"""Paired statistics over questions that two or three models answered.
 
-All intervals are 95% and come from resampling *questions*: every model's score of a question is
-drawn together, so what is common to the models cancels. Where fewer than about ten questions are
-answered differently, the interval is too narrow; the exact McNemar test is the guide there.
+All intervals are 95% intervals from resampling *questions*. The scores of all models on a question are
+drawn together, so variation common to the models cancels. If the models differ on fewer than about ten
+questions, the interval is too narrow; use the exact McNemar test then.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ Verdict = Literal["better", "worse", "inconclusive"]
 Key = tuple[str, str, str, int]
 
 _NO_LOSS = 1e-12
-"""Differences of means below this are rounding."""
+"""Differences of means below this are rounding errors."""
 
 
 @dataclass(frozen=True)
 class PairedResult:
-    """A quantized model beside its reference.
+    """A quantized model against its reference.
 
     Attributes:
-        recovery: quantized / reference; None where the reference answers nothing correctly.
+        questions: number of questions.
+        reference, quantized: mean scores.
+        recovery: quantized / reference; None if the reference answers nothing correctly.
         loss: reference - quantized.
-        noise_floor: half-width of the loss's interval; smaller losses cannot be told from none.
-        mcnemar_p: two-sided, exact; over the questions that the models score differently.
-        verdict: of the quantized model against the reference.
+        noise_floor: half-width of the interval of the loss; smaller losses are not significant.
+        mcnemar_p: two-sided p-value of the exact McNemar test.
+        verdict: the quantized model compared with the reference.
     """
 
     questions: int
@@ -49,26 +51,26 @@ class PairedResult:
 
 @dataclass(frozen=True)
 class LossReduction:
-    """1 - loss(recipe) / loss(original), or why it is not formed."""
+    """1 - loss(recipe) / loss(original), or the reason why it is not computed."""
 
     estimate: IntervalEstimate | None
     reason: str
 
 
 def join(*runs: Sequence[Answer]) -> Array:
-    """Scores of the same questions under several models: (questions, runs), in the first run's order.
+    """Scores of several models on the same questions: (questions, runs), in the order of the first run.
 
-    Joined on task, doc hash and filter; a document that a task holds twice is told apart by its order.
+    Answers are joined on task, document hash and filter; repeated documents of a task, on their order.
 
     Raises:
-        FaqError: the runs hold different questions, or asked one with different prompts.
+        FaqError: the runs have different questions, or different prompts for a question.
     """
     keyed = [_keyed(run) for run in runs]
     for other in keyed[1:]:
         if keyed[0].keys() != other.keys():
             only, missing = len(other.keys() - keyed[0].keys()), len(keyed[0].keys() - other.keys())
             raise FaqError(
-                f"these evaluations are over different questions ({missing} missing, {only} more)",
+                f"these evaluations have different questions ({missing} missing, {only} additional)",
                 hint="evaluate both under the same tasks and limit",
             )
         for key, answer in keyed[0].items():
@@ -78,12 +80,12 @@ def join(*runs: Sequence[Answer]) -> Array:
                     hint="evaluate both with the same tokenizer, template and task",
                 )
     if not keyed[0]:
-        raise FaqError("this evaluation holds no questions")
+        raise FaqError("this evaluation has no questions")
     return np.array([[run[key].correct for run in keyed] for key in keyed[0]], dtype=np.float64)
 
 
 def accuracy(correct: Array) -> IntervalEstimate:
-    """Mean score: Wilson's interval for right and wrong, else bootstrap."""
+    """Mean score with its interval: Wilson's for scores of 0 and 1, otherwise bootstrap."""
     if not np.isin(correct, (0.0, 1.0)).all():
         return bootstrap_estimate(correct[:, None], lambda means: means[:, 0])
     from statsmodels.stats.proportion import proportion_confint
@@ -92,14 +94,14 @@ def accuracy(correct: Array) -> IntervalEstimate:
     value = float(correct.mean())
     return IntervalEstimate(
         value, min(value, float(low)), max(value, float(high))
-    )  # Wilson's ends may round past it
+    )  # rounding may put Wilson's bounds on the wrong side of the value
 
 
 def compare_paired(reference: Sequence[Answer], quantized: Sequence[Answer]) -> PairedResult:
     """All figures of a quantized model against its reference.
 
     Raises:
-        FaqError: as `join`.
+        FaqError: see `join`.
     """
     scores = join(reference, quantized)
     loss = bootstrap_estimate(scores, lambda means: means[:, 0] - means[:, 1])
@@ -117,7 +119,11 @@ def compare_paired(reference: Sequence[Answer], quantized: Sequence[Answer]) -> 
 
 
 def mcnemar_p(scores: Array) -> float:
-    """Exact two-sided McNemar test (a sign test where scores are fractions); scores: (questions, 2)."""
+    """P-value of the exact two-sided McNemar test (a sign test if scores are fractions).
+
+    Args:
+        scores: (questions, 2).
+    """
     from statsmodels.stats.contingency_tables import mcnemar
 
     lost = int((scores[:, 0] > scores[:, 1]).sum())
@@ -128,13 +134,13 @@ def mcnemar_p(scores: Array) -> float:
 def loss_reduction(
     reference: Sequence[Answer], quantized: Sequence[Answer], original: Sequence[Answer]
 ) -> LossReduction:
-    """How much less is lost than with the original data, by paired bootstrap over questions.
+    """The loss reduction against the original data, by paired bootstrap over questions.
 
-    A resample in which the original loses nothing has no ratio; it is counted at the end where it
-    hurts, half at either, which can only widen the interval.
+    In a resample in which the original loses nothing the ratio is undefined. Half of these count as
+    minus infinity and half as plus infinity, which can only widen the interval.
 
     Raises:
-        FaqError: as `join`.
+        FaqError: see `join`.
     """
     scores = join(reference, quantized, original)
     lost = bootstrap_estimate(scores, lambda means: means[:, 0] - means[:, 2])
@@ -153,13 +159,13 @@ def loss_difference(quantized: Sequence[Answer], baseline: Sequence[Answer]) -> 
     """loss(recipe) - loss(baseline), paired by question; the reference cancels.
 
     Raises:
-        FaqError: as `join`.
+        FaqError: see `join`.
     """
     return bootstrap_estimate(join(quantized, baseline), lambda means: means[:, 1] - means[:, 0])
 
 
 def verdict(gain: IntervalEstimate) -> Verdict:
-    """What an interval of a gain (positive is better) allows one to say."""
+    """The conclusion that the interval of a gain (positive is better) supports."""
     if gain.low > 0:
         return "better"
     return "worse" if gain.high < 0 else "inconclusive"

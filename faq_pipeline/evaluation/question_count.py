@@ -1,4 +1,4 @@
-"""How many questions an evaluation asks, known without loading lm-eval or a model."""
+"""Count the questions of an evaluation without loading lm-eval or a model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from faq_pipeline.util.memoize import memoized
 
 @memoized
 def written_answers(spec: Evaluation) -> int | None:
-    """Questions that the model answers in writing.
+    """The number of questions that the model answers by generating text.
 
-    None where that is not known here: lm-eval's own tasks, choices (they are read, not written), and
-    data other than JSON lines.
+    None if it is unknown: for lm-eval's own tasks, multiple-choice tasks (which generate no text), and
+    data that is not JSON Lines.
 
     Raises:
-        FaqError: an unknown task, or a file that it names and that is not there.
+        FaqError: a task is unknown, or a file that it names does not exist.
     """
     if spec.include is None:
         return None

@@ -1,4 +1,4 @@
-"""lm-eval without its own display, which would tear the run's."""
+"""Silence lm-eval's log lines and progress bars, which would disturb the progress display of the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 @contextmanager
 def quiet_lm_eval() -> Iterator[None]:
-    """lm-eval and datasets without log lines and progress bars."""
+    """Run lm-eval and datasets without log lines and progress bars."""
     import datasets
     from lm_eval import evaluator
     from lm_eval.api import task
@@ -26,7 +26,7 @@ def quiet_lm_eval() -> Iterator[None]:
         datasets.disable_progress_bars()
         with (
             patch.object(task, "tqdm", lambda rows, **_: rows),
-            # What it reports of the machine comes from subprocesses that take a second and complain.
+            # These start subprocesses that take a second and print warnings.
             patch.object(evaluator, "add_env_info", lambda results: None),
             patch.object(evaluator, "get_git_commit_hash", lambda: None),
         ):
@@ -40,7 +40,7 @@ def quiet_lm_eval() -> Iterator[None]:
 
 @contextmanager
 def quiet_lm_eval_requests() -> Iterator[None]:
-    """lm-eval's requests without a progress bar, and without a log line for each that is tried again."""
+    """Send lm-eval requests without a progress bar and without a log line per retry."""
     from lm_eval.models import api_models
 
     def gather(*tasks: asyncio.Task[Any], **_: Any) -> asyncio.Future[list[Any]]:

@@ -1,4 +1,4 @@
-"""lm-eval's model for transformers, keeping what the model wrote before lm-eval strips it."""
+"""An lm-eval model for transformers that records the raw replies before lm-eval strips them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class RecordingLM(Recording, HFLM):  # type: ignore[misc]
-    """HFLM whose generations stop at end marks, are kept raw in `replies`, and leave batches early.
+    """An HFLM that records raw replies in `replies` and removes finished rows from batches.
 
-    The model's end tokens stop a row; other stop strings of a task are looked for between rounds.
-    `drafts` make greedy answers faster without changing them.
+    The model's end tokens end a row; other stop strings of a task are checked between rounds. `drafts`
+    make greedy answers faster without changing them.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RecordingLM(Recording, HFLM):  # type: ignore[misc]
         drafts: Drafts | None = None,
     ) -> None:
         self._ends = _end_ids(model, tokenizer)
-        _forget_sampling_defaults(model)
+        _reset_generation_config(model)
         super().__init__(
             pretrained=model,
             tokenizer=tokenizer,
@@ -49,15 +49,15 @@ class RecordingLM(Recording, HFLM):  # type: ignore[misc]
 
     @property
     def context(self) -> int:
-        """What the model's configuration says."""
+        """Maximum number of tokens of prompt and reply, from the model's configuration."""
         return int(self.max_length)
 
     def get_model_info(self) -> dict[str, Any]:
-        """Nothing: HFLM would ask the hub about a model that is in memory."""
+        """Empty: HFLM would query the hub, although the model is in memory."""
         return {}
 
     def write(self, requests: Sequence[Instance], prompts: list[list[int]], wanted: Wanted) -> list[str]:
-        """Replies in batches, from drafts where there are any."""
+        """Generate the replies in batches, starting from drafts if there are any."""
         single, text_stops = self.split_stops(wanted.until)
         limits = Limits(
             max_new_tokens=wanted.limit,
@@ -83,7 +83,7 @@ class RecordingLM(Recording, HFLM):  # type: ignore[misc]
         return self.is_stopped(self._text(row.prompt[-8:]), self._text(row.ids), stops)
 
     def _text(self, ids: list[int]) -> str:
-        # Special tokens stay: thinking marks may be among them.
+        # Special tokens are kept: the thinking tags may be among them.
         return str(self.tokenizer.decode(ids, skip_special_tokens=False))
 
 
@@ -94,8 +94,8 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tupl
     return tuple(i for i in [*listed, tokenizer.eos_token_id] if i is not None)
 
 
-def _forget_sampling_defaults(model: PreTrainedModel) -> None:
-    """Greedy means greedy: `generate` would fill unset options (penalties, say) from the member's own."""
+def _reset_generation_config(model: PreTrainedModel) -> None:
+    """Drop the member's sampling defaults, from which `generate` would fill unset options."""
     from transformers import GenerationConfig
 
     model.generation_config = GenerationConfig(use_cache=True)

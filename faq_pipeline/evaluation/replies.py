@@ -1,4 +1,4 @@
-"""What a model writes to questions, as it is recorded and as lm-eval scores it; whatever runs the model."""
+"""Record a model's raw replies and return the text that lm-eval scores, for any engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model wrote to one question: tokens with the end mark, raw text without it."""
+    """The model's reply to one question: token ids including the end token, raw text without it."""
 
     prompt: list[int]
     ids: list[int]
@@ -31,7 +31,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How a task wants its replies: at most `limit` tokens, up to a stop string, sampled by `options`."""
+    """The generation settings of a task.
+
+    Attributes:
+        limit: maximum number of new tokens.
+        until: stop strings.
+        options: other options of `generate`, such as those of sampling.
+    """
 
     limit: int
     until: list[str]
@@ -39,30 +45,30 @@ class Wanted:
 
 
 class Recording:
-    """Before one of lm-eval's models among a class's bases: keeps its generations raw in `replies`.
+    """A mixin for lm-eval models that records raw replies in `replies`. List it before the model class.
 
-    Stop strings of a task count only after the reasoning, as lm-eval itself reads the text.
+    A task's stop strings apply only after the reasoning, as in lm-eval's own postprocessing.
     """
 
     tokenizer: PreTrainedTokenizerBase
 
     def record(self, thinking: Thinking, progress: Progress) -> None:
-        """To be called before the first question."""
+        """Start recording. Call it before the first question."""
         self._thinking, self._progress = thinking, progress
         self.replies: dict[tuple[str, int], Reply] = {}
-        """By (task, doc_id)."""
+        """Replies by (task, doc_id)."""
 
     @property
     @abstractmethod
     def context(self) -> int:
-        """Most tokens of prompt and reply."""
+        """Maximum number of tokens of prompt and reply."""
 
     @abstractmethod
     def write(self, requests: Sequence[Instance], prompts: list[list[int]], wanted: Wanted) -> list[str]:
-        """Reply to requests that want the same, each with `keep`; what `keep` returned."""
+        """Reply to requests with the same settings. Pass each reply to `keep`, and return its results."""
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        """The text that lm-eval scores for each request: reasoning stripped, cut at stop strings."""
+        """The text that lm-eval scores for each request: without reasoning, cut at stop strings."""
         self._progress.start("questions", len(requests))
         scored: dict[int, str] = {}
         groups: dict[str, list[int]] = {}
@@ -77,7 +83,7 @@ class Recording:
         return [scored[index] for index in range(len(requests))]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """As lm-eval's own, without its progress bars."""
+        """lm-eval's own method, without its progress bars."""
         self._progress.start("options", len(requests))
         scores: list[tuple[float, bool]] = super().loglikelihood(  # type: ignore[misc]
             requests, disable_tqdm=True
@@ -88,10 +94,11 @@ class Recording:
     def keep(
         self, request: Instance, prompt: list[int], ids: list[int], text: str, ended: bool, until: list[str]
     ) -> str:
-        """Record a reply; the text of it that lm-eval scores.
+        """Record a reply and return the text that lm-eval scores.
 
         Args:
-            ended: whether it came to its end before the limit.
+            ended: whether the reply ended before the limit.
+            until: the task's stop strings.
         """
         truncated = not ended or self.is_thinking(request.args[0], text)
         reply = Reply(prompt, ids, text, truncated)
@@ -100,19 +107,19 @@ class Recording:
         return scored
 
     def is_thinking(self, prompt: str, text: str) -> bool:
-        """Whether the reasoning was opened, by the model or by the template, and never closed."""
+        """Whether the reasoning was opened, by the model or the template, but not closed."""
         opened = self._thinking.open in text or prompt.rstrip().endswith(self._thinking.open)
         return opened and self._thinking.close not in text
 
     def is_stopped(self, prompt: str, text: str, stops: Sequence[str]) -> bool:
-        """Whether a stop string came after the reasoning."""
+        """Whether a stop string occurs after the reasoning."""
         if not stops or self.is_thinking(prompt, text):
             return False
         answer = text.split(self._thinking.close)[-1].lstrip()
         return any(stop in answer for stop in stops)
 
     def split_stops(self, until: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-        """Stop strings that are one special token each, with its id, and the others."""
+        """Split stop strings into special tokens, with their ids, and other strings."""
         special = dict(zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True))
         return {s: special[s] for s in until if s in special}, [s for s in until if s not in special]
 
@@ -120,8 +127,8 @@ class Recording:
         for request, prompt in zip(requests, prompts, strict=True):
             if len(prompt) + limit > self.context:
                 raise FaqError(
-                    f"question {request.doc_id} of {request.task_name} takes {len(prompt)} tokens;"
-                    f" with {limit} new ones it exceeds the context of {self.context}",
+                    f"question {request.doc_id} of {request.task_name} has {len(prompt)} tokens;"
+                    f" with {limit} new tokens it exceeds the context of {self.context}",
                     hint="lower evaluation.max_new_tokens",
                 )
 

@@ -1,4 +1,4 @@
-"""The evaluation report for people: report.md, report.html and recovery.png."""
+"""The human-readable evaluation report: report.md, report.html and recovery.png."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLOT = "recovery.png"
 
 
 def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: CheckpointRow) -> None:
-    """Write the three files into `folder`; their bytes depend on the arguments alone."""
+    """Write the three files into `folder`. Their bytes depend only on the arguments."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     for name in ("report.md", "report.html"):
@@ -36,7 +36,7 @@ def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: Checkpoin
 
 
 def interval(figure: Mapping[str, float] | None, digits: int = 3, scale: float = 1.0) -> str:
-    """`value [low, high]`, or a dash where the figure is not formed."""
+    """Format as `value [low, high]`, or a dash if there is no figure."""
     if figure is None:
         return "-"
     value, low, high = (figure[key] * scale for key in ("value", "low", "high"))
@@ -44,7 +44,7 @@ def interval(figure: Mapping[str, float] | None, digits: int = 3, scale: float =
 
 
 def _plot(path: Path, figures: Mapping[str, Any]) -> None:
-    """Recovery with its interval, against the gate."""
+    """Plot recovery with its interval, and the gate."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -65,5 +65,5 @@ def _plot(path: Path, figures: Mapping[str, Any]) -> None:
     axes.set(yticks=[], ylim=(-1, 1), xlabel="recovery, 95% interval")
     axes.spines[["left", "right", "top"]].set_visible(False)
     figure.legend(loc="outside upper left", frameon=False, fontsize="small", ncols=3)
-    # No software version in the file: equal figures are to have equal bytes.
+    # Leave out the software version, so that equal figures give equal bytes.
     figure.savefig(path, format="png", metadata={"Software": None})

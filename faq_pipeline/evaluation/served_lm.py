@@ -1,4 +1,4 @@
-"""lm-eval's model for a server of our own: questions go to vLLM, replies are kept as in memory."""
+"""An lm-eval model for our own vLLM server, which records replies like the model in memory."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CONCURRENT = 64
-"""Log-likelihood requests in flight: each answer holds a row of figures for every token."""
+"""Maximum number of concurrent log-likelihood requests; responses are large, with a row per token."""
 TIMEOUT = 3600
-"""Seconds for one of them, the wait in the server's queue included."""
+"""Timeout of one such request in seconds, including its time in the server's queue."""
 TRIES = 4
-"""Times that all log-likelihoods are asked for, when the server is lost in between."""
+"""How often all log-likelihoods are requested if the server is lost meanwhile."""
 WITHOUT_EFFECT = {"do_sample", "top_p", "top_k", "min_p", "typical_p"}
-"""Options of greedy decoding that change nothing."""
+"""Options that have no effect on greedy decoding."""
 SAMPLED = {"do_sample", "temperature", "top_p"}
-"""Options of sampling that the engine has."""
+"""Sampling options that the engine supports."""
 
 
 class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
-    """lm-eval's client for a completions server, asking exactly what RecordingLM would ask.
+    """lm-eval's client for a completions server, with the same prompts as RecordingLM.
 
-    Log-likelihoods are lm-eval's own way. Replies come through the engine, which bears with a server
-    that is restarted. They run to the model's own end mark: only the text after the reasoning may be
-    cut at other stop strings, and a server would cut the reasoning too.
+    Log-likelihoods use lm-eval's own code. Replies come through the engine, which tolerates a restart of
+    the server. They are generated up to the model's own end token: other stop strings may cut only the
+    text after the reasoning, but a server would cut the reasoning too.
     """
 
-    # Prompts of the same text and the same tokens as HFLM's: with the family's template arguments,
-    # and with the tokenizer's own start mark where there is no template.
+    # Same prompt text and tokens as HFLM: with the family's template arguments, or with the tokenizer's
+    # start token if there is no template.
     tok_encode = HFLM.tok_encode
     apply_chat_template = HFLM.apply_chat_template
 
@@ -66,7 +66,7 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
             num_concurrent=CONCURRENT,
             max_length=engine.context,
             timeout=TIMEOUT,
-            header={"Content-Type": "application/json"},  # else it sends a key out of the environment
+            header={"Content-Type": "application/json"},  # otherwise it sends an API key
         )
         self.tokenizer, self.tokenizer_backend, self.tokenized_requests = tokenizer, "huggingface", True
         self.add_bos_token = None
@@ -76,11 +76,11 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
 
     @property
     def context(self) -> int:
-        """What the server was started for."""
+        """Maximum number of tokens of prompt and reply that the server was started for."""
         return self._engine.context
 
     def write(self, requests: Sequence[Instance], prompts: list[list[int]], wanted: Wanted) -> list[str]:
-        """Replies as they come, in the order of the requests."""
+        """Generate the replies; the result has the order of the requests."""
         asked = [
             Request(str(index), self._as_text(request.args[0], prompt), _seed(request))
             for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True))
@@ -93,10 +93,10 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
         return scored
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """As lm-eval's own, and once more when the server was lost in between.
+        """lm-eval's own method, repeated if the server is lost meanwhile.
 
         Raises:
-            FaqError: the server was given up, or refuses the requests.
+            FaqError: the server failed for good, or refuses the requests.
         """
         again = Retrying(
             retry=retry_if_exception_type((ClientError, TimeoutError)),
@@ -108,7 +108,7 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
             with quiet_lm_eval_requests():
                 return again(super().loglikelihood, requests)
         except (ClientError, TimeoutError) as error:
-            raise FaqError(f"the server gives no log-likelihoods: {error}") from error
+            raise FaqError(f"the server returned no log-likelihoods: {error}") from error
 
     def _keep(self, request: Instance, prompt: list[int], completion: Completion, wanted: Wanted) -> str:
         if completion.finish == "error":
@@ -124,7 +124,7 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
         return self.keep(request, prompt, ids, text, ended, wanted.until)
 
     def _cut(self, completion: Completion, wanted: Wanted) -> tuple[str, list[int]]:
-        """The reply up to its end mark, and that mark: one that the task names, or the model's own."""
+        """The reply up to its end token, and that token: a stop token of the task or the model's own."""
         single, _ = self.split_stops(wanted.until)
         found = [(completion.text.index(stop), i) for stop, i in single.items() if stop in completion.text]
         if found:
@@ -134,12 +134,12 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
         return completion.text, [own] if completion.finish == "stop" and own is not None else []
 
     def _find_server(self) -> None:
-        """Wait for it; where it is now."""
+        """Wait until the server is ready, and update its address."""
         self._engine.server.wait_ready()
         self.base_url = f"{self._engine.server.base_url}/completions"
 
     def _as_text(self, text: str, prompt: list[int]) -> str:
-        """What a server that adds no special tokens reads as `prompt`."""
+        """The text that a server which adds no special tokens encodes to `prompt`."""
         start = self.tokenizer.bos_token_id
         added = start is not None and prompt[:1] == [start] and not text.startswith(self.tokenizer.bos_token)
         return f"{self.tokenizer.bos_token}{text}" if added else text
@@ -150,7 +150,7 @@ def _sampling(wanted: Wanted) -> Sampling:
     known = SAMPLED if options.get("do_sample") else WITHOUT_EFFECT
     if unknown := sorted(options.keys() - known):
         raise FaqError(
-            f"a task sets {unknown[0]!r}, which an engine with a server does not pass on",
+            f"a task sets {unknown[0]!r}, which engines with a server do not support",
             hint=f"set evaluation.engine: {IN_PROCESS}",
         )
     if not options.get("do_sample"):

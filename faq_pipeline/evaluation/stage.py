@@ -1,4 +1,4 @@
-"""The stages `reference_eval` and `eval_report`; and `divergence`, what a study measures of most cells."""
+"""The stages `reference_eval` and `eval_report`, and `divergence`, which studies use for most cells."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _build_report(build: Build) -> dict[str, Any]:
     kl, kl_prose, sequences = _divergences(model, reference, spec.traces, build.progress)
     answers = [a.answer for a in answered]
     figures = report_figures(read_rows(reference.file(ANSWERS), Answer), answers, kl, kl_prose, spec.gate)
-    # A comparison of recipes reads reports alone, so the reference's answers lie beside.
+    # A comparison of recipes reads only reports, so each report includes the reference's answers.
     shutil.copy(reference.file(ANSWERS), build.directory / REFERENCE_ANSWERS)
     write_rows(build.directory / ANSWERS, answers, Answer)
     write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
@@ -112,7 +112,7 @@ def _build_report(build: Build) -> dict[str, Any]:
 
 
 def _build_divergence(build: Build) -> dict[str, Any]:
-    """The divergence of `eval_report`, without any answers."""
+    """Measure the divergence as in `eval_report`, without answering questions."""
     from faq_pipeline.evaluation.figures import evaluation_rows
     from faq_pipeline.quantization.load import load_quantized
     from faq_pipeline.store.tables import EvaluationRow, write_rows
@@ -134,7 +134,7 @@ def _build_divergence(build: Build) -> dict[str, Any]:
 def _divergences(
     model: PreTrainedModel, reference: Artifact, count: int, progress: Progress
 ) -> tuple[IntervalEstimate | None, IntervalEstimate | None, list[SequenceDivergence]]:
-    """Mean divergence on the reference's answers and on prose, and that of every sequence."""
+    """Mean divergence on the reference's answers and on prose, and the divergence of every sequence."""
     from faq_pipeline.evaluation.divergence import mean_divergence, measure
 
     means, sequences = [], []
@@ -184,4 +184,4 @@ DIVERGENCE = Stage(
     gpus=lambda cell: 1,
     labels=labels.TARGET,
 )
-"""No stage of the pipeline's own graph: a study measures it where `eval_report` would take too long."""
+"""Not part of the pipeline's own graph: a study uses it where `eval_report` would take too long."""

@@ -1,4 +1,4 @@
-"""Where a task YAML's data files are: `dataset_kwargs.data_files`, relative to the YAML."""
+"""Locate the data files of a task YAML: `dataset_kwargs.data_files`, relative to the YAML."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from faq_pipeline.errors import FaqError
 
 
 def with_absolute_files(tree: CommentedMap, path: Path, cache: Path) -> CommentedMap:
-    """The tree of the YAML `path` with local data files absolute; they are cached in `cache`.
+    """Make the local data files in the tree of the YAML `path` absolute, and set the datasets cache.
 
     Raises:
-        FaqError: a data file is not there.
+        FaqError: a data file does not exist.
     """
     section = tree.get("dataset_kwargs")
     if isinstance(section, dict) and "data_files" in section:
@@ -25,16 +25,16 @@ def with_absolute_files(tree: CommentedMap, path: Path, cache: Path) -> Commente
 
 
 def data_files(tree: CommentedMap, path: Path) -> list[Path]:
-    """The local data files that the YAML `path` names, patterns expanded.
+    """The local data files that the YAML `path` names, with patterns expanded.
 
     Raises:
-        FaqError: a data file is not there.
+        FaqError: a data file does not exist.
     """
     return _listed(with_absolute_files(tree, path, path.parent).get("dataset_kwargs"))
 
 
 def evaluated_files(tree: Mapping[str, Any]) -> list[Path]:
-    """Of a merged tree with absolute files: those of the split that is evaluated."""
+    """The data files of the evaluated split, from a merged tree with absolute paths."""
     section = tree.get("dataset_kwargs")
     split = tree.get("test_split") or tree.get("validation_split")
     if isinstance(section, dict) and isinstance(section.get("data_files"), dict) and split:
@@ -62,12 +62,12 @@ def _located(name: str, path: Path, section: Any) -> str:
     found = (path.parent / name).resolve()
     if not found.is_file() and not _is_pattern(name):
         line = section.lc.line + 1 if isinstance(section, CommentedMap) else None
-        raise FaqError(f"data file {name!r} is not there", hint=f"expected {found}", file=path, line=line)
+        raise FaqError(f"data file {name!r} does not exist", hint=f"expected {found}", file=path, line=line)
     return str(found)
 
 
 def _each(node: Any, change: Callable[[str], str]) -> Any:
-    """`data_files` may be one name, a list, or either by split."""
+    """Apply `change` to every name in `data_files`, which may be a name, a list, or a mapping by split."""
     if isinstance(node, dict):
         return {key: _each(value, change) for key, value in node.items()}
     if isinstance(node, list):

@@ -1,8 +1,8 @@
-"""lm-eval task YAMLs of a folder: which files a task is made of, and copies that any process can load.
+"""The lm-eval task YAMLs of a folder: the files of each task, and copies that lm-eval can load.
 
 lm-eval resolves `data_files` against the working directory; here they are relative to the YAML that
-names them. The copies name them absolutely and keep the datasets cache in a folder of their own, so
-that neither a stale nor a stranger's cache is read.
+names them. So the copies contain absolute paths. They also set a separate folder for the datasets cache,
+so that no stale or foreign cache is read.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from faq_pipeline.util.memoize import memoized
 
 @dataclass(frozen=True)
 class TaskSource:
-    """One task: the data files that it evaluates, and how it asks (None where a function does)."""
+    """One task: its evaluated data files, and its templates (None if a function is used instead)."""
 
     name: str
     evaluated: list[Path]
     question: str | None
     answer: str | None
     generates: bool
-    """Whether the model writes its answer, rather than choose one."""
+    """Whether the model generates its answer, rather than choosing an option."""
 
 
 @dataclass(frozen=True)
 class TaskFolder:
-    """The task YAMLs under `root`, by the names that they define."""
+    """The task YAMLs under `root`, indexed by the names that they define."""
 
     root: Path
 
@@ -47,15 +47,15 @@ class TaskFolder:
         """Digests of all files that each task depends on: its YAMLs, their modules and data files.
 
         Raises:
-            FaqError: an unknown task, or a file that a task names and that is not there.
+            FaqError: a task is unknown, or a file that it names does not exist.
         """
         return {name: sorted({file_digest(path) for path in self._files(name)}) for name in names}
 
     def resolve(self, names: Sequence[str], folder: Path) -> None:
-        """Write copies of the tasks' YAMLs, with absolute paths, into `folder`.
+        """Write copies of the tasks' YAMLs with absolute paths into `folder`.
 
         Raises:
-            FaqError: as `digests`.
+            FaqError: see `digests`.
         """
         for path in {path: None for name in names for path in self._yamls(name)}:
             tree = with_absolute_files(read(path), path, folder / "cache")
@@ -69,30 +69,30 @@ class TaskFolder:
                 shutil.copy(module, copy.parent)
 
     def sources(self, name: str) -> list[TaskSource]:
-        """The tasks that a name stands for (several for a group or tag), without loading lm-eval.
+        """The tasks of a name (several for a group or tag), found without loading lm-eval.
 
         Raises:
-            FaqError: as `digests`.
+            FaqError: see `digests`.
         """
         found = []
         for path in dict.fromkeys(self._yamls(name)):
             tree = _merged(path)
             if isinstance(tree.get("task"), str):
-                asks = [tree.get(key) for key in ("doc_to_text", "doc_to_target")]
-                question, answer = (ask if isinstance(ask, str) else None for ask in asks)
+                templates = [tree.get(key) for key in ("doc_to_text", "doc_to_target")]
+                question, answer = (t if isinstance(t, str) else None for t in templates)
                 generates = tree.get("output_type", "generate_until") == "generate_until"
                 found.append(TaskSource(tree["task"], evaluated_files(tree), question, answer, generates))
         return found
 
     @cached_property
     def _index(self) -> dict[str, list[Path]]:
-        """YAMLs by task, group and tag; a tag stands for several."""
+        """YAMLs by the name of their task, group or tag; a tag may have several."""
         found: dict[str, list[Path]] = {}
         for path in sorted(self.root.glob("**/*.yaml")):
             try:
                 tree = look(path)
             except FaqError:
-                continue  # a YAML of something else; a chosen task's mistakes show when it is loaded
+                continue  # not a task YAML; errors in a chosen task are reported when it is loaded
             for name in [tree.get("group"), tree.get("task"), *_listed(tree.get("tag"))]:
                 if isinstance(name, str):
                     found.setdefault(name, []).append(path)
@@ -106,10 +106,10 @@ class TaskFolder:
                 yield from path.parent.glob("*.py")
 
     def _yamls(self, name: str, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
-        """The YAMLs of a task, group or tag, with those that they include."""
+        """The YAMLs of a task, group or tag, and the YAMLs that they include."""
         if name not in self._index:
             hint = nearest_or_known(name, self._index)
-            raise FaqError(f"no task {name!r} here", hint=hint, file=self.root, key="evaluation.tasks")
+            raise FaqError(f"unknown task {name!r}", hint=hint, file=self.root, key="evaluation.tasks")
         for path in self._index[name]:
             yield from _with_included(path)
             for member in _members(look(path)):
@@ -118,7 +118,7 @@ class TaskFolder:
 
 
 def _members(tree: CommentedMap) -> list[str]:
-    """What a group's YAML lists under `task`."""
+    """The names that a group's YAML lists under `task`."""
     task = tree.get("task")
     listed = task if isinstance(task, list) else []
     names = [m.get("task", m.get("group")) if isinstance(m, dict) else m for m in listed]
@@ -132,7 +132,7 @@ def _with_included(path: Path) -> Iterator[Path]:
 
 
 def _merged(path: Path) -> dict[str, Any]:
-    """The YAML laid upon those that it includes, data files absolute."""
+    """The YAML merged over those that it includes, with absolute data files."""
     tree = read(path)
     merged: dict[str, Any] = {}
     for other in _included(path, tree):

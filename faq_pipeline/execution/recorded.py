@@ -10,7 +10,7 @@ from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.progress import Progress
 
-BUSY = "the lineage index is held by another program; the next run brings it up to date"
+BUSY = "the lineage index is in use by another program; the next run will update it"
 
 
 def materialize_recorded(

@@ -1,1 +1,1 @@
-"""All that imports Dagster: definitions, assets, jobs, resources, sensors, schedules, runs, backfills."""
+"""Everything that imports Dagster: assets, jobs, resources, sensors, schedules, runs, backfills."""

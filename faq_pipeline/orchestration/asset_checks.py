@@ -1,7 +1,7 @@
-"""The checks of the stages as Dagster's asset checks. Blocking ones stop what is downstream.
+"""The checks of the stages as Dagster asset checks. A failed blocking check stops downstream assets.
 
-They run with every materialization, on hits too: an artifact that broke a contract is never
-passed on because it was cached.
+Checks run at every materialization, also on cache hits, so that a cached artifact that violates a
+contract is not passed on.
 """
 
 import dagster as dg
@@ -13,7 +13,7 @@ from faq_pipeline.store.artifact import Artifact
 
 
 def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
-    """The checks that the stage's asset declares."""
+    """The check specs that the stage's asset declares."""
     return [
         dg.AssetCheckSpec(
             check.name, asset=stage.name, description=check.description, blocking=check.blocking
@@ -23,7 +23,7 @@ def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
 
 
 def check_results(stage: Stage, cell: Cell, artifact: Artifact) -> list[dg.AssetCheckResult]:
-    """Every check of the stage, run on an artifact."""
+    """Run every check of the stage on an artifact."""
     return [_run(check, cell, artifact) for check in stage.checks]
 
 
@@ -33,6 +33,6 @@ def _run(check: Check, cell: Cell, artifact: Artifact) -> dg.AssetCheckResult:
         check_name=check.name,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-        # The UI shows the latest result of a check whatever its partition: let it say whose it is.
+        # The UI shows the latest result of a check over all partitions, so the metadata names the cell.
         metadata={"cell": cell.partition, **result.metadata},
     )

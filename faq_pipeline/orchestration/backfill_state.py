@@ -1,4 +1,4 @@
-"""How a backfill stands, cell by cell, as Dagster's instance tells it."""
+"""The state of a backfill, cell by cell, read from the Dagster instance."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from faq_pipeline.orchestration.run_failures import reason
 
 BACKFILL_TAG, PARTITION_TAG = "dagster/backfill", "dagster/partition"
 DAEMONS = ("BACKFILL", "QUEUED_RUN_COORDINATOR")
-"""Of the daemon's parts those that a backfill needs: one asks for runs, the other starts them."""
+"""The daemons that a backfill needs: one requests runs, the other starts them."""
 ENDED = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
-"""Dagster's words for a backfill that nothing more will be done for."""
+"""Dagster's final states of a backfill."""
 SILENT_AFTER = 90.0
-"""Seconds; each part of the daemon says every 30 that it lives."""
+"""Seconds without a heartbeat after which a daemon counts as silent; heartbeats come every 30 s."""
 
 
 class CellProgress(StrEnum):
-    """How a cell of a backfill stands."""
+    """The state of a cell of a backfill."""
 
     WAITING = "waiting"
-    """The daemon has not asked for its run yet."""
+    """The daemon has not requested its run yet."""
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -43,11 +43,11 @@ class CellRun:
     """A cell of a backfill.
 
     Attributes:
-        run: id of its newest run; one whose process died is run again.
-        seconds: from the first of its runs to now, or to the end.
-        made: stages that its runs made; the others that they went through were hits.
-        now: stages under way.
-        reason: why it failed.
+        run: id of its newest run; a run whose process died is retried.
+        seconds: time from the start of its first run to its end, or until now.
+        made: number of stages that its runs made; the other stages were cache hits.
+        now: names of the running stages.
+        reason: why it failed; empty otherwise.
     """
 
     partition: str
@@ -61,12 +61,12 @@ class CellRun:
 
 @dataclass(frozen=True)
 class BackfillState:
-    """A backfill at a moment.
+    """A snapshot of a backfill.
 
     Attributes:
-        status: Dagster's word, as `completed_success`.
-        over: nothing more will happen.
-        problem: what stopped the backfill itself; its cells may fail without.
+        status: Dagster's status in lower case, for example `completed_success`.
+        over: whether all cells have ended.
+        problem: error of the backfill itself; empty if only cells failed.
     """
 
     id: str
@@ -87,13 +87,13 @@ class BackfillState:
 def read_backfill(
     instance: dg.DagsterInstance, backfill_id: str, before: BackfillState | None = None
 ) -> BackfillState:
-    """How a backfill stands now.
+    """The current state of a backfill.
 
     Args:
-        before: how it stood; cells that had ended by then are not looked at again.
+        before: an earlier state; cells that had ended by then are not read again.
 
     Raises:
-        FaqError: there is none of that id, or it is not one of cells.
+        FaqError: there is no backfill with this id.
     """
     backfill = instance.get_backfill(backfill_id)
     if backfill is None:
@@ -108,8 +108,8 @@ def read_backfill(
     return BackfillState(
         id=backfill_id,
         status=backfill.status.value.lower(),
-        # The daemon looks twice a minute whether all is done; there is no need to wait for it. It
-        # counts a job's backfill as ended, too, while a run that died in it is about to be run again.
+        # Do not rely on the backfill's own status: the daemon updates it only twice a minute, and marks
+        # a job backfill as ended even while a died run is about to be retried.
         over=all(cell.standing.ended or (ended and cell.run is None) for cell in cells),
         cells=cells,
         problem=backfill.error.message.strip() if backfill.error else "",
@@ -117,10 +117,10 @@ def read_backfill(
 
 
 def daemon_silence(instance: dg.DagsterInstance) -> float | None:
-    """Seconds since the parts of the daemon that a backfill needs last said that they live.
+    """Seconds since the last heartbeat of the daemons that a backfill needs.
 
     Returns:
-        None while they do, infinity where one never did.
+        None while they are alive, infinity if one has never run.
     """
     beats = instance.get_daemon_heartbeats()
     oldest = min(beats[name].timestamp if name in beats else 0.0 for name in DAEMONS)
@@ -129,7 +129,7 @@ def daemon_silence(instance: dg.DagsterInstance) -> float | None:
 
 
 def _partitions(backfill: Any) -> list[str]:
-    """The cells, in the order of their names."""
+    """The partition keys of the backfill's cells, sorted."""
     if not backfill.is_asset_backfill:
         return sorted(backfill.partition_names or [])
     subsets = backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key.values()

@@ -1,4 +1,4 @@
-"""Launching and cancelling a Dagster asset backfill through GraphQL, without a webserver; watching one."""
+"""Launch and cancel Dagster asset backfills through GraphQL, without a webserver; watch a backfill."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ mutation ($id: String!) {
 
 
 def launch(settings: Settings, cells: Sequence[Cell]) -> str:
-    """Queue a backfill of all stages of the cells; returns its id.
+    """Queue a backfill of all stages of the cells, and return its id.
 
     Raises:
-        FaqError: Dagster refused it.
+        FaqError: Dagster refused the backfill.
     """
     with open_instance(settings) as instance:
         register(instance, sorted({cell.target.partition for cell in cells}))
@@ -57,17 +57,17 @@ def launch(settings: Settings, cells: Sequence[Cell]) -> str:
 
 
 def cancel(settings: Settings, backfill_id: str) -> None:
-    """Have the daemon end a backfill: runs under way are stopped, those that wait never start.
+    """Ask the daemon to cancel a backfill: it stops running runs and starts no waiting ones.
 
     Raises:
-        FaqError: Dagster refused it.
+        FaqError: Dagster refused the cancellation.
     """
     open_instance(settings).dispose()
     _ask(CANCEL, {"id": backfill_id}, "did not cancel the backfill")
 
 
 def _ask(mutation: str, variables: dict[str, Any], problem: str) -> str:
-    """The id of the backfill that a mutation was about."""
+    """Run a mutation and return the id of its backfill."""
     with TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         command = [
@@ -79,13 +79,13 @@ def _ask(mutation: str, variables: dict[str, Any], problem: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
         found = _answer(answer)
     if "backfillId" not in found:
-        told = found.get("message") or (done.stderr.strip() or done.stdout.strip())[-300:]
-        raise FaqError(f"Dagster {problem}: {told}")
+        message = found.get("message") or (done.stderr.strip() or done.stdout.strip())[-300:]
+        raise FaqError(f"Dagster {problem}: {message}")
     return str(found["backfillId"])
 
 
 def _answer(file: Path) -> dict[str, Any]:
-    """What the one mutation returned."""
+    """The result of the mutation; empty if there is none."""
     if not file.exists():
         return {}
     data = json.loads(file.read_text(encoding="utf-8")).get("data") or {}
@@ -94,15 +94,15 @@ def _answer(file: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BackfillWatch:
-    """A backfill that is watched through an open instance."""
+    """Reads the state of a backfill from an open instance."""
 
     instance: dg.DagsterInstance
     backfill_id: str
 
     def read(self, before: BackfillState | None = None) -> BackfillState:
-        """How it stands now; see `read_backfill`."""
+        """The current state; see `read_backfill`."""
         return read_backfill(self.instance, self.backfill_id, before)
 
     def daemon_silence(self) -> float | None:
-        """Seconds since a daemon was seen; None while one answers. See `daemon_silence`."""
+        """Seconds since the last heartbeat of a daemon; None while it is alive. See `daemon_silence`."""
         return daemon_silence(self.instance)

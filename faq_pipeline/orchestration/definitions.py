@@ -14,9 +14,9 @@ from faq_pipeline.orchestration.resources import PipelineResource, ProgressResou
 from faq_pipeline.settings import Settings
 
 EXECUTOR: dict[str, Any] = {
-    # A process a step gives its memory back; two at most, and the pool lets one on the GPU.
+    # One process per step, so that a step's memory is freed at its end. The GPU pool admits fewer.
     "max_concurrent": 2,
-    # Forked off one that has these definitions loaded (and no model library): a hit takes seconds less.
+    # Fork from a server process with these definitions loaded (and no model library): saves seconds per hit.
     "start_method": {"forkserver": {"preload_modules": ["faq_pipeline.definitions"]}},
 }
 
@@ -27,7 +27,7 @@ def build_defs(
     """The pipeline's definitions.
 
     Args:
-        settings: whose recipes and studies become partitions; the environment's by default.
+        settings: their recipes and studies become partitions; by default, those of the environment.
         resource_overrides: resources by name (`pipeline`, `progress`) that replace the defaults.
     """
     settings = settings or Settings.from_environment()

@@ -1,9 +1,8 @@
-"""Dagster's multiprocess executor, with a wait for a pool's slot that costs nothing.
+"""Dagster's multiprocess executor, with an efficient wait for a pool slot.
 
-While none of a run's steps is under way, Dagster's executor looks for a free slot in a loop without a
-pause, so that a run that waits for the GPU takes a whole core; and it asks the instance ever more
-rarely, every 15 seconds in the end, during which a free GPU stays idle. Both are in the one method
-that claims a slot.
+While no step of a run is running, Dagster's executor polls for a free slot in a loop without a pause, so
+a run that waits for the GPU uses a whole core. It also asks the instance less and less often, up to every
+15 seconds, and a free GPU stays idle meanwhile. Both problems are in the one method that claims a slot.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.executor import multiprocess
 
 PAUSE = 0.05
-"""Seconds between two looks of the loop; events of steps under way wait as long at most."""
+"""Pause of the polling loop in seconds; events of running steps are delayed by at most this time."""
 MOST_BETWEEN_CLAIMS = 2.0
-"""Seconds after which the instance is asked for a slot again."""
+"""Maximum number of seconds between two attempts to claim a slot from the instance."""
 
 
 class PatientConcurrency(InstanceConcurrencyContext):
-    """Claims of one run; one that is refused takes a moment."""
+    """The slot claims of one run; a refused claim sleeps for `PAUSE`."""
 
     def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
-        """Whether the step has a slot of the pool now."""
+        """Try to claim a slot of the pool for the step."""
         if super().claim(concurrency_key, step_key, step_priority):
             return True
         soon = time.time() + MOST_BETWEEN_CLAIMS
@@ -37,7 +36,8 @@ class PatientConcurrency(InstanceConcurrencyContext):
 def patient_executor(config: dict[str, Any]) -> dg.ExecutorDefinition:
     """The multiprocess executor with this configuration.
 
-    Dagster offers no place to hand it other claims, so they are put where its executor looks for them.
+    Dagster has no public way to replace the class that claims slots, so it is replaced in the module
+    from which the executor takes it.
     """
     multiprocess.InstanceConcurrencyContext = PatientConcurrency  # type: ignore[misc]
     return dg.multiprocess_executor.configured(config)

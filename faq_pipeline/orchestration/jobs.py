@@ -1,4 +1,4 @@
-"""Jobs: quantize a cell; do the same and publish it; publish it alone; compare recipes; make a study."""
+"""The jobs: quantize a cell, quantize and publish, publish only, compare recipes, run a study."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import dagster as dg
 
 QUANTIZE = "quantize"
 REQUANTIZE = "requantize"
-"""What sensors and schedules ask for where the family publishes."""
+"""Requested by sensors and schedules for families that publish."""
 PUBLISH = "publish"
-"""Review and publication of a cell that has its report."""
+"""Reviews and publishes a cell that has its report."""
 COMPARE = "compare"
 STUDY = "study"
 
@@ -22,20 +22,20 @@ def build_jobs() -> list[Any]:
         dg.define_asset_job(
             QUANTIZE,
             selection=dg.AssetSelection.all() - comparison - publication - studies,
-            description="From seed to report, for one member and one recipe.",
+            description="From seed data to report, for one member and one recipe.",
         ),
         dg.define_asset_job(
             REQUANTIZE,
             selection=dg.AssetSelection.all() - comparison - studies,
-            description="From seed to report, and to a published checkpoint if the report passes the gate.",
+            description="From seed data to report, and to a published checkpoint if it passes the gate.",
         ),
         dg.define_asset_job(
             PUBLISH,
             selection=publication,
-            description="A finished checkpoint through the gate, and to where its family publishes.",
+            description="Check a finished checkpoint against the gate, and publish it.",
         ),
         dg.define_asset_job(
-            COMPARE, selection=comparison, description="All evaluated recipes of a member, beside each other."
+            COMPARE, selection=comparison, description="Compare all evaluated recipes of a member."
         ),
-        dg.define_asset_job(STUDY, selection=studies, description="All cells of a study, and what they say."),
+        dg.define_asset_job(STUDY, selection=studies, description="All cells of a study, and its report."),
     ]

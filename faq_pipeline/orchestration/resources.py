@@ -1,4 +1,4 @@
-"""What assets are given: the pipeline (catalog, store, device) and somebody to tell of progress."""
+"""Resources of assets: the pipeline (catalog, store, device) and the progress listener."""
 
 import os
 import time
@@ -18,14 +18,14 @@ from faq_pipeline.util.progress import Progress
 
 
 class PipelineResource(dg.ConfigurableResource):
-    """The pipeline's places and device. Empty fields take the environment's values (see `settings`)."""
+    """The pipeline's folders and device. Empty fields take the values of the environment (see `settings`)."""
 
     home: str = ""
     data: list[str] = []
     device: str = Field(default="", description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
 
     def settings(self) -> Settings:
-        """The environment's settings with this resource's own fields laid upon them."""
+        """The settings of the environment, overridden by the fields of this resource."""
         environment = tuple(os.environ.get(name) for name in ENVIRONMENT)
         return _settings(self.home, tuple(self.data), self.device, environment)
 
@@ -37,13 +37,16 @@ class PipelineResource(dg.ConfigurableResource):
         return resolve_cell(catalog, member, catalog.recipe(recipe), settings.device, settings.digests)
 
     def materialize(self, stage: str, cell: Cell, progress: Progress, run: str) -> Outcome:
-        """The artifact of a stage; afterwards the lineage index knows of it, or will when it is free."""
+        """Materialize a stage, record its use, and add it to the lineage index.
+
+        If another program holds the index, a later run adds the artifact.
+        """
         return materialize_recorded(self.settings(), stage, cell, progress, run)
 
 
 @cache
 def _settings(home: str, data: tuple[str, ...], device: str, environment: tuple[str | None, ...]) -> Settings:
-    """One object a run, whose environment does not change: families and recipes as they were at its start."""
+    """Cached, so that a run keeps the families and recipes that it started with."""
     found = Settings.from_environment()
     return Settings(
         home=Path(home).absolute() if home else found.home,
@@ -53,7 +56,7 @@ def _settings(home: str, data: tuple[str, ...], device: str, environment: tuple[
 
 
 class LogProgress:
-    """Progress as lines in Dagster's log: the start, each tenth with the time left, and notes."""
+    """Progress as lines in Dagster's log: the start, every tenth with the remaining time, and notes."""
 
     def __init__(self, log: dg.DagsterLogManager) -> None:
         self._log, self._what, self._detail, self._total, self._done = log, "", "", 1, 0
@@ -78,11 +81,11 @@ class LogProgress:
 
 
 class ProgressResource:
-    """Gives each step its listener. The CLI overrides it to draw bars in the terminal."""
+    """Provides each step with a progress listener. The CLI overrides it to draw bars in the terminal."""
 
     def listen(self, context: dg.AssetExecutionContext, stage: str) -> Progress:
         """The listener for one stage of one run."""
         return LogProgress(context.log)
 
     def finished(self, member: str, recipe: str, outcome: Outcome) -> None:
-        """A stage of a cell has its artifact; `recipe` is `all` for a member's comparison."""
+        """Called when a stage has its artifact. `recipe` is `all` for the comparison of a member."""

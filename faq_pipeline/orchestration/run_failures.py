@@ -1,4 +1,4 @@
-"""Why a run of Dagster failed, in the words of what stopped it."""
+"""Find the cause of a failed Dagster run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from faq_pipeline.errors import FaqError
 
 
 def failure(events: Iterable[dg.DagsterEvent]) -> Exception:
-    """What stopped a run: the user's mistake or the failed check as a FaqError, a bug as it is."""
+    """The cause of a failed run: a FaqError for a user error or a failed check, otherwise a RuntimeError."""
     events = list(events)
     # A failed check comes first: Dagster fails its step with an error of its own.
     checks = (event.asset_check_evaluation_data for event in events if _is(event, "ASSET_CHECK_EVALUATION"))
@@ -32,7 +32,7 @@ def failure(events: Iterable[dg.DagsterEvent]) -> Exception:
 
 
 def reason(events: Iterable[dg.DagsterEvent]) -> str:
-    """The same in one line."""
+    """The cause of a failed run, in one line."""
     return next((line for line in str(failure(events)).splitlines() if line.strip()), "")
 
 

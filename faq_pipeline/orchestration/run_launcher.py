@@ -1,10 +1,10 @@
-"""Dagster's default launcher, which can tell besides whether the process of a run is still there.
+"""Dagster's default run launcher, extended with a check whether the process of a run is alive.
 
-A run is a process of the code server. When it dies the code server says so; when both are killed at
-once, by a power cut or `kill -9` of the whole group, nobody does, and the run would count as running
-for ever: it keeps its place in the queue and its slots in the pools, and its backfill never ends.
-Dagster's run monitoring asks the launcher, fails such a run, and run retries go on from what it
-finished (`dagster.yaml`).
+A run is a process of the code server. If it dies, the code server reports that. If both are killed at
+once, by a power cut or `kill -9` of the whole group, nothing reports it. The run would count as running
+forever: it would keep its place in the queue and its pool slots, and its backfill would never end. With
+this check, Dagster's run monitoring marks such a run as failed, and a run retry continues from its
+finished stages (see `dagster.yaml`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SECONDS_TO_ANSWER = 10
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """The default launcher for run monitoring.
+    """The default launcher with support for run monitoring.
 
-    A code server on a socket or on this host shares its processes with the daemon, so the run's own
-    is looked for: it may well outlive its code server. Any other code server is asked; while it does
-    not answer, the run is left alone.
+    If the code server uses a socket or runs on this host, the launcher looks for the run's own process,
+    which may outlive the code server. Any other code server is asked about the run; while it does not
+    answer, the run counts as alive.
     """
 
     @property
@@ -40,7 +40,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """NOT_FOUND if the process of a started run is known to be gone, else RUNNING."""
+        """NOT_FOUND if the process of a started run is known to be gone, otherwise RUNNING."""
         if self._is_gone(run):
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the process of this run is gone")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
@@ -49,24 +49,24 @@ class WatchedRunLauncher(DefaultRunLauncher):
         if MARK in run.tags:
             return mark_is_dead(run.tags[MARK])
         if GRPC_INFO_TAG not in run.tags:
-            return False  # another program's, in its own process
+            return False  # run by another program in its own process
         server: dict[str, Any] = json.loads(run.tags[GRPC_INFO_TAG])
         if server.get("socket") or server["host"] in HERE:
             return not self._process_is_alive(run)
         return not _has(server, run.run_id)
 
     def _process_is_alive(self, run: dg.DagsterRun) -> bool:
-        """By what the run itself said of its process when it began."""
+        """Check the process id that the run logged when it started."""
         for entry in self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
             event = entry.dagster_event
             pid = event.engine_event_data.metadata.get("pid") if event and not event.step_key else None
             if pid is not None:
                 return is_alive(int(str(pid.value)), entry.timestamp)
-        return True  # it has not said yet
+        return True  # the run has not logged its process id yet
 
 
 def _has(server: dict[str, Any], run_id: str) -> bool:
-    """Whether a code server has the run; True while it cannot be asked."""
+    """Whether a code server has the run; True if the server cannot be reached."""
     client = DagsterGrpcClient(
         host=server["host"], port=server["port"], use_ssl=bool(server.get("use_ssl", False))
     )

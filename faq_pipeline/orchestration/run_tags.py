@@ -1,4 +1,4 @@
-"""What a run asks Kubernetes for, as tags of the run. Elsewhere nobody reads them."""
+"""Run tags with the resource requests for Kubernetes. They have no effect elsewhere."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.models.device import working_bytes
 
 BESIDES = 4 * 2**30
-"""Bytes of main memory for all but weights. On a CPU a run of the embedded family takes one GiB in all; the
-libraries of CUDA and vLLM, and activations between layers, take more."""
+"""Bytes of main memory for everything except weights.
+
+On a CPU, a run of the embedded family takes 1 GiB in total. The CUDA and vLLM libraries and the
+activations between layers take more.
+"""
 
 
 def k8s_tags(*cells: Cell) -> dict[str, str]:
-    """Tags of a run that makes one of these cells: of what they need, the most.
+    """The tags of a run that makes any one of these cells, with their maximum requirements.
 
-    Read by dagster-k8s's run launcher, which gives a run one pod: it has the GPUs of the stage that
-    takes most of them, and main memory for the larger of target and teacher, which pass through it
-    on their way to a GPU. They count on GPUs whatever the cells' device: who asks for a run seldom
-    has one.
+    They are read by dagster-k8s's run launcher, which gives each run one pod. The pod gets as many GPUs
+    as the most demanding stage needs, and main memory for the larger of target and teacher, since
+    weights pass through it on their way to a GPU. GPUs are requested whatever the cells' device is: the
+    machine that requests a run often has no GPU.
     """
     gpus = max(stage.gpus(cell) for cell in cells for stage in STAGES.values() if stage.gpus is not None)
     memory = BESIDES + max(working_bytes(parameters) for cell in cells for parameters in _loaded(cell))
@@ -33,7 +36,7 @@ def k8s_tags(*cells: Cell) -> dict[str, str]:
 
 
 def _loaded(cell: Cell) -> list[int]:
-    """Parameters of the models that a run loads on its own machine."""
+    """The parameter counts of the models that a run loads on its own machine."""
     loaded = [cell.target.member.parameters]
     if cell.teacher is not None and not teacher_traits(cell).remote:
         loaded.append(cell.teacher.member.parameters)

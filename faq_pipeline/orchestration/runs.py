@@ -1,7 +1,7 @@
-"""Dagster behind the commands: its instance, partitions, and runs in this process.
+"""Dagster's instance, partitions and in-process runs for the commands.
 
-A `faq run` executes the job's steps in its own process: models are imported once, not once a
-step. The run is an ordinary one, kept in the instance and shown in the UI.
+`faq run` executes the steps of a job in its own process, so that the model libraries are imported once,
+not once per step. The run is an ordinary Dagster run: it is stored in the instance and shown in the UI.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ LIVE = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CA
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The Dagster instance of these settings, with the slots of dead runs freed.
+    """Open the Dagster instance of these settings, and free the pool slots of dead runs.
 
-    One process at a time: two that create Dagster's tables at once would stumble over each other.
+    A lock admits one process at a time, since concurrent creation of Dagster's tables would fail.
     """
     with ProcessLock(settings.home / "dagster.lock"):
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home())
         instance = dg.DagsterInstance.get()
-        _bury_dead_runs(instance)
+        _fail_dead_runs(instance)
     return instance
 
 
 def register(instance: dg.DagsterInstance, partitions: list[str]) -> None:
-    """Make these member partitions known."""
-    there = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
-    new = [key for key in partitions if key not in there]
+    """Add the member partitions that do not exist yet."""
+    existing = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
+    new = [key for key in partitions if key not in existing]
     if new:
         instance.add_dynamic_partitions(str(MEMBERS.name), new)
 
 
 class Runs:
-    """Runs of the pipeline's jobs in this process."""
+    """Runs the pipeline's jobs in this process."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance, progress: ProgressResource) -> None:
         self._instance = instance
@@ -62,13 +62,13 @@ class Runs:
         """Run a job for one partition.
 
         Args:
-            config: of `asset`, where it takes some.
+            config: configuration of `asset`, if it has any.
 
         Returns:
             Metadata of the materialization of `asset`.
 
         Raises:
-            FaqError: a step failed on a user's mistake, or a blocking check failed.
+            FaqError: a step failed because of a user error, or a blocking check failed.
         """
         result = self._definitions.resolve_job_def(job).execute_in_process(
             instance=self._instance,
@@ -89,10 +89,10 @@ class Runs:
         raise RuntimeError(f"job {job} materialized no {asset}")
 
 
-def _bury_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Mark runs of killed `faq` processes as failed and free their pool slots.
+def _fail_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Mark runs of killed `faq` processes as failed, and free their pool slots.
 
-    Dagster's daemon does this too, where one runs.
+    Dagster's daemon does this too, but it may not be running.
     """
     for run in instance.get_runs(filters=RunsFilter(statuses=LIVE)):
         if MARK not in run.tags or not mark_is_dead(run.tags[MARK]):

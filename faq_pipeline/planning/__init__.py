@@ -1,1 +1,1 @@
-"""What is out of date and what to do about it: cell status, staleness, schedule ticks, retention."""
+"""Planning: cell status, staleness, schedule ticks and retention of artifacts."""

@@ -1,4 +1,4 @@
-"""The matrix of members x recipes as it stands: which cells exist and what is made of them."""
+"""The plan of every cell of members x recipes: whether it can be made, and which stages are made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from faq_pipeline.util.memoize import memoizing
 
 @dataclass(frozen=True)
 class CellPlan:
-    """One cell: its plan, or why it cannot be."""
+    """The plan of one cell, or the problem that prevents it.
+
+    Attributes:
+        cell: None if it cannot be resolved.
+        planned: the planned stages by name; empty without a cell.
+        problem: why the cell cannot be made; None if it can.
+    """
 
     member: str
     recipe: str
@@ -28,12 +34,12 @@ class CellPlan:
 
     @property
     def partition(self) -> str:
-        """`name@rev8|recipe`; without revision where the weights are not here."""
+        """`name@rev8|recipe`, without the revision if the weights are not available."""
         return f"{self.member}|{self.recipe}"
 
     @property
     def made(self) -> int:
-        """Stages whose artifact is there."""
+        """Number of stages whose artifact exists."""
         return sum(p.artifact is not None for p in self.planned.values())
 
     @property
@@ -44,23 +50,30 @@ class CellPlan:
 def cell_plans(
     settings: Settings, members: list[str] | None = None, recipes: list[str] | None = None
 ) -> list[CellPlan]:
-    """All cells whose recipe is for the member's family, or those named.
+    """The plans of the cells of members x recipes whose recipe is for the member's family.
+
+    Args:
+        members, recipes: names; None for all.
 
     Raises:
-        FaqError: an unknown name.
+        FaqError: a name is unknown.
     """
     catalog = settings.catalog
-    everyone = [m.name for family in catalog.families.values() for m in family.members]
+    every_member = [m.name for family in catalog.families.values() for m in family.members]
     with memoizing():
         return [
             cell_plan(settings, name, recipe)
-            for name in members or everyone
+            for name in members or every_member
             for recipe in _for_family(catalog, name, recipes or list(catalog.recipes))
         ]
 
 
 def cell_plan(settings: Settings, member: str, recipe: str) -> CellPlan:
-    """One cell (`name` or `name@rev8`), however its recipe or its weights may be."""
+    """The plan of one cell. A problem with its recipe or weights is part of the result, not an error.
+
+    Args:
+        member: `name` or `name@rev8`.
+    """
     catalog = settings.catalog
     try:
         found = catalog.recipe(recipe)
@@ -71,26 +84,26 @@ def cell_plan(settings: Settings, member: str, recipe: str) -> CellPlan:
         return CellPlan(cell.target.partition, recipe, cell, plan(cell, STAGES, settings.store), None)
     except FaqError as error:
         problem = str(error)
-    except OSError as error:  # a file that may not be read, or went while it was
+    except OSError as error:  # a file without read permission, or removed meanwhile
         problem = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}"
     return CellPlan(_at_revision(settings, member), recipe, None, {}, problem)
 
 
 def cell_fingerprint(cell: Cell) -> str:
-    """One key for all that the cell's stages declare: recipe, target, teacher, tools, stage versions.
+    """One key for everything that the cell's stages declare: recipe, target, teacher, tools, versions.
 
-    It changes when any stage would have to be made anew, and is known before any is made; nothing
-    is downloaded for it.
+    It changes if any stage would have to be made again. It is known before anything is made, and
+    computing it downloads nothing.
 
     Raises:
-        FaqError: the recipe names something unknown, or a file of it is not there.
+        FaqError: the recipe names something unknown, or one of its files does not exist.
     """
     declared = {stage.name: [stage.version, stage.identity(cell)] for stage in STAGES.values()}
     return fingerprint("cell", 1, declared, {})
 
 
 def declared_keys(cell: Cell) -> dict[str, str]:
-    """A key of each stage, known before anything is made: cells with the same key share the artifact.
+    """A key for each stage, known before anything is made. Cells with equal keys share the artifact.
 
     Raises:
         FaqError: see `cell_fingerprint`.
@@ -108,7 +121,7 @@ def _for_family(catalog: Catalog, member: str, recipes: list[str]) -> list[str]:
 
 
 def _at_revision(settings: Settings, member: str) -> str:
-    """`name@rev8` where the weights are here, else the name as it was given."""
+    """`name@rev8` if the weights are available, otherwise the given name."""
     if "@" in member:
         return member
     try:

@@ -1,4 +1,4 @@
-"""Cells with how they stand: complete, out of date, begun, or not to be made as things are."""
+"""The status of cells: complete, stale, partial, missing or impossible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from faq_pipeline.util.memoize import memoizing
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A cell with how it stands."""
+    """The plan of a cell with its state."""
 
     seen: CellPlan
     freshness: Freshness
@@ -24,12 +24,12 @@ class CellStatus:
 
     @property
     def member(self) -> str:
-        """`name@rev8`; the bare name where the weights are not here."""
+        """`name@rev8`, or the bare name if the weights are not available."""
         return self.seen.member
 
     @property
     def name(self) -> str:
-        """The member's, without its revision."""
+        """The name of the member, without its revision."""
         return self.member.partition("@")[0]
 
     @property
@@ -50,16 +50,20 @@ class CellStatus:
 
 
 def cell_status(settings: Settings, member: str, recipe: str) -> CellStatus:
-    """Look at one cell (`name` or `name@rev8`), however its recipe or its weights may be."""
+    """The status of one cell. A problem with its recipe or weights gives the state `impossible`.
+
+    Args:
+        member: `name` or `name@rev8`.
+    """
     seen = cell_plan(settings, member, recipe)
     return CellStatus(seen, freshness(seen, settings.store))
 
 
 def cell_statuses(settings: Settings, members: list[str] | None = None) -> list[CellStatus]:
-    """All cells (of some members) whose recipe is for the member's family.
+    """The status of all cells, or those of some members, whose recipe is for the member's family.
 
     Raises:
-        FaqError: an unknown member.
+        FaqError: a member is unknown.
     """
     with memoizing():
         return [CellStatus(seen, freshness(seen, settings.store)) for seen in cell_plans(settings, members)]

@@ -1,4 +1,4 @@
-"""Why an artifact is out of date: what its stage declared then beside what it declares now, in words."""
+"""Explain why an artifact is out of date: the differences between its stage's identity then and now."""
 
 from __future__ import annotations
 
@@ -12,58 +12,61 @@ from faq_pipeline.core.stage import Stage
 from faq_pipeline.store.artifact import Manifest
 
 LONGEST = 40
-"""Characters of a value that is shown; of longer ones it is said that they changed."""
+"""Maximum number of characters of a shown value; longer values are only reported as changed."""
 NONE = "none"
 
 _MACHINE = {"device", "threads", "precision", "dtype", "served_as"}
-"""Of what kind the machine is. Another one supersedes nothing, see `lineage.uses.cell_setting`."""
+"""Fields of the machine. Another machine does not make an artifact stale; see `lineage.uses.cell_setting`."""
 _OF_DEVICE = {"build", "graphs"}
-"""What another device brings with it."""
+"""Fields that change with the device."""
 _DIGEST = re.compile(r"[0-9a-f]{20,64}")
 
 
 def identity_changes(stage: Stage, now: Mapping[str, Any], then: Manifest) -> list[str]:
-    """What `stage` declares otherwise than when the artifact was made; the machine does not count.
+    """The differences between the stage's identity now and when the artifact was made, in words.
+
+    Differences of the machine are ignored.
 
     Args:
-        now: the stage's identity.
+        now: the stage's current identity.
+        then: the artifact's manifest.
     """
     found = _differences(then.identity, json.loads(json.dumps(now)))
     version = then.stage_version, stage.version
     texts = [f"version of the stage {version[0]} -> {version[1]}"] if version[0] != version[1] else []
-    return texts + [_text(label_of(path, stage.labels, now), *found[path]) for path in _telling(found)]
+    return texts + [_text(label_of(path, stage.labels, now), *found[path]) for path in _causes(found)]
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """The leaves that differ, by dotted name, as pairs; None for one that is not there."""
-    apart = _MACHINE | (_OF_DEVICE if then.get("device") != now.get("device") else set())
+    """The leaves that differ, by dotted name, as (then, now); None stands for a missing leaf."""
+    ignored = _MACHINE | (_OF_DEVICE if then.get("device") != now.get("device") else set())
     found: dict[str, Any] = {}
     for name in {**then, **now}:
-        one, other = then.get(name), now.get(name)
-        if name in apart or _same(name, one, other):
+        old, new = then.get(name), now.get(name)
+        if name in ignored or _same(name, old, new):
             continue
-        if isinstance(one or {}, dict) and isinstance(other or {}, dict):
-            found |= _differences(one or {}, other or {}, f"{path}{name}.")
+        if isinstance(old or {}, dict) and isinstance(new or {}, dict):
+            found |= _differences(old or {}, new or {}, f"{path}{name}.")
         else:
-            found[path + name] = (one, other)
+            found[path + name] = (old, new)
     return found
 
 
-def _same(name: str, one: Any, other: Any) -> bool:
-    if name == "torch" and one and other:  # its build, behind the plus, is the machine's
-        return bool(one.partition("+")[0] == other.partition("+")[0])
-    return bool(one == other)
+def _same(name: str, old: Any, new: Any) -> bool:
+    if name == "torch" and old and new:  # the build after the plus sign depends on the machine
+        return bool(old.partition("+")[0] == new.partition("+")[0])
+    return bool(old == new)
 
 
-def _telling(found: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
-    """The differences that do not merely follow from another one."""
+def _causes(found: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """The differences that are not merely a consequence of another one."""
     choosers = [path for path in found if path.rpartition(".")[2] in ("engine", "source")]
-    for path, (one, other) in found.items():
+    for path, (old, new) in found.items():
         if path in ("weights", "tokenizer") and "teacher" in found:
             continue
-        # Another engine or source has fields of its own.
+        # Another engine or source has other fields.
         chosen = any(path != c and path.startswith(c.removesuffix(c.rpartition(".")[2])) for c in choosers)
-        if not chosen or (one is not None and other is not None):
+        if not chosen or (old is not None and new is not None):
             yield path
 
 
@@ -73,9 +76,9 @@ def _text(label: str, then: Any, now: Any) -> str:
 
 
 def _shown(value: Any) -> str | None:
-    """A value as YAML has it, None where it tells a reader nothing."""
+    """A value as in YAML; None if it is too long or a digest, which would not help a reader."""
     if value is None:
         return NONE
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    told = len(text) <= LONGEST and "\n" not in text and not _DIGEST.search(text)
-    return text if told else None
+    readable = len(text) <= LONGEST and "\n" not in text and not _DIGEST.search(text)
+    return text if readable else None

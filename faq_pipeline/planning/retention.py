@@ -1,13 +1,14 @@
-"""Which artifacts can go without anybody missing them.
+"""Find the artifacts that are not used any more and can be deleted.
 
-An artifact stays if
-- a cell's plan names it as families, recipes and this device stand now;
-- a recorded use names it, and is the newest of its cell, stage, device and draw;
-- a recorded use by a cell that cannot be resolved now names it, however old: what replaces it
-  cannot be told while its recipe is broken, or its weights or their revision are absent;
-- one of these was made from it;
-- it is a comparison, and the member's current one, or one of reports that another device or
-  revision made and that stay.
+An artifact is kept if
+
+- it is in the plan of a cell, with the current families, recipes and device;
+- it is the newest recorded use of its cell, stage, device and draw;
+- it is a recorded use of any age by a cell that cannot be resolved now. While the cell's recipe is
+  broken, or its weights or their revision are missing, it is unknown what replaces the artifact;
+- an artifact kept by these rules was made from it; or
+- it is the current comparison of a member, or a comparison of kept reports from another device or
+  revision.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from faq_pipeline.store.artifact import Artifact
 
 
 def unused_artifacts(settings: Settings) -> list[Artifact]:
-    """The artifacts that can go, by stage and fingerprint."""
-    there = {artifact.path.name: artifact for artifact in settings.store.artifacts()}
+    """The artifacts that can be deleted, in order of stage and fingerprint."""
+    stored = {artifact.path.name: artifact for artifact in settings.store.artifacts()}
     states = list(cell_plans(settings))
     planned = {p.artifact.path.name for state in states for p in state.planned.values() if p.artifact}
     resolved = {f"{state.member}|{state.recipe}" for state in states if state.cell is not None}
-    kept = _with_inputs(planned | _in_use(read_uses(settings.store), resolved), there)
+    kept = _with_inputs(planned | _in_use(read_uses(settings.store), resolved), stored)
     kept |= _current_comparisons(settings, states)
-    kept |= {name for name, one in there.items() if _of_elsewhere(one, planned, kept)}
-    return [artifact for name, artifact in there.items() if name not in kept]
+    kept |= {name for name, artifact in stored.items() if _is_kept_comparison(artifact, planned, kept)}
+    return [artifact for name, artifact in stored.items() if name not in kept]
 
 
 def _in_use(uses: Iterable[Use], resolved: set[str]) -> set[str]:
@@ -45,27 +46,27 @@ def _in_use(uses: Iterable[Use], resolved: set[str]) -> set[str]:
     return kept | set(newest.values())
 
 
-def _with_inputs(names: set[str], there: Mapping[str, Artifact]) -> set[str]:
-    """The artifacts of those names and all that they were made from."""
+def _with_inputs(names: set[str], stored: Mapping[str, Artifact]) -> set[str]:
+    """The named artifacts and all their direct and indirect inputs."""
     found: set[str] = set()
     queue = list(names)
     while queue:
         name = queue.pop()
-        if name not in found and name in there:
+        if name not in found and name in stored:
             found.add(name)
-            queue.extend(there[name].manifest.upstream.values())
+            queue.extend(stored[name].manifest.upstream.values())
     return found
 
 
 def _current_comparisons(settings: Settings, states: Iterable[CellPlan]) -> set[str]:
     members: dict[str, dict[str, Evaluated]] = {}
     for state in states:
-        if state.cell is not None and (one := Evaluated.of(state.planned)) is not None:
-            members.setdefault(state.member, {})[state.recipe] = one
+        if state.cell is not None and (evaluated := Evaluated.of(state.planned)) is not None:
+            members.setdefault(state.member, {})[state.recipe] = evaluated
     return {comparison_key(settings, found).fingerprint for found in members.values()}
 
 
-def _of_elsewhere(artifact: Artifact, planned: set[str], kept: set[str]) -> bool:
-    """Whether it is a comparison of reports that stay, though none is planned here and now."""
+def _is_kept_comparison(artifact: Artifact, planned: set[str], kept: set[str]) -> bool:
+    """Whether it is a comparison of kept reports of which some are not in a current plan."""
     reports = set(artifact.manifest.upstream.values())
     return artifact.path.parent.name == COMPARISON and reports <= kept and not reports <= planned

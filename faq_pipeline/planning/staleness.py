@@ -1,4 +1,4 @@
-"""Whether what was made of a cell still holds, and why not."""
+"""Whether the artifacts of a cell are up to date, and why not."""
 
 from __future__ import annotations
 
@@ -15,29 +15,33 @@ from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
 
 LAST = list(STAGES)[-1]
-"""A cell that has used an artifact of this stage was completed."""
+"""The last stage. A cell is completed once it has used an artifact of this stage."""
 MOST_CHANGES = 8
-"""Changes that are told; of more, how many."""
+"""Maximum number of changes listed in a reason; further changes are counted."""
 
 
 class State(StrEnum):
-    """How a cell stands."""
+    """The state of a cell."""
 
     COMPLETE = "complete"
-    """All that it declares is made, here or on another device."""
+    """Everything that it declares is made, on this or another device."""
     STALE = "stale"
-    """It was completed, and declares something else now."""
+    """It was completed, but declares something else now."""
     PARTIAL = "partial"
-    """A run of it began; it was never completed."""
+    """A run of it started, but it was never completed."""
     MISSING = "missing"
-    """No run of it began, though other cells may have made stages that it shares."""
+    """No run of it started, though other cells may have made stages that it shares."""
     IMPOSSIBLE = "impossible"
-    """It cannot be made as things are: no larger teacher, no weights, a broken recipe."""
+    """It cannot be made now: no larger teacher, no weights, or a broken recipe."""
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """A cell's state and why, in words; `stage` is the first out of date that is not made again."""
+    """A cell's state and the reason.
+
+    Attributes:
+        stage: the first stage that is out of date and not made again, or that is missing.
+    """
 
     state: State
     reason: str = ""
@@ -45,10 +49,10 @@ class Freshness:
 
 
 def freshness(seen: CellPlan, store: Store) -> Freshness:
-    """How a cell stands.
+    """The state of a cell.
 
-    Another draw, or another device, supersedes nothing: what a cell was completed with is compared
-    within its draw, and what was made on another device under the same declarations is complete.
+    A completion with another draw does not count. A completion on another device with the same
+    declarations makes the cell complete.
     """
     if seen.cell is None:
         return Freshness(State.IMPOSSIBLE, seen.problem or "")
@@ -85,10 +89,10 @@ def _in_words(found: Mapping[str, list[str]]) -> str:
 
 @dataclass(frozen=True)
 class CellCompletion:
-    """The artifacts of a completed cell by stage, all stages in order; one may since be gone.
+    """The artifacts of a completed cell, by stage in order. Some may have been removed since.
 
     Attributes:
-        setting: device and draw, see `lineage.uses.cell_setting`.
+        setting: device and draw; see `lineage.uses.cell_setting`.
     """
 
     setting: str
@@ -96,32 +100,32 @@ class CellCompletion:
 
 
 def _completions(uses: list[Use], store: Store) -> Iterator[CellCompletion]:
-    """What a cell was completed with, by its uses, the newest first."""
+    """The completions of a cell, newest first, from its recorded uses."""
     for report in sorted((use for use in uses if use.stage == LAST), key=lambda use: -use.used):
         artifact = store.get(LAST, report.fingerprint)
         if artifact is None:
             continue
-        # A report need not be made from all stages (round-to-nearest looks at no data).
-        beside = [use for use in uses if use.setting == report.setting]
-        found = {use.stage: _artifact(store, use.stage, use.fingerprint) for use in beside}
+        # Not all stages are inputs of the report: round-to-nearest, for example, uses no data.
+        same_setting = [use for use in uses if use.setting == report.setting]
+        found = {use.stage: _artifact(store, use.stage, use.fingerprint) for use in same_setting}
         found |= _made_from(artifact, store)
         if found.keys() == STAGES.keys():
             yield CellCompletion(report.setting, {name: found[name] for name in STAGES})
 
 
 def _out_of_date(cell: Cell, completion: CellCompletion) -> dict[str, list[str]]:
-    """What changed since, by stage and in words, in the order of the stages; each change once."""
+    """The changes since a completion, in words, by stage in order. Each change is listed once."""
     found: dict[str, list[str]] = {}
-    told: set[str] = set()
+    listed: set[str] = set()
     for name, artifact in completion.artifacts.items():
-        texts = [text for text in _of_stage(name, cell, artifact, completion) if text not in told]
+        texts = [text for text in _changes(name, cell, artifact, completion) if text not in listed]
         if texts:
             found[name] = texts
-            told.update(texts)
+            listed.update(texts)
     return found
 
 
-def _of_stage(name: str, cell: Cell, artifact: Artifact, completion: CellCompletion) -> Iterator[str]:
+def _changes(name: str, cell: Cell, artifact: Artifact, completion: CellCompletion) -> Iterator[str]:
     if not artifact.readable:
         yield f"artifact {artifact.path.name[:8]} is gone from the store"
         return
@@ -133,16 +137,16 @@ def _of_stage(name: str, cell: Cell, artifact: Artifact, completion: CellComplet
 
 
 def _made_from(artifact: Artifact, store: Store) -> dict[str, Artifact]:
-    """An artifact and all that it was made from, by stage, as far as that is there."""
+    """An artifact and all its direct and indirect inputs that exist, by stage."""
     found: dict[str, Artifact] = {}
     queue = [artifact]
     while queue:
-        one = queue.pop()
-        stage = one.path.parent.name
+        current = queue.pop()
+        stage = current.path.parent.name
         if stage not in found:
-            found[stage] = one
-            if one.readable:
-                queue += [_artifact(store, *upstream) for upstream in one.manifest.upstream.items()]
+            found[stage] = current
+            if current.readable:
+                queue += [_artifact(store, *upstream) for upstream in current.manifest.upstream.items()]
     return found
 
 

@@ -1,12 +1,12 @@
-"""What one tick of a family's schedule asks for: stale and missing cells, the most valuable first.
+"""Plan one tick of a family's schedule: it requests stale and missing cells, the most valuable first.
 
-Value. First a cell of each member that nobody can use yet, because none of the family's recipes was
-ever completed for it; then what is missing; then what is stale. Among equals the larger member comes
-first, then the recipe that the family names first.
+Value. First comes one cell of each member for which none of the family's recipes was ever completed,
+since nobody can use that member yet. Then come missing cells, then stale cells. Among equals, the larger
+member comes first, then the recipe that the family lists first.
 
-Cost. GPU-hours of the stages that are not made and load a model, by past runs; a stage that several
-cells share is counted once. A cell that does not fit into what is left waits, and cheaper ones after
-it are still taken. Of cells whose cost is not known one is tried a tick, for its run tells the cost.
+Cost. The GPU-hours of the stages that are not made and load a model, estimated from past runs. A stage
+that several cells share counts once. A cell that exceeds the remaining budget waits, but cheaper cells
+after it are still taken. Each tick tries at most one cell of unknown cost; its run reveals the cost.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from faq_pipeline.util.memoize import memoizing
 HOUR = 3600
 
 Asked = Callable[[Sequence[Cell]], Mapping[str, str]]
-"""Of some cells those that have been asked for as they are declared now: by partition, how that stands."""
+"""Returns which of the cells were already requested as declared now, each with the state of its runs."""
 
 
 class Value(IntEnum):
-    """Why a cell comes when it does: lower comes first."""
+    """The priority of a cell; lower values come first."""
 
     RELEASE = 0
     MISSING = 1
@@ -42,12 +42,12 @@ class Value(IntEnum):
 
 @dataclass(frozen=True)
 class Choice:
-    """A cell that could be asked for.
+    """A cell that the tick could request.
 
     Attributes:
-        gpu_hours: what it adds to the tick, as far as that is known.
-        known: whether all of its cost is.
-        waits: why it is not asked for now; empty where it is.
+        gpu_hours: the known part of the cost that it adds to the tick.
+        known: whether its whole cost is known.
+        waits: why it is not requested now; empty if it is.
     """
 
     judged: CellStatus
@@ -59,10 +59,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class TickPlan:
-    """What a tick asks for, what waits and why.
+    """The cells that a tick requests, and the cells that wait with their reasons.
 
     Attributes:
-        budget: GPU-hours that a tick may ask for.
+        budget: maximum number of GPU-hours that a tick may request.
         choices: stale and missing cells, the most valuable first.
         impossible: cells that cannot be made.
         fresh: number of complete cells.
@@ -76,27 +76,27 @@ class TickPlan:
 
     @property
     def chosen(self) -> list[Choice]:
-        """What is asked for."""
+        """The requested cells."""
         return [choice for choice in self.choices if not choice.waits]
 
     @property
     def waiting(self) -> list[tuple[str, str]]:
-        """The cells that are not asked for though they are not fresh, each with the reason."""
+        """The cells that are not complete and not requested, each with the reason."""
         waits = [(choice.judged.partition, choice.waits) for choice in self.choices if choice.waits]
         return waits + [(judged.partition, judged.reason) for judged in self.impossible]
 
     @property
     def gpu_hours(self) -> float:
-        """The known cost of what is asked for."""
+        """The known cost of the requested cells."""
         return sum(choice.gpu_hours for choice in self.chosen)
 
 
 def plan_tick(settings: Settings, family: Family, asked: Asked) -> TickPlan:
-    """What the next tick of the family's schedule asks for.
+    """Plan the next tick of a family's schedule.
 
     Args:
-        family: with `requantize`.
-        asked: what runs there have been.
+        family: a family with `requantize`.
+        asked: finds cells that were requested before.
     """
     wanted = family.requantize
     assert wanted is not None
@@ -106,8 +106,8 @@ def plan_tick(settings: Settings, family: Family, asked: Asked) -> TickPlan:
         standing = asked([c.judged.cell for c in choices if c.judged.cell is not None])
         budget = _Budget(family.name, wanted.max_gpu_hours, PastRuns(settings.store))
         decided = [
-            Choice(c.judged, c.value, waits=told)
-            if (told := standing.get(c.judged.partition))
+            Choice(c.judged, c.value, waits=reason)
+            if (reason := standing.get(c.judged.partition))
             else budget.decide(c)
             for c in choices
         ]
@@ -115,26 +115,26 @@ def plan_tick(settings: Settings, family: Family, asked: Asked) -> TickPlan:
         family,
         wanted.max_gpu_hours,
         tuple(decided),
-        tuple(one for one in cells if one.state is State.IMPOSSIBLE),
-        sum(one.state is State.COMPLETE for one in cells),
+        tuple(cell for cell in cells if cell.state is State.IMPOSSIBLE),
+        sum(cell.state is State.COMPLETE for cell in cells),
     )
 
 
 def _by_value(family: Family, wanted: Requantize, cells: Iterable[CellStatus]) -> list[Choice]:
-    """The cells that are not fresh and can be made, in order of value."""
+    """The cells that are not complete and can be made, in order of value."""
     cells = list(cells)
-    usable = {one.member for one in cells if one.state in (State.COMPLETE, State.STALE)}
+    usable = {cell.member for cell in cells if cell.state in (State.COMPLETE, State.STALE)}
     size = {member.name: member.parameters for member in family.members}
     place = {name: number for number, name in enumerate(wanted.recipes)}
     choices = []
-    for one in cells:  # a member's recipes come in the family's order
-        if one.state not in (State.STALE, State.PARTIAL, State.MISSING):
+    for cell in cells:  # the recipes of a member are in the family's order
+        if cell.state not in (State.STALE, State.PARTIAL, State.MISSING):
             continue
-        value = Value.STALE if one.state is State.STALE else Value.MISSING
-        if one.member not in usable:
-            usable.add(one.member)  # one checkpoint of it will do for a start
+        value = Value.STALE if cell.state is State.STALE else Value.MISSING
+        if cell.member not in usable:
+            usable.add(cell.member)  # only the first cell of a member gets this priority
             value = Value.RELEASE
-        choices.append(Choice(one, value))
+        choices.append(Choice(cell, value))
     return sorted(
         choices,
         key=lambda c: (c.value, -size[c.judged.name], place[c.judged.recipe], c.judged.partition),
@@ -143,7 +143,7 @@ def _by_value(family: Family, wanted: Requantize, cells: Iterable[CellStatus]) -
 
 @dataclass
 class _Budget:
-    """What is left of a tick's GPU-hours as cells are taken one by one."""
+    """The GPU-hours of a tick, which are spent as cells are taken one by one."""
 
     family: str
     hours: float
@@ -153,7 +153,7 @@ class _Budget:
     tried: str = ""
 
     def decide(self, choice: Choice) -> Choice:
-        """Take a cell, or say why it waits."""
+        """Take a cell, or give the reason why it waits."""
         judged = choice.judged
         try:
             hours, known, keys = self._cost(judged)
@@ -167,7 +167,7 @@ class _Budget:
         return Choice(judged, choice.value, hours, known, waits)
 
     def _cost(self, judged: CellStatus) -> tuple[float, bool, set[str]]:
-        """GPU-hours that are known, whether these are all, and keys of the stages that are made for it."""
+        """The known GPU-hours, whether they are the whole cost, and the keys of the stages to make."""
         cell = judged.cell
         assert cell is not None
         seconds, known, keys = 0.0, True, set()
@@ -187,11 +187,11 @@ class _Budget:
         needs = f"{hours:.2g} GPU-hours" if known else f"more than {hours:.2g} GPU-hours"
         if hours > self.hours:
             return (
-                f"needs {needs}, and a tick may ask for {self.hours:g}: raise requantize.max_gpu_hours"
+                f"needs {needs}, but a tick may request only {self.hours:g}: raise requantize.max_gpu_hours"
                 f" of family {self.family}, or run it by hand"
             )
         if hours > left or (not known and left <= 0):
-            return f"needs {needs}, and {left:.2g} of {self.hours:g} are left to this tick"
+            return f"needs {needs}, but this tick has only {left:.2g} of {self.hours:g} left"
         if not known and self.tried:
-            return f"its cost is not known, and one such cell is tried a tick: now {self.tried}"
+            return f"its cost is unknown, and each tick tries one such cell: now {self.tried}"
         return ""

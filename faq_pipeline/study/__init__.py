@@ -1,1 +1,1 @@
-"""Studies: arms x quantizers x draws, made by the pipeline's own stages and judged together."""
+"""Studies: arms x quantizers x draws, made with the pipeline's own stages and evaluated together."""

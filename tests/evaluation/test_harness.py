@@ -142,8 +142,8 @@ def test_a_member_without_a_template_is_asked_plainly(
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"tasks": ["tiny_sum"]}, "no task 'tiny_sum' here .did you mean 'tiny_sums'"),
-        ({"max_new_tokens": 500}, "question 0 of tiny_sums takes .* exceeds the context of 512"),
+        ({"tasks": ["tiny_sum"]}, "unknown task 'tiny_sum' .did you mean 'tiny_sums'"),
+        ({"max_new_tokens": 500}, "question 0 of tiny_sums has .* exceeds the context of 512"),
     ],
 )
 def test_mistakes_are_one_clear_line(

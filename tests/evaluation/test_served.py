@@ -252,7 +252,7 @@ def test_the_servers_context_bounds_the_questions(
     ask: Ask, spec: Evaluation, tiny_cell: Cell, server: Speaking
 ) -> None:
     family = tiny_cell.family.model_copy(update={"serving": Serving(context=40)})
-    with pytest.raises(FaqError, match=r"question 0 of tiny_sums takes .* exceeds the context of 40"):
+    with pytest.raises(FaqError, match=r"question 0 of tiny_sums has .* exceeds the context of 40"):
         ask(spec, family=family)
     assert not server.asked
 
@@ -266,7 +266,7 @@ def test_an_option_that_the_engine_lacks_is_named(ask: Ask, spec: Evaluation, tm
 def test_an_unknown_task_is_told_before_a_server_is_started(
     ask: Ask, managed: Managed, spec: Evaluation
 ) -> None:
-    with pytest.raises(FaqError, match="no task 'tiny_sum'"):
+    with pytest.raises(FaqError, match="unknown task 'tiny_sum'"):
         ask(spec.model_copy(update={"tasks": ["tiny_sum"]}))
     assert not managed.events
 
@@ -278,7 +278,7 @@ def test_a_checkpoint_that_vllm_cannot_load_is_one_line_with_a_way_out(
     with pytest.raises(FaqError) as error:
         answer_and_load(_served(tiny_cell), tokenizer, _nothing, SilentProgress(), checkpoint=tmp_path)
     said = str(error.value)
-    assert "'tiny-s' as it was quantized" in said and "no kernel for 3 bits" in said
+    assert "the quantized 'tiny-s'" in said and "no kernel for 3 bits" in said
     assert "set evaluation.engine: transformers" in said and "\n" not in said
     assert managed.events == [f"up {tmp_path}", "down"]
 

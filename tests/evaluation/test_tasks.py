@@ -95,13 +95,13 @@ def test_sources_are_merged_with_their_includes(folder: Path) -> None:
 
 
 def test_an_unknown_task_suggests_a_near_one(folder: Path) -> None:
-    with pytest.raises(FaqError, match=r"no task 'esay' here \(did you mean 'easy'\?\)"):
+    with pytest.raises(FaqError, match=r"unknown task 'esay' \(did you mean 'easy'\?\)"):
         TaskFolder(folder).digests(["esay"])
 
 
 def test_a_missing_data_file_is_named_with_its_line(folder: Path) -> None:
     (folder / "sums/data/rows.jsonl").unlink()
-    with pytest.raises(FaqError, match=r"_base\.yaml:4: data file 'data/rows\.jsonl' is not there"):
+    with pytest.raises(FaqError, match=r"_base\.yaml:4: data file 'data/rows\.jsonl' does not exist"):
         TaskFolder(folder).digests(["easy"])
 
 

@@ -214,7 +214,7 @@ def test_a_scheme_that_vllm_cannot_load_is_one_line_with_a_way_out(
             SilentProgress(),
             checkpoint=folder,
         )
-    assert "\n" not in str(error.value) and "engine 'vllm' cannot serve 'kin-4m' as it was quantized" in str(
+    assert "\n" not in str(error.value) and "engine 'vllm' cannot serve the quantized 'kin-4m'" in str(
         error.value
     )
 

@@ -144,7 +144,7 @@ def test_a_recipe_for_another_family(world: World) -> None:
             "'awq' has no sample_weights",
         ),
         ("regeneration", {"engine": "transformer"}, "unknown engine 'transformer' (did you mean"),
-        ("evaluation", {"tasks": ["tiny_sum"]}, "no task 'tiny_sum' here (did you mean 'tiny_sums'?)"),
+        ("evaluation", {"tasks": ["tiny_sum"]}, "unknown task 'tiny_sum' (did you mean 'tiny_sums'?)"),
         ("evaluation", {"prose": "gone.jsonl"}, "gone.jsonl: no such file"),
         ("quantization", {"scheme": "W4B16"}, "unknown scheme 'W4B16' (did you mean 'W4A16'?"),
         ("quantization", {"scheme": "w8a16x"}, "unknown scheme 'w8a16x' (did you mean 'W8A16'?"),

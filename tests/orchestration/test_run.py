@@ -109,7 +109,7 @@ def home(pipeline_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     with held(index):
         done = faq(*OTHER_SCHEME)
     assert done.returncode == 0, done.stderr
-    assert "the lineage index is held by another program" in done.stderr
+    assert "the lineage index is in use by another program" in done.stderr
     known_then = known(index)
     return Home(faq, first, json.loads(done.stdout), known_then, faq.json(*RUN[:-1]))
 

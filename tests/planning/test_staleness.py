@@ -66,7 +66,7 @@ def test_without_a_larger_teacher_a_cell_is_impossible(site: Site) -> None:
         (lambda data: (data / RECIPE).write_text("name: tiny-faq\nfamilies: [tiny\n"), "not valid YAML"),
         (lambda data: (data / RECIPE).unlink(), "unknown recipe 'tiny-faq'"),
         (lambda data: (data / "seeds/mixed.jsonl").unlink(), "no such seed file"),
-        (lambda data: (data / "eval/tiny_sums.yaml").unlink(), "no task 'tiny_sums'"),
+        (lambda data: (data / "eval/tiny_sums.yaml").unlink(), "unknown task 'tiny_sums'"),
         (lambda data: (data / "eval/prose.jsonl").unlink(), "no such file"),
     ],
 )

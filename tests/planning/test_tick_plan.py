@@ -94,7 +94,7 @@ def test_what_does_not_fit_waits_and_what_comes_after_it_is_taken_if_it_fits(sit
     site.requantize(["tiny-faq", "tiny-w8"], hours=FULL * 1.1)
     plan = tick(site)
     assert chosen(plan) == ["tiny-a|tiny-faq"]
-    assert waiting(plan)["tiny-a|tiny-w8"].endswith("are left to this tick")
+    assert waiting(plan)["tiny-a|tiny-w8"].endswith("left")
     site.requantize(["tiny-faq", "tiny-w8"], hours=FULL * 0.9)
     plan = tick(site)
     assert chosen(plan) == ["tiny-s|tiny-w8"]  # two stages of it are stale

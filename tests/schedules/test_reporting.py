@@ -59,7 +59,7 @@ def test_a_cell_is_reported_when_it_becomes_stale_and_when_it_is_complete_again(
     assert seen.metadata["out_of_date"].value == "regenerated_corpus"
     assert seen.description == f"stale: {reason}"
     site.make("tiny-s", "tiny-self")
-    assert reporter.tick() == {"tiny-s|tiny-self": ("complete", "all that it declares is made")}
+    assert reporter.tick() == {"tiny-s|tiny-self": ("complete", "everything that it declares is made")}
     assert reporter.tick() == {}
     assert len(observations(reporter.instance, partition)) == 2
 

@@ -155,7 +155,7 @@ def test_cells_beside_another_reference_are_refused(eight: Design) -> None:
     scores = list(scores_of(eight, results, lost))
     odd = next(i for i, one in enumerate(scores) if one.cell.arm == "self")
     scores[odd] = scores[odd].__class__(**{**vars(scores[odd]), "tokens": scores[odd].tokens + 1})
-    with pytest.raises(FaqError, match="was measured on other texts"):
+    with pytest.raises(FaqError, match="were measured on different texts"):
         analyse(eight, results, scores)
 
 

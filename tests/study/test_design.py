@@ -110,13 +110,13 @@ def test_unequal_budgets_are_refused_unless_the_arm_says_why(data: Path, tmp_pat
     path = write_study(data, BUDGET)
     path.write_text(path.read_text() + "without: {self: has another budget}\n")
     with pytest.raises(
-        FaqError, match=r"arm 'self' has other calibration\.tokens than the headline"
+        FaqError, match=r"arm 'self' and the headline arm 'faq' differ in calibration\.tokens"
     ) as caught:
         designed(data, tmp_path / "digests")
     assert str(caught.value).startswith(f"{path}:{line_of(path, 'self: {title: self')}: ")
     text = path.read_text().replace("title: self,", "title: self, why: to see,")
     path.write_text(text)
-    with pytest.raises(FaqError, match=r"'faq' and 'self' have other calibration\.tokens"):
+    with pytest.raises(FaqError, match=r"'faq' and 'self' differ in calibration\.tokens"):
         designed(data, tmp_path / "digests")
     path.write_text(text.replace("  - {arm: faq, than: self, isolates: family}\n", ""))
     assert designed(data, tmp_path / "digests").cells
@@ -125,7 +125,7 @@ def test_unequal_budgets_are_refused_unless_the_arm_says_why(data: Path, tmp_pat
 def test_other_seeds_are_unequal_too(data: Path, tmp_path: Path) -> None:
     path = write_study(data, ("  self: {title: self,", "  self: {title: self, seeds: {count: 4},"))
     path.write_text(path.read_text() + "without: {self: has other seeds}\n")
-    with pytest.raises(FaqError, match=r"arm 'self' has other seeds\.count"):
+    with pytest.raises(FaqError, match=r"arm 'self' and the headline arm 'faq' differ in seeds\.count"):
         designed(data, tmp_path / "digests")
 
 

@@ -1,4 +1,4 @@
-"""One thin module a stage: read inputs, call the domain, record metadata. No algorithms here."""
+"""One thin module per stage: read inputs, call the domain, record metadata. No algorithms here."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ CELL_ASSETS = (
 
 
 def build_assets(cells: dg.PartitionsDefinition, studies: Sequence[str]) -> list[dg.AssetsDefinition]:
-    """Every asset of the pipeline; those of a cell are partitioned by `cells`."""
+    """All assets of the pipeline. Assets of a cell are partitioned by `cells`."""
     return [module.build(cells) for module in CELL_ASSETS] + [
         recipe_comparison.build(),
         *study.build(studies),

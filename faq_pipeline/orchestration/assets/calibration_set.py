@@ -1,4 +1,4 @@
-"""`calibration_set`: winners in one form, one length, one budget; with its fitness."""
+"""The asset `calibration_set`: winners in one template, length and token budget, with their fitness."""
 
 from typing import Any
 

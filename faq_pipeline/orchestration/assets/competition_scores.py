@@ -1,4 +1,4 @@
-"""`competition_scores`: the candidates of each seed under the experts, winners beside losers."""
+"""The asset `competition_scores`: the experts' scores of each seed's candidates, winners and losers."""
 
 from typing import Any
 
@@ -13,9 +13,7 @@ from faq_pipeline.orchestration.assets.metadata import table
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
 from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, read_rows
 
-SCORES = (
-    "Scores are z-scores within the group, `-` where the expert abstains; the total is their weighted mean."
-)
+SCORES = "Scores are z-scores within the group, `-` if the expert abstains; the total is their weighted mean."
 
 
 def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:

@@ -1,4 +1,4 @@
-"""`eval_report`: the quantized target beside the reference."""
+"""The asset `eval_report`: the quantized target compared with the reference."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Groups of candidates as Markdown: the seed, then its candidates beside each other."""
+"""Groups of candidates as Markdown: the seed, then a table of its candidates."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from faq_pipeline.orchestration.assets.metadata import markdown_table, plain
 from faq_pipeline.store.tables import Candidate, Score, Seed, Standing
 
 EACH_KIND = 2
-"""Groups shown of each kind of seed."""
+"""Number of groups shown of each kind of seed."""
 
 
 def some_seeds(seeds: Iterable[Seed]) -> list[Seed]:
@@ -17,7 +17,7 @@ def some_seeds(seeds: Iterable[Seed]) -> list[Seed]:
 
 
 def candidates_of(seed: Seed, candidates: Iterable[Candidate]) -> str:
-    """One seed and what was made of it."""
+    """One seed and its candidates."""
     rows = [
         {"tokens": c.tokens, "finish": c.finish, "candidate": c.text}
         for c in candidates
@@ -29,7 +29,7 @@ def candidates_of(seed: Seed, candidates: Iterable[Candidate]) -> str:
 def standings_of(
     seed: Seed, candidates: Iterable[Candidate], standings: Sequence[Standing], scores: Sequence[Score]
 ) -> str:
-    """One group after its competition: every expert's score of every candidate, best first."""
+    """One group after its competition: every expert's score for every candidate, best first."""
     texts = {c.id: c.text for c in candidates}
     experts = list(dict.fromkeys(score.expert for score in scores))
     given = {(s.candidate_id, s.expert): s.normalised for s in scores}
@@ -47,7 +47,7 @@ def standings_of(
 
 
 def heading(seed: Seed) -> str:
-    """A seed in one line, with its given answer."""
+    """A seed in one line, with its given answer if it has one."""
     given = "" if seed.answer is None else f" *(given answer: {plain(seed.answer)})*"
     return f"**{plain(seed.id)}**, {seed.kind}: {plain(seed.text)}{given}"
 

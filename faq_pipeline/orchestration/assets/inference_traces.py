@@ -1,4 +1,4 @@
-"""`inference_traces`: the target's own generations on development prompts."""
+"""The asset `inference_traces`: the target's own generations on development prompts."""
 
 from collections import Counter
 from typing import Any
@@ -17,8 +17,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         INFERENCE_TRACES,
         cells,
-        description="What the target itself writes on development prompts: what calibration data should"
-        " look like. Fitness and selection may look at nothing else.",
+        description="The target's own generations on development prompts: what calibration data should"
+        " look like. Fitness and selection may use nothing else.",
         group="target",
         kinds={"transformers", "parquet"},
         describe=_describe,

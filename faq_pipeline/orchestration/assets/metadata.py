@@ -1,7 +1,7 @@
-"""How figures and rows look in Dagster's metadata.
+"""Format figures and rows as Dagster metadata.
 
-The UI draws tables in place, and Markdown of a thousand characters and more behind a link; so
-figures are tables and prose is Markdown.
+The UI shows tables in place, but Markdown of a thousand characters or more behind a link. So figures are
+tables, and long text is Markdown.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,15 +10,15 @@ from typing import Any
 import dagster as dg
 
 MOST_PARTS = 6
-"""Longer lists and mappings of a manifest are left to the asset that knows what to say of them."""
+"""Longer lists and mappings of a manifest are not shown here; the asset's own metadata may show them."""
 NOT_SHOWN = {"work", "vocabulary"}
-"""What estimates and later stages live on; it tells a reader nothing."""
+"""Fields that only estimates and later stages use."""
 LONGEST = 400
-"""Characters of one text in a table."""
+"""Maximum number of characters of a text in a table."""
 
 
 def figures(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest's figures: numbers rounded, intervals and short structures as one line of text."""
+    """The figures of a manifest: rounded numbers, and intervals and short structures as one line of text."""
     lines = {name: _figure(value) for name, value in metadata.items() if name not in NOT_SHOWN}
     return {name: line for name, line in lines.items() if line is not None}
 
@@ -41,7 +41,7 @@ def _figure(value: Any) -> Any:
 
 
 def rounded(value: float) -> float:
-    """Four significant digits."""
+    """Round to four significant digits."""
     return float(f"{value:.4g}")
 
 
@@ -59,13 +59,13 @@ def percent(figure: Mapping[str, float]) -> str:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue:
-    """A few narrow rows, drawn in place."""
+    """A table of a few narrow rows, shown in place."""
     records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
     return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("(none)")
 
 
 def long_table(rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue:
-    """Rows that are many or hold prose, behind a link."""
+    """A table of many rows or long texts, shown behind a link."""
     return dg.MetadataValue.md(markdown_table(list(rows)))
 
 
@@ -80,14 +80,14 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def plain(text: str) -> str:
-    """A text on one line that Markdown leaves as it is."""
+    """The text shortened to one line, with Markdown characters escaped."""
     for mark in "\\|<*_`[":
         text = text.replace(mark, "\\" + mark)
     return shorten(text.replace("\n", " "))
 
 
 def shorten(text: str) -> str:
-    """The beginning of a long text."""
+    """The text, truncated with an ellipsis if it is too long."""
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 

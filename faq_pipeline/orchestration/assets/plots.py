@@ -8,15 +8,15 @@ from urllib.parse import quote
 import dagster as dg
 
 MOST_BYTES = 300_000
-"""Larger pictures are linked, not embedded: oversized metadata is refused by Dagster's storage."""
+"""Larger pictures are linked instead of embedded, since Dagster's storage refuses oversized metadata."""
 WIDTH, MARGIN = 420, 75
-"""Pixels of the interval's drawing, and what is left beside its axis for names."""
+"""Width of the interval plot, and the margin for labels on each side of its axis, in pixels."""
 IN_ADDRESS = "/:=',;."
-"""Characters of an SVG that an address within Markdown may hold as they are."""
+"""Characters that need no percent-encoding in the data URI of an SVG within Markdown."""
 
 
 def picture(path: Path) -> dg.MetadataValue:
-    """A PNG as Markdown that the UI draws, or its path where it is too large."""
+    """A PNG embedded in Markdown, or its path if it is too large."""
     data = path.read_bytes()
     if len(data) > MOST_BYTES:
         return dg.MetadataValue.path(str(path))
@@ -24,14 +24,14 @@ def picture(path: Path) -> dg.MetadataValue:
 
 
 def png_uri(data: bytes) -> str:
-    """A PNG within an address."""
+    """A PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def interval_bar(figure: Mapping[str, float], marks: Mapping[str, float]) -> dg.MetadataValue:
-    """A figure with its interval against named marks, small enough for the UI to draw in the table itself.
+    """A plot of a figure with its interval and named reference marks, as Markdown.
 
-    That is below a thousand characters of Markdown; hence an SVG without any ornament.
+    It stays below a thousand characters, so that the UI shows it in place. Hence the minimal SVG.
     """
     values = [*marks.values(), figure["low"], figure["high"]]
     least, most = min(values), max(values)

@@ -1,7 +1,7 @@
-"""`publication_review`: may this checkpoint be published? The gate's verdict, criterion by criterion.
+"""The asset `publication_review`: the gate's verdict on whether a checkpoint may be published.
 
-The verdict is computed each time and kept in no store (see `publishing.review`); its data version
-is the same for the same verdict on the same artifacts.
+The verdict is computed each time and not stored as an artifact (see `publishing.review`). Its data
+version is the same for the same verdict on the same artifacts.
 """
 
 import dagster as dg
@@ -29,8 +29,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         ],
         partitions_def=cells,
         group_name="publication",
-        description="Recovery, contamination, licences and soundness of the checkpoint against what the"
-        " recipe and the family ask.",
+        description="Recovery, contamination, licences and soundness of the checkpoint, checked against the"
+        " requirements of the recipe and the family.",
         code_version="1",
         kinds={"markdown"},
         op_tags=op_tags.CPU,
@@ -48,12 +48,12 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         verdict = review.verdict
         rows = [
             {
-                "criterion": one.name,
-                "verdict": "passed" if one.passed else "not passed",
-                "found": one.found,
-                "needed": one.needed,
+                "criterion": criterion.name,
+                "verdict": "passed" if criterion.passed else "failed",
+                "found": criterion.found,
+                "needed": criterion.needed,
             }
-            for one in verdict.criteria
+            for criterion in verdict.criteria
         ]
         why = verdict.reason or "every criterion is met"
         return dg.MaterializeResult(

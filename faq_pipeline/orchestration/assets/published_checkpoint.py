@@ -1,6 +1,6 @@
-"""`published_checkpoint`: the checkpoint where its family publishes it, once.
+"""The asset `published_checkpoint`: the checkpoint published once to the destinations of its family.
 
-It asks the gate again: in a run of this asset alone nobody else has.
+It checks the gate again, because a run of this asset alone does not include `publication_review`.
 """
 
 from typing import Any
@@ -17,14 +17,15 @@ from faq_pipeline.publishing.review import content_of, publish_review, review_ce
 
 NAME = "published_checkpoint"
 MOST_CARD = 30_000
-"""Characters of the model card that are shown: oversized metadata is refused by Dagster's storage."""
+"""Maximum number of shown characters of the model card; Dagster's storage refuses oversized metadata."""
 
 
 class PublishConfig(dg.Config):
-    """What only a person asks for."""
+    """Options for manual runs."""
 
     again: bool = Field(
-        default=False, description="Also a checkpoint that was withdrawn; an older one becomes current."
+        default=False,
+        description="Publish even a withdrawn checkpoint, or make an older one current again.",
     )
 
 
@@ -60,9 +61,9 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 
 def _shown(done: Publication) -> dict[str, Any]:
-    """What came of it, in place; and all of it as JSON, which the CLI reads."""
-    destinations = ", ".join(str(one.place) for one in done.places)
-    commits = ", ".join(one.commit for one in done.places if one.commit)
+    """The outcome as short metadata, and in full as JSON, which the CLI reads."""
+    destinations = ", ".join(str(placed.place) for placed in done.places)
+    commits = ", ".join(placed.commit for placed in done.places if placed.commit)
     return {
         "published": done.status,
         **({"destination": destinations} if destinations else {}),

@@ -1,4 +1,4 @@
-"""`quantized_checkpoint`: the target with its weights as integers."""
+"""The asset `quantized_checkpoint`: the target with quantized weights."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         QUANTIZED_CHECKPOINT,
         cells,
-        description="A folder that transformers and vLLM load: llmcompressor's oneshot over the set.",
+        description="A folder that transformers and vLLM can load, made with llmcompressor's oneshot.",
         group="quantization",
         kinds={"llmcompressor", "safetensors"},
         describe=_describe,

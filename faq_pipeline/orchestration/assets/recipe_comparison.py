@@ -1,4 +1,4 @@
-"""`recipe_comparison`: all evaluated recipes of a member, beside each other."""
+"""The asset `recipe_comparison`: all evaluated recipes of a member, side by side."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +15,11 @@ from faq_pipeline.orchestration.resources import PipelineResource, ProgressResou
 
 
 def build() -> dg.AssetsDefinition:
-    """The asset, one partition a member."""
+    """The asset, with one partition per member."""
 
     @dg.asset(
         name=NAME,
-        deps=[stage_names.EVAL_REPORT],  # of all its recipes: Dagster maps the cells to their member
+        deps=[stage_names.EVAL_REPORT],  # of all recipes: Dagster maps cells to their member
         partitions_def=MEMBERS,
         group_name="evaluation",
         description="Loss, divergence and loss reduction of every evaluated recipe of the member.",

@@ -1,4 +1,4 @@
-"""`reference_eval`: the unquantized target under the recipe's evaluation."""
+"""The asset `reference_eval`: the recipe's evaluation of the unquantized target."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`regenerated_corpus`: K candidates for every seed."""
+"""The asset `regenerated_corpus`: K candidates for every seed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`seed_data`: the seed samples of the recipe's draw."""
+"""The asset `seed_data`: the seed samples of the recipe's draw."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""A stage as a Dagster asset: materialize the artifact, show it, check it."""
+"""Build a Dagster asset from a stage: materialize the artifact, record metadata, run checks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,8 +29,8 @@ def stage_asset(
     """The asset of a stage.
 
     Args:
-        describe: metadata of its own, shown before the figures of the manifest; it replaces those
-            of the same name.
+        describe: returns the asset's own metadata. It is shown before the figures of the manifest, and
+            replaces figures of the same name.
     """
 
     @dg.asset(
@@ -68,7 +68,7 @@ def stage_asset(
 
 
 class fail_on_faq_error:  # noqa: N801 - reads as a statement
-    """A FaqError becomes a Failure with its one line, and is not retried."""
+    """Context manager that turns a FaqError into a Dagster Failure with the same message, without retries."""
 
     def __enter__(self) -> None:
         return None
@@ -81,7 +81,7 @@ class fail_on_faq_error:  # noqa: N801 - reads as a statement
 
 
 def provenance(outcome: Outcome) -> dict[str, Any]:
-    """Where an artifact is and whether this run made it."""
+    """Metadata about where an artifact is and whether this run made it."""
     artifact = outcome.artifact
     return {
         "cache": outcome.cache,

@@ -1,4 +1,4 @@
-"""`study_cells` and `study_report`: a study's cells made in one process, and what they say."""
+"""The assets `study_cells` and `study_report`: a study's cells, made in one process, and their report."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,11 @@ from faq_pipeline.study.design.cells import Design, resolve_study
 CELLS, REPORT = "study_cells", "study_report"
 NO_FAILURES = "no_failed_cells"
 MOST_SHOWN = 50
-"""Failed cells in a table of the UI; the report has all."""
+"""Maximum number of failed cells in the UI's table; the report lists all."""
 
 
 def build(names: Sequence[str]) -> list[dg.AssetsDefinition]:
-    """Both assets, a partition a study."""
+    """Both assets, with one partition per study."""
     studies = dg.StaticPartitionsDefinition(list(names))
     return [_cells(studies), _report(studies)]
 
@@ -31,8 +31,8 @@ def _cells(studies: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         name=CELLS,
         partitions_def=studies,
         group_name="study",
-        description="Every cell of a study (target x arm x quantizer x draw), in one process; finished ones"
-        " are reused. `faq study run` does the same over several processes.",
+        description="Every cell of a study (target x arm x quantizer x draw), made in one process. Finished"
+        " cells are reused. `faq study run` does the same with several processes.",
         kinds={"parquet"},
         op_tags=op_tags.GPU,
         pool=op_tags.GPU_POOL,
@@ -84,7 +84,7 @@ def _report(studies: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         deps=[CELLS],
         partitions_def=studies,
         group_name="study",
-        description="What a study's finished cells say: headline, ablation, intervals, costs.",
+        description="The report of a study's finished cells: headline, ablation, intervals, costs.",
         kinds={"markdown"},
         op_tags=op_tags.CPU,
     )

@@ -1,4 +1,4 @@
-"""What happens without a human: sensors and schedules. What they decide on is told by domain packages."""
+"""Automation: sensors and schedules. The decisions themselves are made by domain packages."""
 
 import dagster as dg
 
@@ -10,10 +10,10 @@ from faq_pipeline.settings import Settings
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors of these families."""
+    """All sensors, including one for each family with a discovery rule."""
     return [register_members, report_staleness, *build_discovery_sensors(settings)]
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """The schedules of these families."""
+    """One schedule for each family with `requantize.cron`."""
     return requantize_schedules(settings)

@@ -1,4 +1,4 @@
-"""Sensors that look for new members of families, one for each family with a discovery rule."""
+"""Sensors that discover new members, one for each family with a discovery rule."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.settings import Settings
 
 MOST_PARTITIONS = 100
-"""Members that one tick makes partitions of."""
+"""Maximum number of member partitions that one tick adds."""
 SHOWN = 5
-"""Reasons that a skip names; the tick's log has them all."""
+"""Maximum number of reasons in a skip message; the tick's log has all."""
 
 
 def build_discovery_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """A sensor `discover_<family>` for each family that is discovered; they start switched off."""
+    """A sensor `discover_<family>` for each family with a discovery rule, initially stopped."""
     families = [family for family in settings.catalog.written.values() if family.discovery is not None]
     names = sensor_names(family.name for family in families)
     return [_sensor(names[family.name], family) for family in families]
 
 
 def sensor_names(families: Iterable[str]) -> dict[str, str]:
-    """The sensor's name for each family: letters, digits and underscores, as Dagster wants them."""
+    """The sensor name for each family, in letters, digits and underscores as Dagster requires."""
     names: dict[str, str] = {}
     for family in families:
         plain = "discover_" + re.sub(r"\W", "_", family)
@@ -59,10 +59,10 @@ def _sensor(name: str, family: Family) -> dg.SensorDefinition:
 
 
 def tick(context: dg.SensorEvaluationContext, family: str) -> dg.SensorResult | dg.SkipReason:
-    """Look once, register what changed, make partitions, ask for the runs of releases.
+    """Discover once, register changes, add partitions, and request the runs of releases.
 
-    The registry is written before anything is asked for, and what was asked for is in the cursor: a
-    tick that is killed in between is made up for by the next one.
+    The registry is written before runs are requested, and the cursor stores what was requested. So if a
+    tick is killed in between, the next one catches up.
     """
     try:
         seen = discover(Settings.from_environment(), family)
@@ -84,33 +84,33 @@ def tick(context: dg.SensorEvaluationContext, family: str) -> dg.SensorResult | 
 
 
 def _partitions(seen: DiscoveryResult, asked: Asked, instance: dg.DagsterInstance) -> tuple[list[str], int]:
-    """Member partitions to add now, those that runs need first, and how many are left for later."""
-    there = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
+    """The member partitions to add now, those that runs need first, and the number left for later."""
+    existing = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
     members = seen.settings.catalog.families[seen.family].members
     usable = [key for member in members if (key := partition_of(member, seen.settings)[0])]
-    new = [key for key in dict.fromkeys([*asked.members, *usable]) if key not in there]
+    new = [key for key in dict.fromkeys([*asked.members, *usable]) if key not in existing]
     return new[:MOST_PARTITIONS], len(new[MOST_PARTITIONS:])
 
 
 def _lines(seen: DiscoveryResult, asked: Asked, waiting: int) -> list[str]:
-    lines = [str(one) for one in (*seen.changes, *seen.teacher_changes, *seen.ignored)]
-    lines += [f"cannot be now: {cell}: {reason}" for cell, reason in asked.reasons.items()]
+    lines = [str(item) for item in (*seen.changes, *seen.teacher_changes, *seen.ignored)]
+    lines += [f"cannot be made now: {cell}: {reason}" for cell, reason in asked.reasons.items()]
     if asked.left or waiting:
         lines.append(f"left for later ticks: {asked.left} releases, {waiting} partitions")
     if asked.forgotten:
-        lines.append(f"too many cells wait; {asked.forgotten} of the oldest wait no longer")
+        lines.append(f"too many cells wait; the {asked.forgotten} oldest were dropped")
     return lines
 
 
 def _summary(seen: DiscoveryResult, asked: Asked, partitions: list[str], waiting: int) -> str:
-    """Why nothing is run, in a few lines."""
+    """The reason why no run is requested, in one short message."""
     parts = [f"{len(seen.changes)} changes" if seen.changes else "no change"]
     if partitions:
         parts.append(f"{len(partitions)} new partitions, {waiting} wait for the next tick")
-    parts += [str(one) for one in seen.teacher_changes]
-    cells = [f"{cell} cannot be now: {reason}" for cell, reason in asked.reasons.items()]
-    strange = [str(one) for one in seen.ignored]
-    for lines in (cells, strange):
+    parts += [str(change) for change in seen.teacher_changes]
+    cells = [f"{cell} cannot be made now: {reason}" for cell, reason in asked.reasons.items()]
+    ignored = [str(source) for source in seen.ignored]
+    for lines in (cells, ignored):
         parts += lines[:SHOWN]
         if len(lines) > SHOWN:
             parts.append(f"and {len(lines) - SHOWN} more")

@@ -1,4 +1,4 @@
-"""Known members become partitions."""
+"""The sensor that registers known members as Dagster partitions."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from faq_pipeline.settings import Settings
 
 
 def known_partitions(settings: Settings) -> tuple[list[str], list[str]]:
-    """Partition keys of all members whose weights are usable, and the problems of the others."""
+    """The partition keys of all members with usable weights, and the problems of the others."""
     found = [
         partition_of(member, settings)
         for family in settings.catalog.families.values()
@@ -20,7 +20,7 @@ def known_partitions(settings: Settings) -> tuple[list[str], list[str]]:
 
 
 def partition_of(member: Member, settings: Settings) -> tuple[str, str]:
-    """The member's partition key and "", or "" and why its weights are not usable."""
+    """The member's partition key and "", or "" and the problem with its weights."""
     try:
         return find_weights(member, settings.digests).partition, ""
     except FaqError as error:
@@ -29,19 +29,19 @@ def partition_of(member: Member, settings: Settings) -> tuple[str, str]:
 
 @dg.sensor(
     name="register_members",
-    description="Makes a partition of every known member, discovered ones too, at its current revision.",
+    description="Adds a partition for every known or discovered member at its current revision.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     target=[],
 )
 def register_members(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Adds missing partitions; requests no runs."""
+    """Add missing partitions. Requests no runs."""
     try:
         keys, problems = known_partitions(Settings.from_environment())
     except FaqError as error:  # a broken family file, or a broken registry
         return dg.SkipReason(str(error))
-    there = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))
-    new = [key for key in keys if key not in there]
+    existing = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))
+    new = [key for key in keys if key not in existing]
     if not new:
         return dg.SkipReason("; ".join(["all members are registered", *problems]))
     return dg.SensorResult(dynamic_partitions_requests=[MEMBERS.build_add_request(new)])

@@ -1,4 +1,4 @@
-"""Runs for releases: which were asked for, which are to be asked for now, which have to wait."""
+"""Request runs for releases: which were requested, which to request now, and which must wait."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from faq_pipeline.orchestration.automation.requests import DECLARED, REASON, run
 from faq_pipeline.registry.merge import pins
 
 MOST_RUNS = 25
-"""Runs that one tick asks for; one release may go beyond it by its last recipes."""
+"""Number of runs after which a tick requests no further release; its last release may exceed it."""
 MOST_WEIGHED = 400
-"""Cells that one tick looks at, more or less: it has a minute."""
+"""Approximate number of cells that one tick examines; a tick has a time limit of one minute."""
 MOST_WAITING = 1000
-"""Cells that the cursor remembers because they cannot be yet."""
+"""Maximum number of waiting cells in the cursor."""
 SAID = 500
-"""Characters of a message in the cursor."""
+"""Maximum number of characters of a message in the cursor."""
 
 RELEASE = "release"
-"""Reason of the runs that are asked for here."""
+"""The reason tag of runs requested here."""
 
 Waiting = tuple[int, str]
-"""A release's number and a recipe's name."""
+"""The number of a release and the name of a recipe."""
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """What a sensor has done about releases, as short text between two ticks.
+    """The state of a sensor between two ticks, stored as short text.
 
     Attributes:
-        registry: id of the registry whose release numbers are meant.
-        upto: releases up to this number were asked for, but for those that wait.
-        waiting: cells of earlier releases that could not be, those tried last at the end.
+        registry: id of the registry that the release numbers refer to.
+        upto: releases up to this number were requested, except for the waiting cells.
+        waiting: cells of earlier releases that could not be made, the most recently tried last.
         said: the last message about stale corpora.
     """
 
@@ -50,9 +50,9 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None, registry: str) -> Cursor:
-        """The cursor of this registry; of another one, or of text that is none, an empty one.
+        """Read the cursor of this registry. For another registry or invalid text, the cursor is empty.
 
-        What was asked for then is not asked again either: its runs are there.
+        With an empty cursor nothing is requested twice either, since the earlier runs exist.
         """
         try:
             content: Any = json.loads(text or "")
@@ -74,14 +74,15 @@ class Cursor:
 
 @dataclass
 class Asked:
-    """What one tick asks for.
+    """The requests of one tick.
 
     Attributes:
-        cursor: after this tick.
-        runs: run requests; `members` are their member partitions.
-        reasons: why cells cannot be now, by `name@rev8|recipe`.
-        left: releases that later ticks have to look at.
-        forgotten: cells that wait no longer, because too many do.
+        cursor: the cursor after this tick.
+        runs: run requests.
+        members: the member partitions of the runs.
+        reasons: why cells cannot be made now, by `name@rev8|recipe`.
+        left: number of releases left for later ticks.
+        forgotten: number of waiting cells that were dropped because there are too many.
     """
 
     cursor: Cursor
@@ -93,15 +94,15 @@ class Asked:
 
     @property
     def full(self) -> bool:
-        """Whether this tick asks for no more runs."""
+        """Whether this tick has reached its limit of runs."""
         return len(self.runs) >= MOST_RUNS
 
 
 def ask(seen: DiscoveryResult, instance: dg.DagsterInstance, cursor: Cursor) -> Asked:
-    """Ask for the runs of releases that were not asked for yet: new ones first, then those that wait.
+    """Request the runs of releases that were not requested yet: new releases first, then waiting cells.
 
-    A release whose commit is not its member's current one waits, and so does a cell that cannot be:
-    without a larger teacher, say, or with a broken recipe.
+    A release waits if its commit is not the current one of its member. A cell waits if it cannot be
+    made, for example without a larger teacher or with a broken recipe.
     """
     rule = seen.settings.catalog.families[seen.family].requantize
     if rule is None or not rule.on_release:
@@ -114,12 +115,12 @@ def ask(seen: DiscoveryResult, instance: dg.DagsterInstance, cursor: Cursor) -> 
         upto = queue.popleft()
         waiting += [(upto, recipe) for recipe in rule.recipes if not cells.settled((upto, recipe), asked)]
     asked.left = len(queue)
-    older = deque(one for one in cursor.waiting if one[1] in rule.recipes)
+    older = deque(waiter for waiter in cursor.waiting if waiter[1] in rule.recipes)
     tried: list[Waiting] = []
     while older and not asked.full and cells.weighed < MOST_WEIGHED:
-        one = older.popleft()
-        if not cells.settled(one, asked):
-            tried.append(one)
+        waiter = older.popleft()
+        if not cells.settled(waiter, asked):
+            tried.append(waiter)
     kept = (*older, *tried, *waiting)
     asked.forgotten = max(0, len(kept) - MOST_WAITING)
     asked.cursor = replace(
@@ -129,11 +130,11 @@ def ask(seen: DiscoveryResult, instance: dg.DagsterInstance, cursor: Cursor) -> 
 
 
 class _Cells:
-    """Cells of one family's releases.
+    """The cells of one family's releases.
 
     Attributes:
-        releases: source and revision by number.
-        weighed: how many cells were looked at.
+        releases: source and commit of each release, by number.
+        weighed: number of cells examined.
     """
 
     def __init__(self, seen: DiscoveryResult, instance: dg.DagsterInstance) -> None:
@@ -149,10 +150,10 @@ class _Cells:
             if revision.release is not None
         }
 
-    def settled(self, one: Waiting, asked: Asked) -> bool:
-        """Whether the cell needs no more asking: it is asked for now, or was before."""
+    def settled(self, waiter: Waiting, asked: Asked) -> bool:
+        """Request the cell's run unless that was done before; False if the cell must wait."""
         self.weighed += 1
-        number, recipe = one
+        number, recipe = waiter
         if number not in self.releases:
             return True
         source, commit = self.releases[number]
@@ -178,7 +179,7 @@ class _Cells:
         return resolve_cell(catalog, member, found, self._settings.device, self._settings.digests)
 
     def _known(self, request: dg.RunRequest) -> bool:
-        """Whether the cell has a run as it is declared now, or as it was when it was released."""
+        """Whether the cell already has a run as declared now, or a run for its release."""
         tags = {"dagster/partition": str(request.partition_key)}
         runs = self._instance.get_runs(filters=dg.RunsFilter(tags=tags))
         declared = request.tags[DECLARED]

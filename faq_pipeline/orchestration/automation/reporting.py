@@ -1,4 +1,4 @@
-"""Staleness where people look for it: observations on the partitions of checkpoints."""
+"""Report staleness in the Dagster UI, as observations on the partitions of checkpoints."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.util.memoize import memoizing
 
 MOST_EVENTS = 100
-"""Observations a tick; what is left is reported by the next ones."""
-CELL, STANDS = 10, 6
-"""Hex digits of the cursor for a cell's name, and for how it stands."""
+"""Maximum number of observations per tick; the next ticks report the rest."""
+CELL, STATE = 10, 6
+"""Number of hex digits in the cursor for a cell's name and for its state."""
 
 
 @dg.sensor(
     name="report_staleness",
-    description="Observes on the partition of a checkpoint that it is stale, and why, or complete again.",
+    description="Reports checkpoints that became stale, with the reason, or complete again.",
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.RUNNING,
     target=[],
 )
 def report_staleness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Reports changes alone; the cursor has the cells that are reported as not complete, 16 digits each."""
+    """Report only changes. The cursor stores the cells reported as not complete, 16 digits each."""
     try:
         settings = Settings.from_environment()
-        judged = {_hash(one.partition, CELL): one for one in _told(settings)}
+        statuses = {_hash(status.partition, CELL): status for status in _watched(settings)}
     except FaqError as error:
         return dg.SkipReason(str(error))
     before = _read(context.cursor)
-    changed = [key for key, one in judged.items() if before.get(key, "") != _stands(one)]
-    after = {key: stands for key, stands in before.items() if key in judged}
+    changed = [key for key, status in statuses.items() if before.get(key, "") != _digits(status)]
+    after = {key: digits for key, digits in before.items() if key in statuses}
     now, later = changed[:MOST_EVENTS], changed[MOST_EVENTS:]
-    after |= {key: _stands(judged[key]) for key in now}
+    after |= {key: _digits(statuses[key]) for key in now}
     return dg.SensorResult(
-        skip_reason=f"{len(now)} of {len(judged)} cells are reported, {len(later)} wait for the next tick",
-        asset_events=[_observation(judged[key]) for key in now],
-        cursor="".join(key + stands for key, stands in after.items() if stands),
+        skip_reason=f"{len(now)} of {len(statuses)} cells are reported, {len(later)} wait for the next tick",
+        asset_events=[_observation(statuses[key]) for key in now],
+        cursor="".join(key + digits for key, digits in after.items() if digits),
     )
 
 
-def _told(settings: Settings) -> Iterator[CellStatus]:
-    """Cells with a partition that were completed once, or that the family's schedule is for."""
+def _watched(settings: Settings) -> Iterator[CellStatus]:
+    """The cells with a partition that were completed once or that the family's schedule includes."""
     catalog, used = settings.catalog, used_partitions(settings.store)
     with memoizing():
         for family in catalog.families.values():
@@ -60,27 +60,29 @@ def _told(settings: Settings) -> Iterator[CellStatus]:
                 except FaqError:
                     continue  # without weights there is no revision
                 for recipe in {*wanted, *(name for name in catalog.recipes if f"{partition}|{name}" in used)}:
-                    one = cell_status(settings, member.name, recipe)
-                    if recipe in wanted or one.state in (State.COMPLETE, State.STALE):
-                        yield one
+                    status = cell_status(settings, member.name, recipe)
+                    if recipe in wanted or status.state in (State.COMPLETE, State.STALE):
+                        yield status
 
 
-def _observation(one: CellStatus) -> dg.AssetObservation:
+def _observation(status: CellStatus) -> dg.AssetObservation:
     return dg.AssetObservation(
         asset_key=QUANTIZED_CHECKPOINT.name,
-        partition=one.partition,
-        description=f"{one.state}: {one.reason}" if one.reason else str(one.state),
+        partition=status.partition,
+        description=f"{status.state}: {status.reason}" if status.reason else str(status.state),
         metadata={
-            "state": str(one.state),
-            "reason": one.reason or "all that it declares is made",
-            **({"out_of_date": one.freshness.stage} if one.freshness.stage else {}),
+            "state": str(status.state),
+            "reason": status.reason or "everything that it declares is made",
+            **({"out_of_date": status.freshness.stage} if status.freshness.stage else {}),
         },
     )
 
 
-def _stands(one: CellStatus) -> str:
-    """How the cell stands, in few digits; empty where there is nothing to report."""
-    return "" if one.state is State.COMPLETE else _hash(f"{one.state} {one.reason}", STANDS)
+def _digits(status: CellStatus) -> str:
+    """A short hash of the cell's state and reason; empty if the cell is complete."""
+    if status.state is State.COMPLETE:
+        return ""
+    return _hash(f"{status.state} {status.reason}", STATE)
 
 
 def _hash(text: str, digits: int) -> str:
@@ -88,8 +90,8 @@ def _hash(text: str, digits: int) -> str:
 
 
 def _read(cursor: str | None) -> dict[str, str]:
-    """What was reported, by cell; a cursor of another form counts as none."""
-    text, width = cursor or "", CELL + STANDS
+    """The reported states by cell; empty for a cursor of another format."""
+    text, width = cursor or "", CELL + STATE
     if len(text) % width or set(text) - set("0123456789abcdef"):
         return {}
     parts = [text[start : start + width] for start in range(0, len(text), width)]

@@ -1,4 +1,4 @@
-"""A schedule for each family that has a `cron`: what is stale or missing is asked for, within its budget."""
+"""Schedules that request the stale and missing cells of families with a `cron`, within their budget."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from faq_pipeline.settings import Settings
 from faq_pipeline.util.memoize import memoizing
 
 MOST_TOLD = 10
-"""Waiting cells whose reason is told on the tick; `faq status --plan` tells all."""
+"""Maximum number of waiting cells in a tick's message; `faq status --plan` shows all."""
 NAME, TIME = "dagster/schedule_name", ".dagster/scheduled_execution_time"
-"""Tags that Dagster gives the runs of a tick, and by which it finds them when it resumes the tick."""
+"""Tags that Dagster sets on the runs of a tick, and uses to find them when it resumes the tick."""
 RELOAD = "the families or recipes changed since Dagster loaded them: reload the code location"
 
 Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 
 
 def requantize_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """`requantize_stale_<family>` for every family with `requantize.cron`, whatever members it has."""
+    """A schedule `requantize_stale_<family>` for every family with `requantize.cron`."""
     return [
         _schedule(family, family.requantize.cron, frozenset(settings.catalog.recipes))
         for family in settings.catalog.written.values()
@@ -37,7 +37,7 @@ def requantize_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
 
 
 def told(plan: TickPlan) -> str:
-    """How the cells stand that a tick does not ask for."""
+    """The cells that a tick does not request, with their reasons, as one message."""
     waiting = [f"{partition}: {reason}" for partition, reason in plan.waiting]
     if not waiting:
         return f"all {plan.fresh} cells are fresh"
@@ -54,7 +54,7 @@ def _schedule(family: Family, cron: str, recipes: frozenset[str]) -> dg.Schedule
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Asks for the stale and missing cells of family {family.name}, the most valuable first.",
+        description=f"Requests the stale and missing cells of family {family.name}, most valuable first.",
     )
     def requantize_stale(context: dg.ScheduleEvaluationContext) -> Evaluation:
         try:
@@ -90,12 +90,12 @@ def _ask(
 
 
 def reason_of(choice: Choice) -> str:
-    """Why a cell is asked for, as its run's tag has it."""
+    """The reason why a cell is requested, used as a tag of its run."""
     return f"{choice.judged.state}: {choice.judged.reason}"
 
 
 def _asked(context: dg.ScheduleEvaluationContext, schedule: str, recipes: frozenset[str]) -> Asked:
-    """What has been asked before this tick, and what Dagster knows no partition of yet."""
+    """Finds cells that were requested before this tick, or whose recipe Dagster has not loaded yet."""
     tick = _tags_of_runs(context, schedule)
 
     def asked(cells: Sequence[Cell]) -> Mapping[str, str]:
@@ -106,10 +106,10 @@ def _asked(context: dg.ScheduleEvaluationContext, schedule: str, recipes: frozen
 
 
 def _tags_of_runs(context: dg.ScheduleEvaluationContext, schedule: str) -> Mapping[str, str] | None:
-    """The tags that Dagster gives the runs of this tick."""
+    """The tags that Dagster sets on the runs of this tick; None if it is evaluated manually."""
     try:
         time = context.scheduled_execution_time
-    except CheckError:  # evaluated by hand, at no scheduled time
+    except CheckError:  # evaluated manually, without a scheduled time
         return None
     return {
         NAME: schedule,

@@ -1,4 +1,4 @@
-"""Asking Dagster for the run of a cell, once for everything that the cell declares."""
+"""Request the run of a cell from Dagster, once for each state of what the cell declares."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from faq_pipeline.orchestration.run_tags import k8s_tags
 from faq_pipeline.planning.cell_plan import cell_fingerprint
 
 DECLARED = "faq/declared"
-"""Tag of a run: the fingerprint of what its cell declares."""
+"""Run tag: the fingerprint of what its cell declares."""
 REASON = "faq/reason"
-"""Tag of a run: why it was asked for."""
+"""Run tag: why the run was requested."""
 PARTITION = "dagster/partition"
 TRIES = 2
-"""Failed runs after which a cell is left alone until it declares something else."""
+"""Number of failed runs after which a cell is not requested again until its declaration changes."""
 FAILED = {DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 LOST = timedelta(hours=1)
-"""A run that is not launched so long after it was created never will be: a daemon died in between."""
+"""A run not launched this long after its creation counts as lost: the daemon died in between."""
 MOST_KEYS = 500
-"""Partitions in one query: databases bound its length."""
+"""Maximum number of partitions in one query; databases limit its length."""
 
 
 def run_request(cell: Cell, reason: str) -> dg.RunRequest:
-    """The run that makes a cell, and publishes it where its family says so."""
+    """A request for the run that makes a cell and, if its family publishes, publishes it."""
     declared = cell_fingerprint(cell)
     return dg.RunRequest(
         run_key=f"{cell.partition}:{declared}",
@@ -49,41 +49,41 @@ def job_of(family: Family) -> str:
 def asked_before(
     instance: dg.DagsterInstance, cells: Sequence[Cell], tick: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Which of the cells are not to be asked for: by partition, how their last run stands, in words.
+    """The cells that must not be requested, by partition, with the state of their last run in words.
 
     Args:
-        tick: tags that tell the runs of the tick that asks. They do not count: a tick that is
-            evaluated again after a crash asks for the same, and Dagster finds by their keys which of
-            the runs are there.
+        tick: tags that identify the runs of the requesting tick. These runs do not count: a tick that
+            is evaluated again after a crash makes the same requests, and Dagster finds the existing
+            runs by their run keys.
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records_of(instance, [cell.partition for cell in cells]):
         run = record.dagster_run
         if DECLARED in run.tags and not (tick and tick.items() <= run.tags.items()):
             found[run.tags[PARTITION]].append(record)
-    told = {}
+    states = {}
     for cell in cells:
         if records := found.get(cell.partition):
-            # What it declared in between has taken the place of what it declared before.
+            # Only the newest runs count: after another declaration in between, the cell is requested again.
             declared = cell_fingerprint(cell)
             alike = takewhile(lambda r: r.dagster_run.tags[DECLARED] == declared, records)  # noqa: B023
-            if words := _standing([r.dagster_run for r in alike if not _is_lost(r)]):
-                told[cell.partition] = words
-    return told
+            if state := _runs_state([r.dagster_run for r in alike if not _is_lost(r)]):
+                states[cell.partition] = state
+    return states
 
 
-def _standing(runs: Sequence[DagsterRun]) -> str:
-    """How the runs stand that were asked for one thing, newest first; empty where another may be."""
+def _runs_state(runs: Sequence[DagsterRun]) -> str:
+    """The state of the runs of one declaration, newest first; empty if another run may be requested."""
     for run in runs:
         if run.status is DagsterRunStatus.SUCCESS:
-            return f"its run {run.run_id[:8]} succeeded, and what it made is not here any more"
+            return f"its run {run.run_id[:8]} succeeded, but its artifacts are missing now"
         if run.status not in FAILED:
             return f"its run {run.run_id[:8]} is {run.status.value.lower().replace('_', ' ')}"
     if len(runs) < TRIES:
         return ""
     return (
-        f"{len(runs)} runs failed, the last is {runs[0].run_id[:8]}: left alone until it declares"
-        " something else"
+        f"{len(runs)} runs failed, the last is {runs[0].run_id[:8]}: not requested again until its"
+        " recipe, models or tools change"
     )
 
 
@@ -94,7 +94,7 @@ def _is_lost(record: RunRecord) -> bool:
 
 
 def records_of(instance: dg.DagsterInstance, partitions: Sequence[str]) -> Iterator[RunRecord]:
-    """Runs of the partitions, the newest first for each."""
+    """The runs of the partitions, newest first for each partition."""
     for start in range(0, len(partitions), MOST_KEYS):
         keys = list(partitions[start : start + MOST_KEYS])
         yield from instance.get_run_records(filters=RunsFilter(tags={PARTITION: keys}))

@@ -1,1 +1,1 @@
-"""What the results of a study say: scores, intervals, comparisons, the headline."""
+"""Statistical analysis of a study's results: scores, intervals, comparisons, the headline."""

@@ -1,4 +1,4 @@
-"""The part of a study's report that says what each part of a recipe is worth."""
+"""The ablation section of a study's report: what each part of a recipe contributes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FOREST = "forest.svg"
 
 
 def ablation(analysis: Analysis) -> Iterator[Block]:
-    """Every pair by accuracy and by KL, and the forest plot."""
+    """The tables of all pairs by accuracy and by KL, and the forest plot."""
     by_pair: dict[int, dict[str, Compared]] = {}
-    for one in analysis.pairs:
-        by_pair.setdefault(id(one.pair), {})[one.outcome] = one
+    for compared in analysis.pairs:
+        by_pair.setdefault(id(compared.pair), {})[compared.outcome] = compared
     if not by_pair:
         return
     pairs = list(by_pair.values())
@@ -56,18 +56,18 @@ def ablation(analysis: Analysis) -> Iterator[Block]:
 
 
 def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
-    """The headline arm beside both originals, on each target and quantizer."""
+    """The headline arm against both originals, for each target and quantizer."""
     study = analysis.design.study
     found = {
-        (one.pair.than, one.outcome): one.conditions
-        for one in analysis.pairs
-        if one.pair.arm == study.headline and one.pair.than in study.originals.both
+        (compared.pair.than, compared.outcome): compared.conditions
+        for compared in analysis.pairs
+        if compared.pair.arm == study.headline and compared.pair.than in study.originals.both
     }
     if not found:
         return
-    asked = [(than, outcome) for outcome in ("loss", "kl") for than in study.originals.both]
-    told = {"loss": "points gained over {}", "kl": "KL on tasks lower than of {} by, %"}
-    shown = {"loss": points, "kl": reduction}
+    wanted = [(than, outcome) for outcome in ("loss", "kl") for than in study.originals.both]
+    headings = {"loss": "points gained over {}", "kl": "KL on tasks lower than of {} by, %"}
+    formats = {"loss": points, "kl": reduction}
     seen = {condition for of_pair in found.values() for condition in of_pair}
     conditions = [
         condition
@@ -81,10 +81,10 @@ def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
         columns=[
             "target",
             "quantizer",
-            *(told[outcome].format(study.arms[than].title) for than, outcome in asked),
+            *(headings[outcome].format(study.arms[than].title) for than, outcome in wanted),
         ],
         rows=[
-            [*condition, *(shown[o](found.get((than, o), {}).get(condition)) for than, o in asked)]
+            [*condition, *(formats[o](found.get((than, o), {}).get(condition)) for than, o in wanted)]
             for condition in conditions
         ],
     )
@@ -112,9 +112,9 @@ def _kl_row(analysis: Analysis, kl: Compared, prose: Compared) -> list[str]:
     ]
 
 
-def _compared(analysis: Analysis, one: Compared) -> list[str]:
-    arms = analysis.design.study.arms
-    return [one.pair.isolates, f"{arms[one.pair.arm].title} against {arms[one.pair.than].title}"]
+def _compared(analysis: Analysis, compared: Compared) -> list[str]:
+    arms, pair = analysis.design.study.arms, compared.pair
+    return [pair.isolates, f"{arms[pair.arm].title} against {arms[pair.than].title}"]
 
 
 def _costs_more(analysis: Analysis, arm: str, than: str) -> str:

@@ -1,4 +1,4 @@
-"""All that a study says, from the results of its cells."""
+"""The complete analysis of a study, computed from the results of its cells."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import Result
 
 OUTCOMES = {"loss": False, "kl": True, "kl_prose": True}
-"""What arms are compared by, and whether it is compared as a logarithm."""
+"""The outcomes by which arms are compared, and whether each is compared on a log scale."""
 
 
 @dataclass(frozen=True)
 class ArmUnderCondition:
-    """An arm's figures on one condition. KL figures are logarithms of nats per token."""
+    """The figures of an arm on one condition. KL figures are logarithms of nats per token."""
 
     key: ScoreKey
     accuracy: Figure | None
@@ -40,7 +40,7 @@ class ArmUnderCondition:
 
 @dataclass(frozen=True)
 class ArmCost:
-    """Means over an arm's cells: tokens sampled, and seconds by stage of its calibration data."""
+    """Means over an arm's cells: sampled tokens, and seconds by stage of its calibration data."""
 
     arm: str
     sampled_tokens: float
@@ -48,17 +48,18 @@ class ArmCost:
 
     @property
     def data_seconds(self) -> float:
-        """Of all stages that make the calibration data."""
+        """Seconds of all stages that make the calibration data."""
         return sum(self.seconds.values())
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A study's results.
+    """The results of a study.
 
     Attributes:
+        chosen: each condition with the decision whether it is primary.
         everywhere: the headline over all conditions that answer questions.
-        parts: the headline over the primary conditions of each quantizer, and of each target.
+        parts: the headline over the primary conditions of each quantizer and of each target.
     """
 
     design: Design
@@ -75,11 +76,11 @@ class Analysis:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Cells by status."""
+        """The number of cells by status."""
         return dict(Counter(row.status for row in self.rows))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able: everything but the single cells."""
+        """As JSON-serializable data, without the single cells."""
         study = self.design.study
         return {
             "study": study.name,
@@ -119,7 +120,11 @@ class Analysis:
 
 
 def analyse(design: Design, results: Mapping[str, Result], scores: list[Scores]) -> Analysis:
-    """Everything, from what was read of the finished cells.
+    """Analyse a study.
+
+    Args:
+        results: the results of all cells, by cell id.
+        scores: the scores of the finished cells.
 
     Raises:
         FaqError: see `samples`.
@@ -201,7 +206,7 @@ def _costs(scores: list[Scores]) -> dict[str, ArmCost]:
 
 
 def _machines(results: Mapping[str, Result], scores: list[Scores]) -> list[dict[str, Any]]:
-    """What the finished cells were made with, and how many with each."""
+    """The machines and software versions used, each with its number of finished cells."""
     found: list[dict[str, Any]] = []
     for one in scores:
         machine = dict(one.result.machine)

@@ -1,4 +1,4 @@
-"""Every cell of a study as a row: finished, failed or missing."""
+"""The table of a study's cells: one row per finished, failed or missing cell."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from faq_pipeline.study.execution.results import Result
 
 @dataclass(frozen=True)
 class CellRow:
-    """One cell. KL is in nats per token; seconds are those of the process that made each stage.
+    """One cell. KL is in nats per token; seconds are measured in the process that made each stage.
 
     Attributes:
         status: `finished`, `failed` or `missing`.
-        pilot: whether it decides which conditions are primary, and nothing else.
+        pilot: whether the cell is used only to decide which conditions are primary.
         report: fingerprint of the cell's last artifact.
     """
 
@@ -50,7 +50,7 @@ class CellRow:
 
 
 def cell_rows(design: Design, results: Mapping[str, Result], scores: Iterable[Scores]) -> list[CellRow]:
-    """All cells in the order of the study."""
+    """The rows of all cells, in the order of the study."""
     found = {one.cell.id: one for one in scores}
     return [_row(cell, results.get(cell.id), found.get(cell.id)) for cell in design.cells]
 

@@ -1,4 +1,4 @@
-"""What a cell's data took: tokens that were sampled, and seconds by stage."""
+"""The cost of a cell: sampled tokens, and seconds by stage."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from faq_pipeline.core import stage_names
 from faq_pipeline.store.artifact import Artifact
 
 DATA_STAGES = (stage_names.REGENERATED_CORPUS, stage_names.COMPETITION_SCORES, stage_names.CALIBRATION_SET)
-"""What an arm's calibration data costs, before it is used."""
+"""The stages that make an arm's calibration data."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens sampled from a model, and seconds of the worker that made each stage.
+    """Tokens sampled from a model, and seconds per stage.
 
-    A corpus that several arms share is counted for each: it is what the arm would cost alone. Seconds
-    are wall time of one process under the load of the study's other workers.
+    A corpus that several arms share counts fully for each of them, as if the arm were run alone. Seconds
+    are wall time of one process while the study's other workers run.
     """
 
     sampled_tokens: int
@@ -25,18 +25,18 @@ class Cost:
 
     @property
     def data_seconds(self) -> float:
-        """Of all stages that make the calibration data."""
+        """Seconds of all stages that make the calibration data."""
         return sum(self.seconds.get(stage, 0.0) for stage in DATA_STAGES)
 
 
 def cost_of(made: Mapping[str, Artifact | None]) -> Cost:
-    """The cost of a cell by its artifacts."""
+    """The cost of a cell, from its artifacts by stage."""
     corpus = made.get(stage_names.REGENERATED_CORPUS)
     seconds = {stage: artifact.manifest.seconds for stage, artifact in made.items() if artifact is not None}
     sampled = 0
     if corpus is not None and "sampling_seconds" in corpus.metadata:
         sampled = int(corpus.metadata["tokens"])
-        # What earlier, interrupted runs sampled is in the ledger, and so in this alone.
+        # `sampling_seconds` includes earlier, interrupted runs (from the ledger); the manifest does not.
         seconds[stage_names.REGENERATED_CORPUS] = max(
             seconds[stage_names.REGENERATED_CORPUS], float(corpus.metadata["sampling_seconds"])
         )

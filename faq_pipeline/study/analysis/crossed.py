@@ -1,25 +1,25 @@
-"""Intervals over draws and questions: repeated calibration draws judged on the same questions.
+"""Confidence intervals over draws and questions, for repeated draws evaluated on the same questions.
 
-Draws and questions are crossed (every draw answers every question), so an arm's mean varies with the
-draws that were made, with the questions that were asked, and with what the two have together. With D
-draws and Q questions,
+Draws and questions are crossed: every draw answers every question. So the variance of an arm's mean has
+a part from the draws, a part from the questions, and a part from their interaction. With D draws and Q
+questions,
 
     Var(mean) = s_d / D  +  s_q / Q  +  s_dq / (D Q).
 
-Three bootstraps estimate the parts, for any smooth statistic of the arms' means. One resamples
-questions and finds s_q / Q + s_dq / (D Q); one resamples draws and finds s_d / D + s_dq / (D Q), less a
-D-th; one resamples both, and finds all three parts. Arms that share draws and questions are resampled
-together, so that what they have in common cancels in their differences. The standard error is the
-root of the sum of the parts; its degrees of freedom are Satterthwaite's; intervals, p-values and the
-minimum detectable effect are Student's with these. (The usual interval, from resampling both ways at
-once, counts the interaction three times: Owen, "The pigeonhole bootstrap", Annals of Applied
-Statistics 2007.)
+Three bootstraps estimate these parts, for any smooth statistic of the arms' means. Resampling questions
+estimates s_q / Q + s_dq / (D Q). Resampling draws estimates s_d / D + s_dq / (D Q), too small by the
+factor (D - 1) / D. Resampling both estimates the sum of all three parts. Arms that share draws and
+questions are resampled together, so that common variation cancels in their differences. The standard
+error is the square root of the sum of the parts. Its degrees of freedom follow Satterthwaite; intervals,
+p-values and the minimum detectable effect use Student's t distribution with them. (The usual interval,
+from resampling both at once, counts the interaction three times: Owen, "The pigeonhole bootstrap",
+Annals of Applied Statistics 2007.)
 
-The minimum detectable effect is the true difference that a two-sided test at 5% finds in 80% of
-studies like this: (t(0.975) + t(0.80)) times the standard error (Bloom, "Minimum detectable effects",
+The minimum detectable effect is the true difference that a two-sided test at the 5% level detects in 80%
+of such studies: (t(0.975) + t(0.80)) times the standard error (Bloom, "Minimum detectable effects",
 Evaluation Review 1995).
 
-Targets and quantizers are not resampled: what is said holds for those of the study.
+Targets and quantizers are not resampled, so all results hold only for those of the study.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ _SEED = 20_260_111
 
 @dataclass(frozen=True)
 class ScoreSample:
-    """What one arm scored under one quantizer and target.
+    """The scores of one arm on one target and quantizer.
 
     Attributes:
-        values: (draws, units); a unit is a question or a sequence.
-        weights: (units,); a question weighs 1, a sequence its tokens while its value is its sum.
-        draws: the number of each row's draw; empty where there is one row and no draws.
-        units: a name for the set of units; samples of one set are resampled together.
+        values: (draws, units). A unit is a question or a sequence; the value of a sequence is the sum
+            over its tokens.
+        weights: (units,). The weight of a question is 1, that of a sequence its number of tokens.
+        draws: the draw number of each row; empty if there is one row that depends on no draw.
+        units: identifier of the set of units. Samples with the same set are resampled together.
     """
 
     values: Array
@@ -61,7 +62,7 @@ class ScoreSample:
 
     def __post_init__(self) -> None:
         if len(self.values) != max(1, len(self.draws)) or self.values.shape[1:] != self.weights.shape:
-            raise ValueError("values are (draws, units), and weights (units,)")
+            raise ValueError("values must have shape (draws, units), and weights (units,)")
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ class Figure:
     """A statistic with its 95% interval.
 
     Attributes:
-        p: two-sided, of the hypothesis that it is 0.
-        mde: the minimum detectable effect.
-        draws: how many it rests on; 0 where nothing in it has draws.
+        se: standard error.
+        df: degrees of freedom of the t distribution.
+        p: two-sided p-value of the hypothesis that the statistic is 0.
+        mde: minimum detectable effect.
+        draws: number of draws used; 0 if no sample depends on draws.
     """
 
     value: float
@@ -85,28 +88,29 @@ class Figure:
 
     @property
     def estimate(self) -> IntervalEstimate:
-        """Without what tests need."""
+        """The value with its interval only."""
         return IntervalEstimate(self.value, self.low, self.high)
 
     def as_dict(self) -> dict[str, float | int]:
-        """JSON-able."""
+        """As JSON-serializable data."""
         return asdict(self)
 
 
 Statistic = Callable[[Mapping[K, Array]], Array]
-"""From the arms' means by name, each (resamples,), to (resamples,)."""
+"""Maps the arms' means by name, each of shape (resamples,), to values of shape (resamples,)."""
 
 
 class Crossed(Generic[K]):
-    """Some samples and their resampled means, from which any number of statistics is estimated."""
+    """A set of samples with their resampled means, from which statistics are estimated."""
 
     def __init__(
         self, samples: Mapping[K, ScoreSample], *, log: bool = False, resamples: int = RESAMPLES
     ) -> None:
         """
         Args:
-            log: a mean over draws is one of logarithms of the draws' means (of a ratio scale with a
-                long tail, such as KL), and so are the statistics.
+            log: average the logarithms of the draws' means, so that statistics are logarithms too.
+                Meant for quantities on a ratio scale with a long tail, such as KL.
+            resamples: number of bootstrap resamples.
         """
         self.samples = dict(samples)
         self._resamples = resamples
@@ -114,9 +118,10 @@ class Crossed(Generic[K]):
         self._counts: dict[int, Array] = {}
 
     def estimate(self, names: Iterable[K], statistic: Statistic[K]) -> Figure | None:
-        """A statistic of the means of some samples, over the draws that all of them have.
+        """Estimate a statistic of the means of the named samples, over the draws that all of them have.
 
-        None where they share no draw, or the statistic has no value.
+        Returns:
+            None if the samples share no draw, or the statistic is not finite.
         """
         names = list(names)
         drawn = [set(self.samples[name].draws) for name in names if self.samples[name].draws]
@@ -144,7 +149,7 @@ class Crossed(Generic[K]):
         return [own.index(draw) for draw in draws] if own else [0]
 
     def _over_draws(self, name: K, rows: list[int], counts: Array) -> Array:
-        """Means over resampled draws, on the questions as they are: (resamples,)."""
+        """Means over resampled draws with the original questions: (resamples,)."""
         means = self._means[name][rows]
         if not self.samples[name].draws:
             return np.full(self._resamples, means[0])
@@ -159,7 +164,7 @@ class Crossed(Generic[K]):
         return over
 
     def _draw_counts(self, draws: int) -> Array:
-        """Shares of each of `draws` draws in a resample: (resamples, draws)."""
+        """The share of each draw in each resample: (resamples, draws)."""
         if draws not in self._counts:
             generator = np.random.default_rng([_SEED, draws])
             drawn = generator.multinomial(draws, np.full(draws, 1 / draws), size=self._resamples)
@@ -168,7 +173,7 @@ class Crossed(Generic[K]):
 
     @cached_property
     def _means(self) -> dict[K, Array]:
-        """Each draw's mean: (draws,)."""
+        """The mean of each draw: (draws,)."""
         return {
             name: self._scale(sample.values.sum(axis=1) / sample.weights.sum())
             for name, sample in self.samples.items()
@@ -176,7 +181,7 @@ class Crossed(Generic[K]):
 
     @cached_property
     def _resampled(self) -> dict[K, Array]:
-        """Each draw's mean over resampled units: (resamples, draws)."""
+        """The mean of each draw over resampled units: (resamples, draws)."""
         found: dict[K, Array] = {}
         for units in {sample.units for sample in self.samples.values()}:
             these = {name: sample for name, sample in self.samples.items() if sample.units == units}
@@ -194,7 +199,7 @@ class Crossed(Generic[K]):
 
 
 def _figure(value: float, parts: list[tuple[float, int]], draws: int) -> Figure:
-    """A figure from the parts of its variance, each with its degrees of freedom."""
+    """A figure from its variance components, each with its degrees of freedom."""
     variance = sum(part for part, _ in parts)
     if variance <= 0:
         return Figure(value, value, value, 0.0, float(parts[0][1]), float(value == 0), 0.0, draws)
@@ -207,12 +212,12 @@ def _figure(value: float, parts: list[tuple[float, int]], draws: int) -> Figure:
 
 
 def _variance(values: Array) -> float:
-    """Of the values that are finite: a resample may leave a statistic undefined."""
+    """The variance of the finite values: a statistic may be undefined for some resamples."""
     finite = values[np.isfinite(values)]
     return float(finite.var()) if finite.size else 0.0
 
 
 def _log(means: Array) -> Array:
-    """Logarithms; a mean of nothing at all counts as the smallest that a float can tell from it."""
+    """Logarithms; zero is replaced by the smallest normal float."""
     logs: Array = np.log(np.maximum(means, np.finfo(np.float64).tiny))
     return logs

@@ -1,8 +1,8 @@
-"""Does fitness, known before quantizing, foretell the divergence after it?
+"""Does fitness, known before quantization, predict the divergence after it?
 
-Spearman's rank correlation over all arms and draws of a condition (arms that look at no data have no
-fitness). Its interval resamples draws, with all their arms: the bootstrap's standard error on Fisher's
-scale, unbiased for the number of draws, times Student's quantile.
+Spearman's rank correlation over all arms and draws of a condition (arms that use no data have no
+fitness). Its interval resamples draws, each with all its arms: the bootstrap standard error on the scale
+of Fisher's z transform, corrected for the number of draws, times Student's t quantile.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from faq_pipeline.study.analysis.outcomes import Condition, Scores
 RESAMPLES = 1_000
 _SEED = 20_260_111
 _CLOSE = 0.9999
-"""Correlations are held below 1: Fisher's scale has no room for it."""
+"""Correlations are clipped to this absolute value, since Fisher's z is infinite at 1."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Rank correlation of fitness (a mismatch: less is better) with log KL on a condition.
+    """Rank correlation of fitness (a mismatch: lower is better) with KL on one condition.
 
     Attributes:
         points: (arm, draw, fitness, KL per token in nats).
@@ -37,17 +37,21 @@ class Correlation:
 
 
 def correlations(scores: Iterable[Scores]) -> list[Correlation]:
-    """One for each condition, in the order in which they come."""
-    by_spot: dict[Condition, list[tuple[str, int, float, float]]] = {}
+    """One correlation per condition, in order of first appearance."""
+    found: dict[Condition, list[tuple[str, int, float, float]]] = {}
     for one in scores:
         if one.fitness is not None:
             kl = float(one.kl.sum() / one.tokens.sum())
-            by_spot.setdefault(one.key.condition, []).append((one.cell.arm, one.cell.draw, one.fitness, kl))
-    return [Correlation(condition, rank_correlation(points), points) for condition, points in by_spot.items()]
+            found.setdefault(one.key.condition, []).append((one.cell.arm, one.cell.draw, one.fitness, kl))
+    return [Correlation(condition, rank_correlation(points), points) for condition, points in found.items()]
 
 
 def rank_correlation(points: list[tuple[str, int, float, float]]) -> IntervalEstimate | None:
-    """With its 95% interval; None where there are fewer than three points, or all are equal."""
+    """The rank correlation with its 95% interval; None if there are fewer than three points or all are equal.
+
+    Args:
+        points: see `Correlation`.
+    """
     fitness, kl = (np.array([point[i] for point in points], dtype=np.float64) for i in (2, 3))
     value = _spearman(fitness, kl)
     if value is None:

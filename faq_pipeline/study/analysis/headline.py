@@ -1,12 +1,12 @@
-"""The headline: how much less is lost with regenerated data, over the cells where something is lost.
+"""The headline of a study: the loss reduction by regenerated data, over the primary conditions.
 
-A condition (target x quantizer) is *primary* where the better original's loss exceeds so many times its
-noise floor, the half-width of its 95% interval. That is decided on pilot cells, made with draws (and,
-where the study says so, on questions) that the headline does not see: a condition that is chosen because its
-original came out badly, and then judged by the same numbers, would look better than it is.
+A condition (target x quantizer) is *primary* if the loss of the better original exceeds its noise floor
+(the half-width of its 95% interval) by a factor that the study sets. This is decided on pilot cells, with
+draws (and, if the study says so, questions) that the headline does not use. Otherwise a condition chosen
+because its original did badly by chance, and then evaluated with the same numbers, would look too good.
 
-On a primary condition the original is the one, raw or templated, that lost less on the headline's own
-cells. That choice can only make the headline smaller.
+On a primary condition, the baseline is the original, raw or templated, with the smaller loss on the
+headline's own cells. This choice can only make the headline smaller.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey
 
 @dataclass(frozen=True)
 class HeadlineCondition:
-    """Whether a condition is primary, and by which figure.
+    """A condition with the decision whether it is primary.
 
     Attributes:
-        original: the arm that lost less on the pilot cells.
-        loss: its loss there; None where pilots are missing.
+        original: the original arm with the smaller loss on the pilot cells.
+        loss: its loss there; None if pilot cells are missing.
     """
 
     condition: Condition
@@ -46,8 +46,8 @@ class Headline:
     """1 - sum of the arm's losses / sum of the better originals' losses.
 
     Attributes:
-        originals: the original that counts, by primary condition.
-        reason: why the figure is not formed; empty where it is.
+        originals: the better original, by primary condition.
+        reason: why there is no figure; empty if there is one.
     """
 
     figure: Figure | None
@@ -58,7 +58,7 @@ class Headline:
 def choose(
     study: Study, pilot: Crossed[ScoreKey], conditions: Sequence[Condition]
 ) -> list[HeadlineCondition]:
-    """Which conditions are primary, by the losses on pilot cells."""
+    """Decide which conditions are primary, from the losses on pilot cells."""
     return [_chosen(study, pilot, condition) for condition in conditions]
 
 
@@ -99,7 +99,7 @@ def _chosen(study: Study, pilot: Crossed[ScoreKey], condition: Condition) -> Hea
 
 
 def _better(study: Study, losses: Crossed[ScoreKey], condition: Condition) -> str:
-    """The original that lost less on a condition; raw where they are equal."""
+    """The original with the smaller loss on a condition; raw if they are equal."""
 
     def lost(arm: str) -> float:
         figure = losses.estimate([ScoreKey(*condition, arm)], lambda means: means[ScoreKey(*condition, arm)])

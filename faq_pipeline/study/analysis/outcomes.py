@@ -1,4 +1,4 @@
-"""A study's cells read back: what each scored, by draw and question."""
+"""Read the scores of a study's cells from the store, by draw and question."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCORED = (JUDGED, MEASURED, "reference_eval")
 
 
 class Condition(NamedTuple):
-    """Where arms are compared: on one target, under one quantizer."""
+    """A target and a quantizer: the setting in which arms are compared."""
 
     member: str
     quantizer: str
@@ -48,15 +48,16 @@ class ScoreKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """One finished cell. Arrays are (units,); a unit is a question or a sequence.
+    """The scores of one finished cell. Arrays are (units,); a unit is a question or a sequence.
 
     Attributes:
-        reference, correct: scores of the unquantized and the quantized target, None where the cell
+        reference, correct: scores of the unquantized and the quantized target; None if the cell
             answered no questions.
         questions: the identity of each question.
-        kl, kl_prose: nats summed over each sequence; `tokens`, `tokens_prose` are their weights.
-        fitness: of its calibration set; None without one.
-        tokens: of its calibration set.
+        kl, kl_prose: KL in nats, summed over each sequence.
+        tokens, tokens_prose: number of tokens of each of these sequences.
+        fitness: fitness of the calibration set; None without one.
+        calibration_tokens: number of tokens of the calibration set; None without one.
     """
 
     cell: StudyCell
@@ -78,7 +79,7 @@ class Scores:
 
 
 def read_scores(cells: Iterable[StudyCell], results: Mapping[str, Result], store: Store) -> list[Scores]:
-    """The finished ones of some cells."""
+    """The scores of the finished ones among the given cells."""
     reader = _Reader(store)
     found = (reader.scores(cell, results.get(cell.id)) for cell in cells)
     return [scores for scores in found if scores is not None]
@@ -100,9 +101,9 @@ class _Reader:
         questions, correct = _answers(last) if cell.judged else ((), None)
         reference = None
         if correct is not None:
-            asked, reference = _answers(_there(made[stage_names.REFERENCE_EVAL], cell))
+            asked, reference = _answers(_reference(made[stage_names.REFERENCE_EVAL], cell))
             if asked != questions:
-                raise FaqError(f"{cell.id} was judged on other questions than its reference")
+                raise FaqError(f"{cell.id} and its reference were evaluated on different questions")
         return Scores(
             cell=cell,
             result=result,
@@ -120,37 +121,40 @@ class _Reader:
 
 
 def samples(scores: Iterable[Scores], outcome: str) -> dict[ScoreKey, ScoreSample]:
-    """Scores by arm and condition as (draws, units), for `accuracy`, `loss`, `kl` or `kl_prose`.
+    """The scores of each arm and condition as (draws, units).
+
+    Args:
+        outcome: `accuracy`, `loss`, `kl` or `kl_prose`.
 
     Raises:
-        FaqError: cells of one target were measured on other questions or texts, as where it was made
-            on two kinds of device: their references differ.
+        FaqError: cells of one target were measured on different questions or texts. This happens if
+            they were made on different kinds of device, since then their references differ.
     """
     by_key: dict[ScoreKey, list[Scores]] = {}
     weights: dict[str, Array] = {}
     units: dict[ScoreKey, str] = {}
     for one in scores:
-        found = _of(one, outcome)
+        found = _values(one, outcome)
         if found is None:
             continue
         _, own, name = found
         if not np.array_equal(weights.setdefault(name, own), own):
             raise FaqError(
-                f"{one.cell.id} was measured on other texts than other cells of {one.cell.member!r}",
-                hint="make a study's cells of one target on one kind of device",
+                f"{one.cell.id} and other cells of {one.cell.member!r} were measured on different texts",
+                hint="make all cells of one target on the same kind of device",
             )
         by_key.setdefault(one.key, []).append(one)
         units[one.key] = name
     return {key: _sample(rows, outcome, weights[units[key]], units[key]) for key, rows in by_key.items()}
 
 
-def _of(one: Scores, outcome: str) -> tuple[Array, Array, str] | None:
-    """Values, weights, and the name of the set of units."""
+def _values(one: Scores, outcome: str) -> tuple[Array, Array, str] | None:
+    """Values, weights, and the name of the set of units; None if the cell has no such outcome."""
     if outcome in ("accuracy", "loss"):
         if one.correct is None or one.reference is None:
             return None
         values = one.correct if outcome == "accuracy" else one.reference - one.correct
-        # Targets that answer the same questions share them.
+        # Targets that answer the same questions share the set of units, so they are resampled together.
         return values, np.ones(len(values)), _named(one.questions)
     member = one.cell.member
     if outcome == "kl":
@@ -160,7 +164,7 @@ def _of(one: Scores, outcome: str) -> tuple[Array, Array, str] | None:
 
 def _sample(scores: list[Scores], outcome: str, weights: Array, units: str) -> ScoreSample:
     ordered = sorted(scores, key=lambda one: one.cell.draw)
-    values = [found[0] for one in ordered if (found := _of(one, outcome)) is not None]
+    values = [found[0] for one in ordered if (found := _values(one, outcome)) is not None]
     drawn = has_draws(ordered[0].cell.cell.recipe)
     return ScoreSample(
         np.stack(values), weights, tuple(one.cell.draw for one in ordered) if drawn else (), units
@@ -168,12 +172,12 @@ def _sample(scores: list[Scores], outcome: str, weights: Array, units: str) -> S
 
 
 def _named(questions: tuple[Any, ...]) -> str:
-    """A name for a set of questions, the same in every process."""
+    """A name for a set of questions that is the same in every process."""
     return f"questions {short_hash(repr(questions).encode())}"
 
 
 def _answers(artifact: Artifact) -> tuple[tuple[Any, ...], Array]:
-    """Each question's identity, and its score."""
+    """The identities of all questions, and their scores."""
     table = pq.read_table(
         artifact.file(ANSWERS), columns=["task", "doc_hash", "filter", "doc_id", "prompt_hash", "correct"]
     )
@@ -182,7 +186,7 @@ def _answers(artifact: Artifact) -> tuple[tuple[Any, ...], Array]:
 
 
 def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:
-    """Nats and tokens of each sequence."""
+    """KL in nats, and number of tokens, of each sequence."""
     table = pq.read_table(artifact.file(SEQUENCES), filters=[("scope", "=", scope)])
     return (
         np.array(table.column("nats"), dtype=np.float64),
@@ -190,7 +194,7 @@ def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:
     )
 
 
-def _there(artifact: Artifact | None, cell: StudyCell) -> Artifact:
+def _reference(artifact: Artifact | None, cell: StudyCell) -> Artifact:
     if artifact is None:
-        raise FaqError(f"the reference's evaluation of {cell.id} is gone", hint="run the study again")
+        raise FaqError(f"the reference evaluation of {cell.id} is missing", hint="run the study again")
     return artifact

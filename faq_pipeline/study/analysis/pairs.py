@@ -1,8 +1,8 @@
-"""Pairs of arms, compared draw by draw and question by question, with what the study could have seen.
+"""Compare pairs of arms draw by draw and question by question, with minimum detectable effects.
 
 Each listed pair is tested twice: by the loss (over the conditions that answer questions) and by the KL on
-tasks (over all of its conditions). These tests are one family, and their p-values are Holm's. Figures of
-single conditions, and those of the KL on prose, are there to be looked at and are not tested.
+tasks (over all of its conditions). Holm's method corrects the p-values over all these tests. The figures
+of single conditions and of the KL on prose are descriptive and are not tested.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Compared:
-    """A pair under one outcome: positive is better for `pair.arm`.
+    """A pair of arms compared by one outcome. Positive figures favour `pair.arm`.
 
     Attributes:
-        outcome: `loss` (what is less lost, as a share of the questions), or `kl`, `kl_prose` (the
-            logarithm of how many times as large the other arm's KL is).
-        figure: the mean over its conditions; None where there are none.
-        conditions: the same for each.
-        holm: the p-value, corrected for all tests of the study; None where it is not tested.
+        outcome: `loss` (difference of the losses, as a share of the questions), or `kl`, `kl_prose`
+            (logarithm of the ratio of the other arm's KL to this arm's).
+        figure: the mean over the pair's conditions; None if there are none.
+        conditions: the figure of each condition.
+        holm: the p-value, corrected for all tests of the study; None if the outcome is not tested.
     """
 
     pair: Pair
@@ -41,7 +41,7 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """What the study may say of it, in words."""
+        """The conclusion in words."""
         figure = self.figure
         if figure is None:
             return "not measured"
@@ -54,7 +54,7 @@ class Compared:
 
 
 def compare_pairs(study: Study, outcomes: Mapping[str, Crossed[ScoreKey]]) -> list[Compared]:
-    """Every pair of the study under every outcome, in the order of the file."""
+    """Compare every pair of the study by every outcome, in the order of the study file."""
     found = [
         _compared(study, pair, outcome, crossed)
         for pair in study.pairs
@@ -81,7 +81,7 @@ def _compared(study: Study, pair: Pair, outcome: str, crossed: Crossed[ScoreKey]
 
 
 def gain(crossed: Crossed[ScoreKey], pair: Pair, conditions: Sequence[Condition]) -> Figure | None:
-    """How much less the arm has than the other, on the mean over conditions."""
+    """The other arm's outcome minus this arm's, averaged over conditions."""
     mine = [ScoreKey(*condition, pair.arm) for condition in conditions]
     theirs = [ScoreKey(*condition, pair.than) for condition in conditions]
 

@@ -1,1 +1,1 @@
-"""Which cells a study has: arms, quantizers and draws, laid upon base recipes."""
+"""The design of a study: its cells, from base recipes overlaid with arms, quantizers and draws."""

@@ -1,4 +1,4 @@
-"""What a study comes to: its cells, in the order in which they are made."""
+"""The cells of a study, in the order in which they are made."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from faq_pipeline.study.design.recipes import Spec, StudyRecipes
 from faq_pipeline.study.design.stages import JUDGED, MEASURED
 
 JUDGED_LOAD = 10
-"""How many times as long as its divergence alone a cell takes that answers questions, about."""
+"""Approximate cost of a cell that answers questions, relative to one that measures only divergence."""
 
 
 @dataclass(frozen=True)
 class StudyCell:
-    """One checkpoint of a study: a target, an arm, a quantizer and a draw, judged on one split.
+    """One checkpoint of a study: a target, an arm, a quantizer and a draw, evaluated on one split.
 
     Attributes:
-        judged: whether it answers the questions; else the divergence alone is measured.
-        pilot: whether it decides which cells are primary, and nothing else.
-        declared: a hash of all that it is made and judged by, whatever the machine.
+        judged: whether the cell answers the questions; otherwise only the divergence is measured.
+        pilot: whether the cell is used only to decide which conditions are primary.
+        declared: hash of everything that the study declares for the cell, independent of the machine.
     """
 
     member: str
@@ -42,12 +42,12 @@ class StudyCell:
 
     @property
     def id(self) -> str:
-        """Its name within the study, and that of its file."""
+        """The cell's name within the study, and the name of its result file."""
         return f"{self.member}.{self.arm}.{self.quantizer}.{self.split}.{self.draw}"
 
     @property
     def last(self) -> str:
-        """The stage that it ends with."""
+        """The cell's last stage."""
         return JUDGED if self.judged else MEASURED
 
 
@@ -59,10 +59,10 @@ class Design:
     cells: tuple[StudyCell, ...]
 
     def shard(self, index: int, count: int) -> Design:
-        """Part `index` (1..count) of the cells, for one of several machines; parts take about as long.
+        """Part `index` (1..count) of the cells, for one of several machines. Parts take about equally long.
 
-        Cells of one draw, which share corpora, stay together; where there are more parts than draws,
-        those of one draw and target.
+        Cells of one draw share corpora and stay together. If there are more parts than draws, only cells
+        of the same draw and target stay together.
         """
         draws = {cell.draw for cell in self.cells}
         units: dict[tuple[int, str], list[StudyCell]] = {}
@@ -70,7 +70,7 @@ class Design:
             units.setdefault((cell.draw, cell.member if count > len(draws) else ""), []).append(cell)
         loads = [0] * count
         mine: set[str] = set()
-        for unit in sorted(units.values(), key=_load, reverse=True):  # the largest to the emptiest part
+        for unit in sorted(units.values(), key=_load, reverse=True):  # largest first, to the smallest part
             part = loads.index(min(loads))
             loads[part] += _load(unit)
             if part == index - 1:
@@ -79,19 +79,19 @@ class Design:
 
 
 def _load(cells: Sequence[StudyCell]) -> int:
-    """How long cells take, in cells whose divergence alone is measured."""
+    """The cost of cells, in units of a cell that measures only divergence."""
     return sum(JUDGED_LOAD if cell.judged else 1 for cell in cells)
 
 
 def resolve_study(catalog: Catalog, name: str, device: str, digests: Path) -> Design:
-    """The study of that name with all its cells. No model is loaded.
+    """The named study with all its cells. No model is loaded.
 
     Args:
         device, digests: see `resolve_cell`.
 
     Raises:
-        FaqError: naming file, line and hint of what is wrong with the study: an unknown name, a recipe
-            that does not hold together, a control that is missing, arms of unequal budgets.
+        FaqError: a name is unknown, a recipe is invalid, a control is missing, or arms have unequal
+            budgets. The error has file, line and hint.
     """
     study, sources = catalog.study(name)
     known = StudyRecipes(catalog, study, sources)
@@ -110,14 +110,14 @@ class _Maker:
     declared: Declared
 
     def pilots(self) -> Iterator[StudyCell]:
-        """Both originals wherever the headline may count, on the draws that decide whether it does."""
+        """The pilot cells: both originals under every quantizer of the headline, on the pilot draws."""
         study = self.recipes.study
         for spec in self.recipes.specs(study.primary.split or study.split):
             if spec.arm in study.originals.both and headline_is_judged(study, spec.quantizer):
                 yield from self._cells(spec, study.primary.draws, pilot=True)
 
     def others(self) -> list[StudyCell]:
-        """All but the pilots, draw by draw."""
+        """All cells that are not pilots, draw by draw."""
         study = self.recipes.study
         draws = study.draw_numbers
         found = [

@@ -1,4 +1,4 @@
-"""What keeps a study honest: the controls that it must have, and equal budgets."""
+"""Checks of a study's design: required controls and equal budgets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Recipes = Mapping[Spec, Recipe]
 
 
 def has_draws(recipe: Recipe) -> bool:
-    """Whether the recipe's checkpoint depends on the draw: not where the method looks at no data."""
+    """Whether the recipe's checkpoint depends on the draw. It does not if the method uses no data."""
     return find_method(recipe.quantization.method).calibrated
 
 
 def _source(name: str, **more: Any) -> Callable[[Recipe], bool]:
-    """Whether a recipe's candidates come from there; `more`: and its calibration's fields are these."""
+    """A predicate: the recipe's candidates come from that source, and its calibration has these fields."""
     return lambda recipe: (
         has_draws(recipe)
         and recipe.regeneration.source == name
@@ -47,19 +47,20 @@ CONTROLS: dict[Control, tuple[str, Callable[[Recipe], bool]]] = {
     "random-tokens": ("random tokens", _source(RANDOM)),
     "rtn": ("round to nearest", lambda r: not has_draws(r)),
 }
-"""What each control is in words, and how a recipe is known to be it."""
+"""For each control, a description and a predicate that recognizes its recipe."""
 
 
 def check_controls(study: Study, recipes: Recipes, sources: Sources) -> None:
-    """Every family has every control under every quantizer, at the headline's seeds and budget.
+    """Check that every family has every control under every quantizer, with the headline's seeds and budget.
 
     Raises:
-        FaqError: one is missing and not listed under `without`; or the originals are none.
+        FaqError: a control is missing and not listed under `without`, or an arm named in `originals`
+            does not use the original data.
     """
     for name, key in ((study.originals.raw, "original-raw"), (study.originals.chat, "original-chat")):
         for spec, recipe in recipes.items():
             if spec.arm == name and not CONTROLS[key][1](recipe):  # type: ignore[index]
-                raise _wrong(f"arm {name!r} is not {key}", "see 'originals'", sources, "originals", key[9:])
+                raise _error(f"arm {name!r} is not {key}", "see 'originals'", sources, "originals", key[9:])
     for control, (what, is_it) in CONTROLS.items():
         if control in study.without:
             continue
@@ -71,20 +72,22 @@ def check_controls(study: Study, recipes: Recipes, sources: Sources) -> None:
                 and not _unequal(recipe, recipes[headline])
                 for spec, recipe in recipes.items()
             ):
-                raise _wrong(
+                raise _error(
                     f"no arm of family {headline.family!r} is the control {control!r} ({what}) under"
                     f" {headline.quantizer!r}",
-                    f"add one, or say why not under  without: {{{control}: ...}}",
+                    f"add one, or give the reason under  without: {{{control}: ...}}",
                     sources,
                     "arms",
                 )
 
 
 def check_budgets(study: Study, recipes: Recipes, sources: Sources) -> None:
-    """Arms have the headline's seeds and token budget or say why not; pairs have equal ones.
+    """Check that arms have equal seeds and token budgets.
+
+    Every arm must match the headline arm or give a reason (`why`); both arms of a pair must match.
 
     Raises:
-        FaqError: they do not.
+        FaqError: an arm or a pair does not match.
     """
     for spec, recipe in recipes.items():
         headline = recipes.get(Spec(spec.family, study.headline, spec.quantizer, spec.split))
@@ -92,9 +95,9 @@ def check_budgets(study: Study, recipes: Recipes, sources: Sources) -> None:
             continue
         if what := _unequal(recipe, headline):
             section, key = what
-            raise _wrong(
-                f"arm {spec.arm!r} has other {section}.{key} than the headline arm {study.headline!r}",
-                "make them equal, or say  why:  in the arm",
+            raise _error(
+                f"arm {spec.arm!r} and the headline arm {study.headline!r} differ in {section}.{key}",
+                "make them equal, or give the reason as  why:  in the arm",
                 sources,
                 *("arms", spec.arm, section, key),
             )
@@ -102,17 +105,17 @@ def check_budgets(study: Study, recipes: Recipes, sources: Sources) -> None:
         for spec, recipe in recipes.items():
             other = recipes.get(Spec(spec.family, pair.than, spec.quantizer, spec.split))
             if spec.arm == pair.arm and other is not None and (what := _unequal(recipe, other)):
-                raise _wrong(
-                    f"{pair.arm!r} and {pair.than!r} have other {'.'.join(what)}: what differs would be due"
-                    " to that",
-                    "compare arms of equal seeds and budgets",
+                raise _error(
+                    f"{pair.arm!r} and {pair.than!r} differ in {'.'.join(what)}, which would confound the"
+                    " comparison",
+                    "compare arms with equal seeds and budgets",
                     sources,
                     *("pairs", index),
                 )
 
 
 def _unequal(recipe: Recipe, other: Recipe) -> tuple[str, str] | None:
-    """The first key in which the seeds or the budgets differ; none where a method looks at no data."""
+    """The first key in which seeds or budgets differ; None if they are equal or a method uses no data."""
     if not (has_draws(recipe) and has_draws(other)):
         return None
     for section, key in (("calibration", "tokens"), *(("seeds", k) for k in ("path", "dataset", "count"))):
@@ -121,6 +124,6 @@ def _unequal(recipe: Recipe, other: Recipe) -> tuple[str, str] | None:
     return None
 
 
-def _wrong(problem: str, hint: str, sources: Sources, *where: str | int) -> FaqError:
+def _error(problem: str, hint: str, sources: Sources, *where: str | int) -> FaqError:
     file, line = place(where, sources)
     return FaqError(problem, hint=hint, file=file, line=line)

@@ -1,8 +1,8 @@
-"""What a cell of a study declares, whatever machine makes it: by this a result is known to be the cell's.
+"""The declared identity of a study's cell: it matches a result to its cell, on any machine.
 
-A fingerprint holds the device and the versions of tools too. A study may be made on one kind of
-machine and reported on another, so its results are known by what the study says, and carry what they
-were made with.
+A fingerprint also contains the device and the versions of tools. But a study may be made on one kind of
+machine and reported on another. So its results are identified by what the study declares, and record the
+machine and versions as data.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from faq_pipeline.store.fingerprint import file_digest, fingerprint
 from faq_pipeline.study.design.stages import STUDY_STAGES
 
 UNSAID = {"name", "title", "families", "baselines"}
-"""What of a recipe shapes nothing. Nor does the folder that a file lies in."""
+"""Fields of a recipe that do not influence any result. Nor do the folders of its files."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """Hashes of cells; a file is read once."""
+    """Computes the hashes of cells; each file is read once."""
 
     _files: dict[Path, str] = field(default_factory=dict)
     _tasks: dict[tuple[Path, tuple[str, ...]], Any] = field(default_factory=dict)
 
     def __call__(self, cell: Cell) -> str:
-        """The hash.
+        """The hash of what a cell declares.
 
         Raises:
-            FaqError: an unknown task or a file that is not there.
+            FaqError: a task is unknown, or a file does not exist.
         """
         recipe, seeds = cell.recipe, cell.recipe.seeds
-        said = {
+        identity = {
             "recipe": recipe.model_dump(mode="json", exclude=UNSAID, context={NAMES_ONLY: True}),
             "family": cell.family.model_dump(mode="json", include={"prompts", "thinking"}),
             "target": cell.target.digest,
@@ -47,7 +47,7 @@ class Declared:
             "tasks": self._task_files(recipe.evaluation),
             "stages": {name: stage.version for name, stage in STUDY_STAGES.items()},
         }
-        return fingerprint("study cell", 1, said, {})
+        return fingerprint("study cell", 1, identity, {})
 
     def _digest(self, path: Path) -> str:
         if path not in self._files:

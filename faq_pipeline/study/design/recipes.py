@@ -1,4 +1,4 @@
-"""The recipes of a study: base recipe, quantizer, evaluation split and arm laid upon each other."""
+"""The recipes of a study: a base recipe overlaid with a quantizer, an evaluation split and an arm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Layers = list[tuple[Mapping[str, Any], Sources]]
 
 @dataclass(frozen=True)
 class Spec:
-    """Names that choose a recipe of a study."""
+    """The names that select a recipe of a study."""
 
     family: str
     arm: str
@@ -32,7 +32,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class StudyRecipes:
-    """Recipes of a study by their spec; each is merged and checked once."""
+    """The recipes of a study by their spec. Each is merged and checked once."""
 
     catalog: Catalog
     study: Study
@@ -40,7 +40,7 @@ class StudyRecipes:
     _known: dict[Spec, Recipe] = field(default_factory=dict)
 
     def specs(self, split: str) -> list[Spec]:
-        """All that the study has: families, arms and quantizers in the order of the file."""
+        """All specs of the study: families, arms and quantizers in the order of the study file."""
         study = self.study
         return [
             Spec(family, arm, quantizer, split)
@@ -50,10 +50,11 @@ class StudyRecipes:
         ]
 
     def recipe(self, spec: Spec) -> Recipe:
-        """The recipe of an arm under a quantizer, at draw 0.
+        """The recipe of a spec, for draw 0.
 
         Raises:
-            FaqError: naming file and line of the layer that is wrong; or an unknown method.
+            FaqError: the merged recipe is invalid (with file and line of the layer at fault), or names
+                an unknown method.
         """
         if spec not in self._known:
             recipe = self.catalog.recipe_with(self._base(spec), self._layers(spec))
@@ -64,19 +65,20 @@ class StudyRecipes:
 
     @contextmanager
     def attach_location(self, spec: Spec) -> Iterator[None]:
-        """Errors that name a key of the recipe leave with the file and line of the study that set it."""
+        """Add to errors that name a recipe key the file and line where the study sets that key."""
         try:
             yield
         except FaqError as error:
             if not error.key:
                 raise
-            sources = [one for _, its in reversed(self._layers(spec)) for one in its] or self.sources
+            layers = reversed(self._layers(spec))
+            sources = [source for _, own in layers for source in own] or self.sources
             file, line = place(error.key.split("."), sources)
             problem = f"arm {spec.arm!r}, quantizer {spec.quantizer!r}: {error.where}{error.problem}"
             raise FaqError(problem, hint=error.hint, file=file, line=line) from error
 
     def _base(self, spec: Spec) -> str:
-        """The recipe that the arm starts from, which must be there and for the family."""
+        """The name of the base recipe. It must exist and be for the family."""
         own = self.study.arms[spec.arm].recipe
         where = ("arms", spec.arm, "recipe") if own else ("families", spec.family, "recipe")
         name = own or self.study.families[spec.family].recipe
@@ -89,7 +91,7 @@ class StudyRecipes:
             raise FaqError(error.problem, hint=error.hint, file=file, line=line) from None
         if spec.family not in base.families:
             problem = f"recipe {name!r} is for {', '.join(base.families)}, not for {spec.family!r}"
-            raise FaqError(problem, hint="name another", file=file, line=line)
+            raise FaqError(problem, hint="choose another recipe", file=file, line=line)
         return name
 
     def _layers(self, spec: Spec) -> Layers:
@@ -105,20 +107,20 @@ class StudyRecipes:
             ({**name, "families": [spec.family], "baselines": None, "evaluation": limit}, []),
         ]
         if own.families is not None:
-            there = under(self.sources, "arms", spec.arm, "families", spec.family)
-            layers.insert(4, (_sections(own.families[spec.family]), there))
+            trees = under(self.sources, "arms", spec.arm, "families", spec.family)
+            layers.insert(4, (_sections(own.families[spec.family]), trees))
         return layers
 
     def _section(
         self, section: str, overlay: Mapping[str, Any], *where: str
     ) -> tuple[Mapping[str, Any], Sources]:
-        """A layer of one section of the recipe, and the parsed trees as if they held that section."""
+        """A layer for one section of the recipe, with its source trees wrapped as that section."""
         trees = under(self.sources, *where)
         return {section: overlay}, [(path, CommentedMap({section: tree})) for path, tree in trees]
 
 
 def under(sources: Sources, *where: str) -> Sources:
-    """The parsed trees below a place, of those files that have it."""
+    """The parsed subtrees at a path of keys, for the files that have them."""
     found: Sources = []
     for path, tree in sources:
         node: Any = tree
@@ -130,5 +132,5 @@ def under(sources: Sources, *where: str) -> Sources:
 
 
 def _sections(own: Sections) -> dict[str, Any]:
-    """The sections that are laid upon a recipe."""
+    """The sections that are merged into a recipe."""
     return own.model_dump(include={*Sections.model_fields, "evaluation"}, exclude_defaults=True)

@@ -1,4 +1,4 @@
-"""The stages of a study's cells: the pipeline's, and the divergence without answers."""
+"""The stages of a study's cells: those of the pipeline, plus divergence without questions."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from faq_pipeline.execution.graph import STAGES
 
 STUDY_STAGES: dict[str, Stage] = {**STAGES, DIVERGENCE.name: DIVERGENCE}
 JUDGED, MEASURED = EVAL_REPORT.name, DIVERGENCE.name
-"""The last stage of a cell that answers the questions, and of one whose divergence alone is measured."""
+"""The last stage of a cell that answers the questions, and of one that measures only divergence."""

@@ -1,1 +1,1 @@
-"""Making the cells of a study: tasks, workers, results."""
+"""Execution of a study: tasks, workers, results."""

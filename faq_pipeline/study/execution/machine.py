@@ -1,4 +1,4 @@
-"""What a study runs on, for its report."""
+"""Describes the machine and software that a study runs on, for its report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOOLS = ("torch", "transformers", "llmcompressor", "compressed-tensors", "lm_eva
 
 @cache
 def machine(device: str) -> dict[str, Any]:
-    """Kind and name of the device, cores, commit and versions. No host name."""
+    """Kind and name of the device, number of cores, commit and versions, without the host name."""
     return {
         "kind": device_kind(device),
         "device": _processor() if device == "cpu" else str(gpu_name(device)),
@@ -32,7 +32,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, as far as the system tells it."""
+    """The name of the processor, or its architecture if the system does not give a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -42,13 +42,13 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of this repository, `+` where files differ from it.
+    """The commit of this repository, followed by `+` if tracked files differ from it.
 
-    A copy without its git, as in an image or a wheel, is told its commit by FAQ_COMMIT; else it is
-    `unknown`. That of another repository around the copy is not taken for it.
+    A copy without a git repository, as in an image or a wheel, takes the commit from FAQ_COMMIT, or is
+    `unknown`. If the copy lies inside another repository, that repository's commit is not used.
     """
-    if told := os.environ.get(COMMIT):
-        return told
+    if given := os.environ.get(COMMIT):
+        return given
     try:
         if Path(_git("rev-parse", "--show-toplevel")).resolve() != REPOSITORY:
             return "unknown"

@@ -1,6 +1,7 @@
-"""What became of a study's cells: a small file each, beside the artifacts that it names.
+"""The results of a study's cells, one small JSON file per cell.
 
-`root/.studies/<study>/<cell>.json` in the artifact store, so that whoever copies a store copies them.
+They are stored as `.studies/<study>/<cell>.json` in the artifact store, so that a copy of the store
+includes them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ FOLDER = ".studies"
 
 @dataclass(frozen=True)
 class Result:
-    """A cell that is finished, or why it cannot be.
+    """The result of a cell that is finished or failed.
 
     Attributes:
         declared: see `StudyCell`.
         artifacts: fingerprints by stage; all stages of the cell, or those made before it failed.
-        problem: why there is no figure; empty where there is.
-        trace: of an error that is no mistake of the user's.
-        machine: what it was made with: `device`, `cores`, `commit`, `versions`.
+        problem: why the cell failed; empty if it is finished.
+        trace: traceback of an unexpected error; empty for a user error.
+        machine: what it was made with: `kind`, `device`, `cores`, `commit`, `versions`.
     """
 
     id: str
@@ -42,18 +43,18 @@ class Result:
     machine: Mapping[str, Any] = field(default_factory=dict)
 
     def answers(self, cell: StudyCell) -> bool:
-        """Whether it is what became of the cell as the study now declares it."""
+        """Whether this is a result of the cell as the study declares it now."""
         return self.declared == cell.declared and (self.judged or not cell.judged)
 
 
 def write_result(store: Store, study: str, result: Result) -> None:
-    """Keep a result, atomically; the newest of a cell counts."""
+    """Write a result atomically. It replaces an earlier result of the same cell."""
     path = store.root / FOLDER / study / f"{result.id}.json"
     write_atomic(path, json.dumps(asdict(result), indent=1, sort_keys=True) + "\n")
 
 
 def read_results(store: Store, study: str) -> dict[str, Result]:
-    """All results of a study by cell; damaged files count as not written.
+    """All results of a study by cell id. Damaged files are ignored.
 
     Raises:
         ReadError: a file or the folder cannot be read now.
@@ -62,7 +63,7 @@ def read_results(store: Store, study: str) -> dict[str, Result]:
 
 
 def is_finished(cell: StudyCell, results: Mapping[str, Result], store: Store) -> bool:
-    """Whether the cell has its figures: a result without a problem, whose last artifact is there."""
+    """Whether the cell has a current result without a problem, whose last artifact is in the store."""
     result = results.get(cell.id)
     if result is None or result.problem or not result.answers(cell):
         return False

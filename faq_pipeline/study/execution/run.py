@@ -1,4 +1,4 @@
-"""Making a study: what is not finished yet, task by task, over some workers."""
+"""Run a study: make its unfinished cells, task by task, on several workers."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from faq_pipeline.study.execution.workers import TaskOutcome, make, shared_gpus,
 from faq_pipeline.util.progress import Progress, SilentProgress
 
 TRACED = (stage_names.QUANTIZED_CHECKPOINT,)
-"""Stages, beside the last, whose use by a cell is recorded: what they were made from is found by them."""
+"""Stages, besides the last, whose use by a cell is recorded. Their inputs are found through them."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run of a study went.
+    """The outcome of a study run.
 
     Attributes:
-        cells: all that the study has (in this shard).
-        before: finished by earlier runs.
-        made: finished by this one.
-        failed: why there is no figure, by cell.
+        cells: number of cells of the study (in this shard).
+        before: number of cells finished by earlier runs.
+        made: number of cells finished by this run.
+        failed: the problem of each failed cell, by cell id.
+        seconds: duration of the run.
     """
 
     cells: int
@@ -45,7 +46,7 @@ class Summary:
 
     @property
     def left(self) -> int:
-        """Cells that were not begun, or not ended, before the time was up."""
+        """Number of cells that were not started or not finished in time."""
         return self.cells - self.before - self.made - len(self.failed)
 
 
@@ -57,20 +58,21 @@ def run_study(
     minutes: float = math.inf,
     progress: Progress | None = None,
 ) -> Summary:
-    """Make every cell that has no result yet; those that failed are tried again.
+    """Make every unfinished cell. Failed cells are tried again.
 
     Args:
-        processes: workers; more than take turns on the GPUs share them under one lease, see `shared_gpus`.
-        minutes: after these no task is begun; those under way are finished.
+        processes: number of workers. Above a limit they share the GPUs under one lease; see
+            `shared_gpus`.
+        minutes: no task starts after this time; running tasks are finished.
 
     Raises:
-        FaqError: a cell names something that is not there, the disk is full, or a worker died.
+        FaqError: a cell names something that does not exist, the disk is full, or a worker died.
     """
     started, listener = time.monotonic(), progress or SilentProgress()
     results = read_results(store, design.study.name)
     waiting = [cell for cell in design.cells if not is_finished(cell, results, store)]
     tasks = Tasks(STUDY_STAGES, waiting)
-    book = _Book(design, store, tasks, listener)
+    recorder = _Recorder(design, store, tasks, listener)
     listener.start("cells", len(design.cells))
     listener.advance(len(design.cells) - len(waiting))
     if waiting:
@@ -78,46 +80,46 @@ def run_study(
         count = min(processes, len(tasks))
         with shared_gpus(device, count, what, listener) as gpus, workers(count) as executor:
             turns = cycle(gpus[i:] + gpus[:i] for i in range(len(gpus) or 1))
-            _carry_out(
+            _execute(
                 tasks,
                 lambda task: executor.submit(make, task.stage, task.cell, store.root, next(turns)),
-                book.record,
+                recorder.record,
                 capacity=processes,
-                goes_on=lambda: time.monotonic() - started < 60 * minutes,
+                may_start=lambda: time.monotonic() - started < 60 * minutes,
             )
     return Summary(
         cells=len(design.cells),
         before=len(design.cells) - len(waiting),
-        made=len(book.finished),
-        failed=book.failed,
+        made=len(recorder.finished),
+        failed=recorder.failed,
         seconds=time.monotonic() - started,
     )
 
 
-def _carry_out(
+def _execute(
     tasks: Tasks,
     submit: Callable[[Task], Future[TaskOutcome]],
     record: Callable[[Task, TaskOutcome], None],
     *,
     capacity: int,
-    goes_on: Callable[[], bool],
+    may_start: Callable[[], bool],
 ) -> None:
-    """Keep `capacity` tasks under way until none is left that can be made."""
-    under_way: dict[Future[TaskOutcome], Task] = {}
+    """Keep up to `capacity` tasks running until no task can start."""
+    running: dict[Future[TaskOutcome], Task] = {}
     while True:
-        while len(under_way) < capacity and goes_on() and (task := tasks.next()) is not None:
-            under_way[submit(task)] = task
-        if not under_way:
+        while len(running) < capacity and may_start() and (task := tasks.next()) is not None:
+            running[submit(task)] = task
+        if not running:
             return
-        ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
-            task = under_way.pop(future)
+            task = running.pop(future)
             try:
                 made = future.result()
             except BrokenProcessPool:
                 raise FaqError(
-                    "a worker of the study died, perhaps for want of memory",
-                    hint="run it again, with fewer --workers: what is finished is kept",
+                    "a worker process of the study died, possibly out of memory",
+                    hint="run the study again with fewer --workers; finished work is kept",
                 ) from None
             if not made.problem:
                 tasks.done(task)
@@ -125,8 +127,8 @@ def _carry_out(
 
 
 @dataclass
-class _Book:
-    """What is made, and which cells are finished or failed by it."""
+class _Recorder:
+    """Records finished tasks, and writes the results of cells that finish or fail with them."""
 
     design: Design
     store: Store
@@ -137,7 +139,7 @@ class _Book:
     failed: dict[str, str] = field(default_factory=dict)
 
     def record(self, task: Task, made: TaskOutcome) -> None:
-        """Take in a task; cells that it ends get their results."""
+        """Record a task, and write the result of every cell that it finishes or fails."""
         if made.fingerprint:
             self.made[task.key] = made.fingerprint
         self.progress.detail(f"{len(self.made)} of {len(self.tasks)} tasks")
@@ -146,13 +148,13 @@ class _Book:
                 continue
             if made.problem:
                 self.failed[cell.id] = f"{task.stage}: {made.problem}"
-                self._keep(cell, self.failed[cell.id], made.trace)
+                self._write(cell, self.failed[cell.id], made.trace)
                 self.progress.note(f"{cell.id} failed in {self.failed[cell.id]}")
             elif cell.last == task.stage:
                 self.finished.add(cell.id)
-                self._keep(cell)
+                self._write(cell)
 
-    def _keep(self, cell: StudyCell, problem: str = "", trace: str = "") -> None:
+    def _write(self, cell: StudyCell, problem: str = "", trace: str = "") -> None:
         keys = self.tasks.keys(cell)
         artifacts = {stage: self.made[key] for stage, key in keys.items() if key in self.made}
         study = self.design.study.name

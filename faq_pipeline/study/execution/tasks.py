@@ -1,8 +1,8 @@
-"""The work of a study in tasks: each stage of each cell, once however many cells need it.
+"""The tasks of a study: each stage of each cell, once even if several cells need it.
 
-Pieces are known before anything is made: a task's key is a hash of what its stage declares and of
-the keys of the tasks that it is made from. Two keys may still come to one artifact (equal bytes of
-another input); the store then has it, and the second is a hit.
+All tasks are known before anything is made: the key of a task is a hash of what its stage declares and of
+the keys of the tasks that it depends on. Two tasks may still give the same artifact (different inputs
+with equal bytes); the second task is then a cache hit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from faq_pipeline.study.design.cells import StudyCell
 
 @dataclass(frozen=True)
 class Task:
-    """One stage of `cell`, and of every other cell that declares the same."""
+    """One stage of `cell`, and of every other cell that declares the same inputs.
+
+    Attributes:
+        needs: keys of the tasks that it depends on.
+    """
 
     key: str
     stage: str
@@ -29,18 +33,18 @@ class Task:
 
 
 class Tasks:
-    """All tasks of some cells, handed out when what they are made from is there.
+    """All tasks of some cells, handed out as soon as their inputs exist.
 
-    Of the tasks that are ready, the one that an earlier cell needs comes first.
+    Among the ready tasks, one that an earlier cell needs comes first.
     """
 
     def __init__(self, stages: Mapping[str, Stage], cells: Iterable[StudyCell]) -> None:
         """
         Args:
-            cells: in the order of their importance.
+            cells: in order of priority.
 
         Raises:
-            FaqError: a cell names something unknown, or a file of it is not there.
+            FaqError: a cell names something unknown, or one of its files does not exist.
         """
         self._stages = stages
         self._all: dict[str, Task] = {}
@@ -60,28 +64,28 @@ class Tasks:
         return len(self._all)
 
     def keys(self, cell: StudyCell) -> Mapping[str, str]:
-        """A cell's tasks, by stage."""
+        """The keys of a cell's tasks, by stage."""
         return self._keys[cell.id]
 
     def cells(self, task: Task) -> list[StudyCell]:
-        """The cells that need a task."""
+        """The cells that need the task."""
         return self._cells[task.key]
 
     def next(self) -> Task | None:
-        """The next task that can be made now; None while there is none."""
+        """The next task whose inputs exist; None if there is none at the moment."""
         for key in self._order.get_ready():
             heapq.heappush(self._ready, (self._rank[key], key))
         return self._all[heapq.heappop(self._ready)[1]] if self._ready else None
 
     def done(self, task: Task) -> None:
-        """It is made. Of a task that failed this is never said, and what needs it never comes up."""
+        """Mark a task as done. Never called for a failed task, so tasks that need it are never returned."""
         self._order.done(task.key)
 
     def _key(self, name: str, cell: Cell, keys: dict[str, str]) -> str:
-        """The key of a stage of the cell; `keys` takes it, and those of the stages above it."""
+        """The key of a stage of the cell. Adds it and the keys of all upstream stages to `keys`."""
         if name not in keys:
             stage = self._stages[name]
-            needs = {above: self._key(above, cell, keys) for above in stage.inputs_for(cell)}
+            needs = {upstream: self._key(upstream, cell, keys) for upstream in stage.inputs_for(cell)}
             key = fingerprint(name, stage.version, stage.identity(cell), needs)
             self._all.setdefault(key, Task(key, name, cell, tuple(needs.values())))
             keys[name] = key

@@ -1,4 +1,4 @@
-"""Who makes the tasks of a study: this process, or several that import the model libraries once."""
+"""The workers of a study: this process, or a pool of processes that import the model libraries once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """An artifact, or why there is none that can be used."""
+    """The artifact of a task, or why there is none to use.
+
+    Attributes:
+        fingerprint: of the artifact; empty if it was not made.
+        problem: why the task failed or its artifact must not be used; empty if it succeeded.
+        trace: traceback of an unexpected error.
+    """
 
     fingerprint: str
     problem: str = ""
@@ -41,13 +47,13 @@ class TaskOutcome:
 
 
 def make(stage: str, cell: Cell, root: Path, held: Sequence[Gpu] = ()) -> TaskOutcome:
-    """The artifact of a stage in the store at `root`, its inputs being there.
+    """Make the artifact of a stage in the store at `root`, which holds its inputs.
 
     Args:
-        held: GPUs on which the study has a lease for all its workers; none where each takes its own.
+        held: GPUs that the study has leased for all its workers; empty if each task takes its own lease.
 
     Raises:
-        FaqError: the disk is full: no other task will fare better.
+        FaqError: the disk is full, so every other task would fail too.
     """
     try:
         made = materialize(stage, cell, STUDY_STAGES, Store(root), held=held)
@@ -56,13 +62,13 @@ def make(stage: str, cell: Cell, root: Path, held: Sequence[Gpu] = ()) -> TaskOu
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
             raise
         return TaskOutcome("", str(error))
-    except Exception as error:  # of one cell: the study goes on, and its table says so
+    except Exception as error:  # affects single cells only: record it and continue with the others
         line = (str(error) or "no message").splitlines()[0]
         return TaskOutcome("", f"{type(error).__name__}: {line}", traceback.format_exc())
 
 
 class InlineExecutor(Executor):
-    """Runs what is submitted at once, in this process."""
+    """Runs each submitted call immediately in this process."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -71,32 +77,32 @@ class InlineExecutor(Executor):
 
 
 def default_count(device: str) -> int:
-    """Processes that suit a device: one a core; two a GPU, of which one prepares while the other computes.
+    """The default number of workers: one per core, or two per GPU, so that one prepares while one computes.
 
-    They need not be spread over the GPUs: whoever builds a stage is given a free one, see `leases`.
+    Workers are not bound to GPUs: each stage leases a free GPU while it is built, see `gpu.lease`.
     """
     return 2 * len(device_gpus(device)) or usable_cores()
 
 
 @contextmanager
 def shared_gpus(device: str, processes: int, what: str, progress: Progress) -> Iterator[tuple[Gpu, ...]]:
-    """GPUs that all workers may use at the same time, under one lease; none where they take turns.
+    """Lease GPUs that all workers use at the same time; yields none if the workers take turns.
 
-    For models that leave a GPU idle most of the time. Whoever asks for more workers than could take
-    turns wants that.
+    Sharing suits models that leave a GPU idle most of the time. It is used if there are more workers
+    than `default_count`.
     """
-    among = device_gpus(device)
-    if not among or processes <= default_count(device):
+    gpus = device_gpus(device)
+    if not gpus or processes <= default_count(device):
         yield ()
         return
-    with Lease(among, len(among), Holder.this_process(what), progress) as lease:
+    with Lease(gpus, len(gpus), Holder.this_process(what), progress) as lease:
         yield lease.gpus
 
 
 class _Pool(ProcessPoolExecutor):
-    """Processes whose garbage collector passes over what outlives a task.
+    """Processes whose garbage collector ignores objects that outlive a task.
 
-    Each task collects garbage after each of its models; walking the modules of the model libraries
+    Each task collects garbage after each of its models. Traversing the modules of the model libraries
     every time took a quarter of a small model's task.
     """
 
@@ -108,14 +114,14 @@ def _and_freeze(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     try:
         return fn(*args, **kwargs)
     finally:
-        gc.unfreeze()  # so that what earlier tasks left alive, and is garbage now, goes too
+        gc.unfreeze()  # so that objects of earlier tasks that are garbage by now are collected too
         gc.collect()
         gc.freeze()
 
 
 @contextmanager
 def workers(count: int) -> Iterator[Executor]:
-    """An executor with `count` processes (1: this one). They end with it, and with this process."""
+    """An executor with `count` processes (1: this process). They end with it, or if this process dies."""
     if count == 1:
         yield InlineExecutor()
         return
@@ -133,14 +139,14 @@ def workers(count: int) -> Iterator[Executor]:
 
 
 def _begin() -> None:
-    """What each worker does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
+    """Initialize a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent handles it
     warnings.filterwarnings("ignore")
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_the_parent() -> None:
-    """A pool's workers would wait for work for ever where their parent was killed."""
+def _exit_with_parent() -> None:
+    """Exit if the parent dies. Otherwise the workers of a killed parent would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""Parts of a report, and figures as they stand in its tables."""
+"""The parts of a report, and the formatting of figures in its tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from faq_pipeline.study.analysis.crossed import Figure
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the report. `rows` are cells as text; `plot` names a picture beside the report."""
+    """A part of the report. `rows` are table rows; `plot` is the file name of a picture beside the report."""
 
     heading: str = ""
     level: int = 2
@@ -24,7 +24,7 @@ class Block:
 
 
 def reduction(figure: Figure | None) -> str:
-    """By how many per cent a KL is lower, from a logarithm of how many times as large the other is."""
+    """The reduction of a KL in per cent, from the logarithm of the ratio of the other KL to it."""
     if figure is None:
         return "-"
     value, low, high = (100 * (1 - math.exp(-x)) for x in (figure.value, figure.low, figure.high))
@@ -40,17 +40,17 @@ def kl(figure: Figure | None) -> str:
 
 
 def points(figure: Figure | None) -> str:
-    """A share of the questions in points."""
+    """A share of the questions, in percentage points."""
     return "-" if figure is None else interval(figure.estimate, 2, 100)
 
 
 def share(figure: Figure) -> str:
-    """A share with three digits."""
+    """A share with three decimals."""
     return interval(figure.estimate, 3, 1)
 
 
 def interval(estimate: IntervalEstimate | None, digits: int, scale: float) -> str:
-    """A figure with its interval."""
+    """A figure with its interval; a dash if there is none."""
     if estimate is None:
         return "-"
     value, low, high = (x * scale for x in (estimate.value, estimate.low, estimate.high))
@@ -58,16 +58,16 @@ def interval(estimate: IntervalEstimate | None, digits: int, scale: float) -> st
 
 
 def count(things: Sized, name: str) -> str:
-    """How many there are, with their name in the right number."""
+    """The number of things with their name, in the singular or plural."""
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value; a dash where nothing was tested."""
+    """A p-value; a dash if nothing was tested."""
     return "-" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def seconds_of(analysis: Analysis) -> str:
-    """What the study's seconds are seconds of."""
+    """The unit of the study's times: `GPU-s`, `CPU-s`, or `s` for mixed machines."""
     kinds = {one["machine"].get("kind") for one in analysis.machines}
     return "GPU-s" if kinds == {"cuda"} else "CPU-s" if kinds == {"cpu"} else "s"

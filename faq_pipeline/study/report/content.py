@@ -1,6 +1,6 @@
-"""What a study's report says, as blocks: a heading, words, a table or a picture each.
+"""The content of a study's report as blocks, each with a heading, text, a table or a picture.
 
-Markdown and HTML are rendered from the same blocks, so that they cannot differ.
+Markdown and HTML are rendered from the same blocks, so they have the same content.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from faq_pipeline.study.report.block import Block, count, interval, kl, points, 
 
 SCATTER = "fitness.svg"
 SHORT = 0.02
-"""Share of the token budget by which a calibration set may miss it without a word."""
+"""A calibration set is marked as short if it misses its token budget by more than this share."""
 
 
 def blocks(analysis: Analysis) -> list[Block]:
@@ -27,7 +27,7 @@ def blocks(analysis: Analysis) -> list[Block]:
         *ablation(analysis),
         *_fitness(analysis),
         _costs(analysis),
-        *_spots(analysis),
+        *_conditions(analysis),
         *_failures(analysis),
         _machines(analysis),
     ]
@@ -47,14 +47,14 @@ def headline_words(one: Headline) -> str:
 
 def _head(analysis: Analysis) -> Block:
     study, counts = analysis.design.study, analysis.counts
-    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    cells = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     return Block(
         heading=study.title,
         level=1,
         text=[
             f"Study `{study.name}`: {count(study.arms, 'arm')} x {count(study.quantizers, 'quantizer')} x"
             f" {count(study.members, 'target')} x {count(study.draw_numbers, 'draw')}, on split"
-            f" `{study.split}`; cells: {told}. Every cell is a row of `cells.csv`.",
+            f" `{study.split}`; cells: {cells}. Every cell is a row of `cells.csv`.",
             "Intervals are 95%, over draws and questions (KL: draws and sequences), and hold for these"
             " targets and quantizers. KL figures are geometric means over draws. The smallest effect that"
             " the study had an 80% chance to find (MDE) stands beside each comparison; p-values are"
@@ -167,12 +167,12 @@ def _costs(analysis: Analysis) -> Block:
     return Block(heading="What the data costs", text=text, columns=columns, rows=rows)
 
 
-def _spots(analysis: Analysis) -> Iterator[Block]:
+def _conditions(analysis: Analysis) -> Iterator[Block]:
     yield Block(heading="Each target and quantizer")
-    by_spot: dict[Condition, list[ArmUnderCondition]] = {}
+    by_condition: dict[Condition, list[ArmUnderCondition]] = {}
     for arm in analysis.arms:
-        by_spot.setdefault(arm.key.condition, []).append(arm)
-    for condition, arms in by_spot.items():
+        by_condition.setdefault(arm.key.condition, []).append(arm)
+    for condition, arms in by_condition.items():
         yield Block(
             heading=f"{condition.member}, {condition.quantizer}",
             level=3,

@@ -1,4 +1,4 @@
-"""The pictures of a study's report. Equal results give equal bytes."""
+"""The plots of a study's report. Equal results give equal bytes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PANELS: tuple[tuple[str, str, Scale], ...] = (
     ("loss", "points gained", lambda value: 100 * value),
     ("kl", "times as low a KL", math.exp),
 )
-"""Outcomes of the forest plot, with their axis, and what a figure is on it."""
+"""Outcomes of the forest plot: name, axis label, and the function from a figure to the axis."""
 COLUMNS = 4
 DPI = 90
 
 
 def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
-    """Every pair's mean difference with its interval and MDE, and single cells as dots."""
+    """Draw the mean difference of every pair with its interval and MDE, and single cells as dots."""
     pairs = [one.pair for one in analysis.pairs if one.outcome == PANELS[0][0]]
     titles = {name: arm.title for name, arm in analysis.design.study.arms.items()}
     names = [f"{titles[pair.arm]}\nagainst {titles[pair.than]}" for pair in pairs]
@@ -48,7 +48,7 @@ def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
 
 
 def draw_fitness(analysis: Analysis, paths: Sequence[Path]) -> None:
-    """KL against fitness, an axis a condition, a colour an arm."""
+    """Draw KL against fitness: one panel per condition, one colour per arm."""
     found = [one for one in analysis.fitness if one.estimate is not None]
     rows = -(-len(found) // COLUMNS)
     arms = list(dict.fromkeys(point[0] for one in found for point in one.points))
@@ -97,7 +97,7 @@ def _scatter(axes: Any, one: Correlation, arms: Sequence[str], titles: dict[str,
                 markersize=3.5,
                 color=colours(index % 20),
                 label=titles[arm],
-                rasterized=True,  # thousands of marks as shapes would make the page heavy
+                rasterized=True,  # thousands of vector markers would make the page large
             )
     axes.set(xscale="log", yscale="log", xlabel="fitness (mismatch)", ylabel="KL, nats per token")
     _few_ticks(axes.xaxis)
@@ -109,7 +109,7 @@ def _scatter(axes: Any, one: Correlation, arms: Sequence[str], titles: dict[str,
 
 
 def _few_ticks(axis: Any) -> None:
-    """Ticks of a logarithmic axis that tell its scale, be it less than a decade."""
+    """Set ticks at 1, 2 and 5, so that a log axis shows its scale even within one decade."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -119,12 +119,12 @@ def _few_ticks(axis: Any) -> None:
 
 @contextmanager
 def _figure(size: tuple[float, float], paths: Sequence[Path]) -> Iterator[Any]:
-    """A figure that is saved to all paths, by their suffixes."""
+    """A figure that is saved to all paths, each in the format of its suffix."""
     import matplotlib
     import matplotlib.style
     from matplotlib.figure import Figure
 
-    # The user's own settings and the clock would change the bytes.
+    # The user's matplotlib settings, random ids and dates would change the bytes.
     with (
         matplotlib.style.context("default"),
         matplotlib.rc_context({"svg.hashsalt": "faq", "svg.fonttype": "none"}),
@@ -132,5 +132,5 @@ def _figure(size: tuple[float, float], paths: Sequence[Path]) -> Iterator[Any]:
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         yield figure
         for path in paths:
-            nothing = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-            figure.savefig(path, metadata=nothing)
+            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            figure.savefig(path, metadata=metadata)

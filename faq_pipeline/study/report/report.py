@@ -1,4 +1,4 @@
-"""The report of a study: report.md, report.html, results.json, cells.csv, cells.parquet and pictures."""
+"""The report of a study: report.md, report.html, results.json, cells.csv, cells.parquet and plots."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from faq_pipeline.study.report.plots import draw_fitness, draw_forest
 
 STAGE, VERSION = "study_report", 4
 FOREST_PNG = "forest.png"
-"""The forest plot once more, for the Dagster UI."""
+"""The forest plot as a PNG, for the Dagster UI."""
 RESULTS = "results.json"
 
 
 def materialize_report(design: Design, store: Store) -> Artifact:
-    """The report of what is finished of a study, made anew only if a result changed.
+    """The report of the finished cells of a study. It is made again only if a result changed.
 
     Raises:
         FaqError: see `analyse`.
     """
     results = read_results(store, design.study.name)
-    told = {cell.id: result for cell in design.cells if (result := results.get(cell.id)) is not None}
+    own = {cell.id: result for cell in design.cells if (result := results.get(cell.id)) is not None}
     identity = {
         "study": fingerprint("study", 1, design.study.model_dump(mode="json"), {}),
         "cells": fingerprint("cells", 1, {cell.id: cell.declared for cell in design.cells}, {}),
-        "results": fingerprint("results", 1, {name: asdict(one) for name, one in told.items()}, {}),
+        "results": fingerprint("results", 1, {name: asdict(one) for name, one in own.items()}, {}),
     }
     read = {
         f"{stage} of {name}": one.artifacts[stage]
@@ -62,7 +62,7 @@ def materialize_report(design: Design, store: Store) -> Artifact:
 
 
 def write_report(folder: Path, analysis: Analysis) -> None:
-    """Write all files into `folder`; their bytes depend on the results alone."""
+    """Write all files of the report into `folder`. Their bytes depend only on the results."""
     write_cells(folder, analysis.rows)
     text = json.dumps(analysis.as_dict(), indent=1)
     (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
@@ -94,7 +94,7 @@ def _rendered(name: str, content: list[Block], pictures: dict[str, str]) -> str:
 
 
 def _inline_marks(text: str) -> Any:
-    """Markdown's bold and code as HTML; all else escaped."""
+    """Convert Markdown bold and code to HTML, and escape everything else."""
     from markupsafe import Markup, escape
 
     marked = str(escape(text))
@@ -106,6 +106,6 @@ def _inline_marks(text: str) -> Any:
 
 
 def _inline(path: Path) -> str:
-    """An SVG as it stands within a page: without its XML declaration."""
+    """The SVG without its XML declaration, to be inlined in a page."""
     text = path.read_text(encoding="utf-8")
     return text[text.index("<svg") :]
