@@ -41,7 +41,7 @@ def materialize_report(design: Design, store: Store) -> Artifact:
     }
     read = {
         f"{stage} of {name}": one.artifacts[stage]
-        for name, one in told.items()
+        for name, one in own.items()
         for stage in SCORED
         if stage in one.artifacts
     }
