@@ -110,6 +110,6 @@ QUANTIZED_CHECKPOINT = Stage(
     inputs=("calibration_set",),
     identity=identity,
     build=build,
-    gpus=lambda cell: 1,
+    gpus=lambda cell: cell.recipe.quantization.ranks or 1,
     select=select,
 )

@@ -19,7 +19,7 @@ from faq_pipeline.serving.server import Server
 from faq_pipeline.serving.target import Target
 
 IN_FLIGHT = 2048
-"""Requests that the server may hold: beyond what it runs at once, so that it never waits for one."""
+"""Requests that the server may hold a copy: beyond what a copy runs at once, so that none waits for one."""
 
 TIMEOUT = 3600.0
 """Seconds for one request, the wait in the server's queue included."""
@@ -80,7 +80,7 @@ class VllmEngine:
                 Client(
                     [Target(self._server.base_url)],
                     self._server.name,
-                    most=IN_FLIGHT,
+                    most=IN_FLIGHT * self.serving.data_parallel,
                     timeout=TIMEOUT,
                     alive=self._server.wait_ready,
                 )

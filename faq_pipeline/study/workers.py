@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import multiprocessing
-import os
 import signal
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +26,7 @@ from faq_pipeline.runner import obtain
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.stages import STUDY_STAGES
+from faq_pipeline.with_parent import end_with_the_parent
 
 Blocked = Callable[[str, Cell, Artifact], str]
 """Why a stage's artifact must not be used, in one line; empty if it may. Importable by name."""
@@ -140,12 +139,4 @@ def _begin() -> None:
     """What each worker does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
     warnings.filterwarnings("ignore")
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    """A pool's workers would wait for work for ever where their parent was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_the_parent()  # workers would wait for work for ever where it was killed
