@@ -80,6 +80,7 @@ def prepare(options: argparse.Namespace) -> None:
         folder = root / "models" / name
         if not (folder / "model.safetensors.index.json").exists():
             make_shape(folder, {**changes, **options.change})
+        if not (folder / "chat_template.jinja").exists():
             _finish(folder)
     words = _Words(root / "models/target")
     seeds = [

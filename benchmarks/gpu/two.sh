@@ -27,7 +27,8 @@ step() {
 }
 
 shapes() {
-  step shapes 120 "$python" -m benchmarks.gpu.shape "$work/shape-$layers" --layers "$layers"
+  [[ -e $work/shape-$layers/model.safetensors.index.json ]] ||
+    step shapes 120 "$python" -m benchmarks.gpu.shape "$work/shape-$layers" --layers "$layers"
   step shapes 240 "$python" -m benchmarks.gpu.spread "$work/spread" --arms ""
 }
 
