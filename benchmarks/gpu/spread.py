@@ -5,7 +5,7 @@
 FOLDER gets a family `shape` (a teacher of Qwen3-8B's shape and a small target, random weights) and a
 recipe for each arm; each arm is one `faq run` with `serving` as the arm has it. Prompts are random
 words; every arm draws its own samples; with `--arms ""` none is run. The corpus tells its tokens/s, and the
-server, asked twice a second, those between a tenth and a half of the corpus.
+ledger how long it took to the half of the samples, which no kill disturbs.
 
 In an arm under `--kill` one of vLLM's engine or worker processes is killed with -9 when three quarters
 of the tokens are there: the server has to be started again and the run to end well. After each arm no
@@ -128,7 +128,8 @@ def run_arm(options: argparse.Namespace, arm: str, number: int) -> dict[str, Any
     found["gib_left_taken"] = [_taken(gpu) for gpu in installed_gpus()]
     if run.returncode == 0:
         found["stages"] = {row["asset"]: row["seconds"] for row in json.loads(said)["stages"]}
-        found["corpus"] = _corpus_figures(arm)
+        found["corpus"] = _corpus_figures()
+        found["half"] = _half()
     else:
         found["log"] = log.read_text()[-2000:]
     print(f"{arm}: {json.dumps(found)}", flush=True)
@@ -142,10 +143,9 @@ class _Watcher(threading.Thread):
         super().__init__(daemon=True)
         self._pid, self._total, self._killed = pid, total, killed
         self._ended = threading.Event()
-        self._points: list[tuple[float, int]] = []
         self._begun = time.monotonic()
+        self._ready: float | None = None
         self._kill: dict[str, Any] = {}
-        self._served: set[int] = set()
 
     def run(self) -> None:
         while not self._ended.wait(0.5):
@@ -155,23 +155,17 @@ class _Watcher(threading.Thread):
             now = time.monotonic()
             if self._kill and "back_after" not in self._kill:
                 self._kill["back_after"] = round(now - self._kill["at"], 1)
-            if not self._kill:
-                self._points.append((now, tokens))
-                if self._killed and tokens >= 0.75 * self._total:
-                    self._kill_one(now, tokens)
+            if self._ready is None:
+                self._ready = round(now - self._begun, 1)
+            if self._killed and not self._kill and tokens >= 0.75 * self._total:
+                self._kill_one(now, tokens)
 
     def stop(self) -> None:
         self._ended.set()
         self.join()
 
     def found(self) -> dict[str, Any]:
-        inside = [(at, n) for at, n in self._points if 0.1 * self._total <= n <= 0.5 * self._total]
-        steady = None
-        if len(inside) > 2:
-            (first, some), (last, more) = inside[0], inside[-1]
-            steady = round((more - some) / (last - first), 1)
-        ready = round(self._points[0][0] - self._begun, 1) if self._points else None
-        return {"first_answer_after": ready, "steady_tokens_per_second": steady, "kill": self._kill}
+        return {"first_answer_after": self._ready, "kill": self._kill}
 
     def _kill_one(self, now: float, tokens: int) -> None:
         family = {process.pid: " ".join(process.cmdline()) for process in _vllm_below(self._pid)}
@@ -231,7 +225,7 @@ def _taken(gpu: Gpu) -> float | None:
     return None if free is None else round((gpu.memory - free) / 2**30, 1)
 
 
-def _corpus_figures(arm: str) -> dict[str, Any]:
+def _corpus_figures() -> dict[str, Any]:
     """What the newest corpus of the store says of itself."""
     made = [
         a for a in Settings.from_environment().store.artifacts() if a.manifest.stage == "regenerated_corpus"
@@ -241,13 +235,23 @@ def _corpus_figures(arm: str) -> dict[str, Any]:
     return {name: newest.metadata[name] for name in names}
 
 
+def _half() -> dict[str, float]:
+    """How long the first half of the samples of the newest ledger took, by the engine's clock."""
+    segments = Settings.from_environment().store.ledgers.glob("*/*.jsonl")
+    newest = max(segments, key=lambda path: path.stat().st_mtime_ns)
+    rows = [json.loads(line) for line in newest.read_text(encoding="utf-8").splitlines()]
+    rows = rows[: len(rows) // 2]
+    tokens, seconds = sum(row["completion"]["tokens"] for row in rows), sum(row["seconds"] for row in rows)
+    return {"tokens": tokens, "seconds": round(seconds, 2), "tokens_per_second": round(tokens / seconds, 1)}
+
+
 def _compare(arms: dict[str, Any]) -> None:
-    for name in ("tokens_per_second", "steady_tokens_per_second"):
-        speeds = {arm: {**found.get("corpus", {}), **found}.get(name) for arm, found in arms.items()}
-        one = speeds.get("one")
-        if one:
-            ratios = {arm: round(speed / one, 3) for arm, speed in speeds.items() if speed}
-            print(f"{name}: {speeds}, over one GPU: {ratios}", flush=True)
+    """Tokens/s of each arm over those on one GPU: of all samples, and of the first half."""
+    for name in ("corpus", "half"):
+        speeds = {arm: found[name]["tokens_per_second"] for arm, found in arms.items() if name in found}
+        if "one" in speeds:
+            ratios = {arm: round(speed / speeds["one"], 3) for arm, speed in speeds.items()}
+            print(f"{name}: tokens/s {speeds}, over one GPU: {ratios}", flush=True)
 
 
 def _write_family(options: argparse.Namespace, arm: str, number: int) -> None:
