@@ -6,7 +6,7 @@ from faq_pipeline.cell import Cell
 from faq_pipeline.competition.stage import check_room
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.models import hub
-from faq_pipeline.quantization.check import check_spec
+from faq_pipeline.quantization.check import check_ranks, check_spec
 from faq_pipeline.regeneration.context import check_leaves_room
 from faq_pipeline.regeneration.corpus import SAMPLE_LIMIT
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds
@@ -39,6 +39,7 @@ def check(cell: Cell, catalog: Catalog, store: Store) -> None:
 def _check_files(cell: Cell) -> None:
     """All that the recipe names: there, of the right form, and known."""
     check_spec(cell.recipe.quantization, cell.target)
+    check_ranks(cell.recipe.quantization, cell.device)
     for stage in STAGES.values():
         stage.identity(cell)
     check_room(cell)

@@ -31,6 +31,7 @@ from faq_pipeline.models.device import device_gpus, device_kind, device_of, torc
 from faq_pipeline.models.loading import is_out_of_memory, release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.progress import Progress, Silent
+from faq_pipeline.quantization.check import check_ranks
 from faq_pipeline.quantization.oneshot import (
     FULL,
     add_companions,
@@ -88,6 +89,7 @@ def quantize_on_ranks(
     Raises:
         FaqError: fewer GPUs or rows than ranks.
     """
+    check_ranks(spec, device)
     count = spec.ranks or 1
     counts = token_counts(spec, weights, rows, device, progress, samples)
     release()  # the ranks need the GPUs
@@ -115,14 +117,7 @@ def _devices(device: str, count: int) -> list[str]:
     """The device of each rank."""
     if device_kind(device) == "cpu":
         return [device] * count
-    gpus = device_gpus(device)
-    if len(gpus) < count:
-        raise FaqError(
-            f"quantization.ranks is {count}, and this run may use {len(gpus)} GPU ({device})",
-            hint="lower it, or let the run use more GPUs",
-            key="quantization.ranks",
-        )
-    return [device_of([gpu]) for gpu in gpus[:count]]
+    return [device_of([gpu]) for gpu in device_gpus(device)[:count]]
 
 
 def _shares(

@@ -15,9 +15,11 @@ import pytest
 
 from faq_pipeline.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models import gpus
 from faq_pipeline.quantization import ranks
-from faq_pipeline.quantization.check import check_spec
+from faq_pipeline.quantization.check import check_ranks, check_spec
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from tests.leases.fakes import make_gpus
 from tests.noting import Noting
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.quantization.test_stage import with_quantization
@@ -59,12 +61,14 @@ def test_two_ranks_round_as_one_process_does(make_checkpoint: Make) -> None:
     assert different(alone, half) > 5 * different(alone, together)  # so all rows were counted
 
 
+@pytest.mark.slow
 def test_their_bytes_repeat(make_checkpoint: Make) -> None:
     first, second = (make_checkpoint(rows=make_rows(5), **SPEC, ranks=2) for _ in range(2))
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_weights_of_samples_stay_with_their_rows(make_checkpoint: Make) -> None:
     rows = [row[: 24 + 8 * index] for index, row in enumerate(make_rows(5))]
     weighed = {**SPEC, "sample_weights": "equal_sequences"}
@@ -86,6 +90,17 @@ def test_what_cannot_be_shared_is_refused(tiny_cell: Cell, tmp_path: Path) -> No
     spec = make_spec("gptq", ranks=2)
     with pytest.raises(FaqError, match="has 1 rows, fewer than"):
         ranks.quantize_on_ranks(spec, tiny_cell.target, make_rows(1), tmp_path, "cpu", Noting())
+
+
+def test_more_ranks_than_gpus_are_refused_before_work_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpus, "installed_gpus", lambda: make_gpus("Fake", "Fake"))
+    check_ranks(make_spec("gptq", ranks=2), "cuda")
+    with pytest.raises(FaqError, match=r"ranks is 2, and cuda:0 has 1 GPU \("):
+        check_ranks(make_spec("gptq", ranks=2), "cuda:0")
+    with pytest.raises(FaqError, match=r"ranks is 3, and cuda has 2 GPUs \("):
+        check_ranks(make_spec("gptq", ranks=3), "cuda")
+    check_ranks(make_spec("gptq", ranks=3), "cpu")
 
 
 def test_a_mistake_of_a_rank_is_told_as_one(tiny_cell: Cell, tmp_path: Path) -> None:
