@@ -8,6 +8,10 @@ its own; its `quantize` (load, oneshot, save) is what the bare script (`bare_qua
 rest is what the stage adds: the inspection of the checkpoint, digests, the commit to disk. An arm
 `bare-unbatched` is the bare script with GPTQ's `batched_quantization` off, as ours has it so that
 bytes repeat.
+
+`ranks` is ours on two GPUs (`quantization.ranks: 2`), whose parts are not told apart, and `reversed` ours on
+one with the rows in the opposite order: with `--keep FOLDER` the checkpoints of these stay there, and the
+integer weights that differ from those of `ours` are counted.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import argparse
 import json
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,13 +41,20 @@ from faq_pipeline.store.store import Key, Store
 from faq_pipeline.store.tables import TokenRow, write_rows
 
 RECIPE = "faq-gptq-w4a16"
+OURS = {
+    "ours": [],
+    "ours-main-memory": ["--no-stay"],
+    "ranks": ["--ranks", "2"],
+    "reversed": ["--reverse"],
+}
+"""Arms of ours, with what each is started with."""
 
 
 def main() -> None:
     """Run the arms, or (started by itself) the one that needs this package."""
     options = _options()
     if options.ours is not None:
-        _ours(options.folder, *options.ours, stay=options.stay)
+        _ours(options.folder, *options.ours, options=options)
         return
     layers = int(json.loads((options.folder / "config.json").read_text())["num_hidden_layers"])
     vocabulary = int(json.loads((options.folder / "config.json").read_text())["vocab_size"])
@@ -50,7 +62,7 @@ def main() -> None:
     rows = [draws.choices(range(vocabulary), k=options.length) for _ in range(options.rows)]
     runs: list[tuple[str, dict[str, Any]]] = []
     for arm in options.arms.split(","):
-        found = _run(arm, options.folder, rows, options.scratch)
+        found = _run(arm, options.folder, rows, options.scratch, options.keep)
         runs.append((arm, found))
         print(_line(arm, found, layers), flush=True)
     ratios = _ratios(runs)
@@ -58,19 +70,51 @@ def main() -> None:
     result |= {"options": vars(options), "ratios": ratios}
     for name, ratio in ratios.items():
         print(f"{name}: {ratio:.3f}")
+    for arm in ("ranks", "reversed"):
+        if options.keep and {"ours", arm} <= {path.name for path in options.keep.iterdir()}:
+            result[f"{arm} differs"] = differences(options.keep / "ours", options.keep / arm)
+            print(f"{arm} differs from ours: {result[f'{arm} differs']}")
     if options.out:
         options.out.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
 
 
-def _run(arm: str, folder: Path, rows: list[list[int]], scratch: Path | None) -> dict[str, Any]:
+def differences(one: Path, other: Path) -> dict[str, Any]:
+    """The share of packed 4-bit weights that differ, in all and by layer, and how many other tensors do."""
+    import torch
+    from safetensors import safe_open
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    unequal: dict[str, int] = {}
+    total: dict[str, int] = {}
+    others = 0
+    for path in sorted(one.glob("*.safetensors")):
+        with safe_open(path, "pt", device) as first, safe_open(other / path.name, "pt", device) as second:
+            for name in first.keys():  # noqa: SIM118 - it is no mapping
+                a, b = first.get_tensor(name), second.get_tensor(name)
+                if not name.endswith("weight_packed"):
+                    others += not torch.equal(a, b)
+                    continue
+                layer = name.split(".")[2]
+                apart = a ^ b
+                count = sum(int(((apart >> shift) & 15).ne(0).sum()) for shift in range(0, 32, 4))
+                unequal[layer] = unequal.get(layer, 0) + count
+                total[layer] = total.get(layer, 0) + 8 * a.numel()
+    shares = {layer: round(unequal[layer] / total[layer], 6) for layer in sorted(total, key=int)}
+    share = sum(unequal.values()) / max(sum(total.values()), 1)
+    return {"weights": round(share, 6), "by_layer": shares, "other_tensors": others}
+
+
+def _run(
+    arm: str, folder: Path, rows: list[list[int]], scratch: Path | None, keep: Path | None
+) -> dict[str, Any]:
     """One arm in a process of its own; what it writes goes away with it."""
     with TemporaryDirectory(dir=scratch) as temporary:
         place = Path(temporary)
         (place / "rows.json").write_text(json.dumps(rows))
         results = place / "results.json"
-        if arm.startswith("ours"):
-            command = ["-m", "benchmarks.gpu.quantization", folder, "--ours", place, results]
-            command += {"ours": [], "ours-main-memory": ["--no-stay"]}[arm]
+        if arm in OURS:
+            command = ["-m", "benchmarks.gpu.quantization", folder, "--ours", place, results, *OURS[arm]]
+            command += ["--keep", keep / arm] if keep else []
         else:
             batched = {"bare": "auto", "bare-unbatched": "none"}[arm]
             script = Path(__file__).with_name("bare_quantize.py")
@@ -79,7 +123,7 @@ def _run(arm: str, folder: Path, rows: list[list[int]], scratch: Path | None) ->
         return dict(json.loads(results.read_text(encoding="utf-8")))
 
 
-def _ours(folder: Path, place: Path, results: Path, *, stay: bool) -> None:
+def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespace) -> None:
     # What the bare script imports before its clock starts.
     import datasets  # noqa: F401
     import torch
@@ -91,10 +135,14 @@ def _ours(folder: Path, place: Path, results: Path, *, stay: bool) -> None:
     from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT as STAGE
 
     rows = json.loads((place / "rows.json").read_text())
+    rows = rows[::-1] if options.reverse else rows
     write_rows(place / "rows.parquet", [TokenRow(i, ids) for i, ids in enumerate(rows)], TokenRow)
     catalog = Settings.from_environment().catalog
     target = Weights(Member(name="shape", path=folder, parameters=_parameters(folder)), "random", "random")
     cell = Cell(catalog.member("kin-4m")[0], catalog.recipe(RECIPE), target, None, choose_device("auto"))
+    if options.ranks:
+        ranked = cell.recipe.quantization.model_copy(update={"ranks": options.ranks})
+        cell = cell.with_recipe(cell.recipe.model_copy(update={"quantization": ranked}))
     store, inputs = Store(place / "store"), {"calibration_set": Artifact(place)}
     spent: dict[str, float] = {}
 
@@ -113,7 +161,7 @@ def _ours(folder: Path, place: Path, results: Path, *, stay: bool) -> None:
 
     progress = _Blocks()
     started = time.perf_counter()
-    share = patch.object(placement, "SHARE", placement.SHARE if stay else 0.0)
+    share = patch.object(placement, "SHARE", placement.SHARE if options.stay else 0.0)
     with share, timed("quantize"), timed("run"), timed("load_folder"), timed("save"):
         artifact, _ = store.produce(
             Key(STAGE.name, STAGE.version, "benchmark", {}, {}, {}),
@@ -122,6 +170,10 @@ def _ours(folder: Path, place: Path, results: Path, *, stay: bool) -> None:
             ),
         )
     seconds = time.perf_counter() - started
+    if options.ranks:  # its processes do these, and are not asked
+        spent |= {"load_folder": 0.0, "run": spent["quantize"], "save": 0.0}
+    if options.keep:
+        shutil.copytree(artifact.file("checkpoint"), options.keep)
     figures = {
         "seconds": spent["quantize"],
         "parts": {
@@ -178,7 +230,7 @@ def _ratios(runs: list[tuple[str, dict[str, Any]]]) -> dict[str, float]:
     ratios = {}
     for arm in sorted(arms - {"ours"}):
         for key, what in (("seconds", "quantize"), ("stage_seconds", "the whole stage")):
-            same = key if arm.startswith("ours") else "seconds"  # a bare script is nothing but its quantizing
+            same = key if arm in OURS else "seconds"  # a bare script is nothing but its quantizing
             ratios[f"{what} over {arm}, time"] = median("ours", key) / median(arm, same)
         for key, what in (("gpu_bytes", "GPU"), ("host_bytes", "host")):
             if median(arm, key):
@@ -206,7 +258,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, help="folder on a disk with room for two checkpoints")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--ours", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--keep", type=Path, help="folder for the checkpoints of our arms")
     parser.add_argument("--no-stay", dest="stay", action="store_false", help=argparse.SUPPRESS)
+    parser.add_argument("--ranks", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--reverse", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -188,6 +188,9 @@ class Quantization(Strict):
     """`equal_sequences`: in GPTQ's Hessian every sample counts alike, however long it is."""
     token_weights: Literal["attention"] | None = None
     """`attention`: in GPTQ's Hessian tokens that are attended to more count more."""
+    ranks: Annotated[int, Field(ge=2)] | None = None
+    """Processes that share the calibration rows, on a GPU each. The number is part of the identity: sums
+    over rows round differently."""
 
 
 class Gate(Strict):

@@ -33,6 +33,8 @@ class Lease:
 
     Deadlock is impossible: a process that wants one GPU holds none while it waits, and several are
     taken in the order of their UUIDs, so that a process that holds some waits only for later ones.
+    Nobody starves: a free GPU goes to the process at the front of its queue, and a process that gave it
+    back and asks again is not at the front. Which waiting process moves to the front next is random.
 
     Args:
         holder: what others are told while they wait.
@@ -72,14 +74,17 @@ class Lease:
 
     def _wait_for_one(self, seats: Sequence[_Seat]) -> _Seat:
         told = -TELL
-        while True:
+        with ExitStack() as fronts:
             for seat in seats:
-                if seat.take():
-                    return seat
-            if time.monotonic() - told >= TELL:
-                told = time.monotonic()
-                self._progress.note(f"waits for {' or '.join(map(str, seats))}")
-            time.sleep(PAUSE)
+                fronts.callback(seat.leave_front)
+            while True:
+                for seat in seats:
+                    if seat.reach_front() and seat.take():
+                        return seat
+                if time.monotonic() - told >= TELL:
+                    told = time.monotonic()
+                    self._progress.note(f"waits for {' or '.join(map(str, seats))}")
+                time.sleep(PAUSE)
 
     def _move_in(self, seat: _Seat) -> None:
         """Write who holds it, after waiting until the processes of a killed holder have left the GPU."""
@@ -101,13 +106,16 @@ class Lease:
 
 
 class _Seat:
-    """One GPU's lock and the file that says who holds it."""
+    """One GPU's lock, that of the place in front of it, and the file that says who holds it."""
 
     def __init__(self, folder: Path, gpu: Gpu) -> None:
         self.gpu = gpu
-        self._path, self._file = folder / f"{gpu.uuid}.lock", folder / f"{gpu.uuid}.json"
-        # No soft lock, which would outlive its holder, where a file system has no real ones.
-        self._lock = FileLock(self._path, mode=0o666, fallback_to_soft=False)
+        self._file = folder / f"{gpu.uuid}.json"
+        # No soft locks, which would outlive their holder, where a file system has no real ones.
+        self._lock, self._front = (
+            FileLock(folder / f"{gpu.uuid}.{kind}", mode=0o666, fallback_to_soft=False)
+            for kind in ("lock", "next")
+        )
 
     @property
     def name(self) -> str:
@@ -121,21 +129,17 @@ class _Seat:
     def __str__(self) -> str:
         return f"{self.name}, held by {self.holder or 'somebody'}"
 
+    def reach_front(self) -> bool:
+        """Be the one who gets it next, if nobody else is."""
+        return self._front.is_locked or _locked(self._front)
+
+    def leave_front(self) -> None:
+        """Let the next one of those who wait be it."""
+        self._front.release()
+
     def take(self) -> bool:
         """Take it if nobody holds it."""
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            return False
-        except PermissionError as error:
-            raise not_writable(self._path) from error
-        except OSError as error:
-            raise FaqError(
-                f"GPU leases cannot be taken: {error.strerror}",
-                hint=f"set {VARIABLE} to a folder on a local disk",
-                file=self._path,
-            ) from error
-        return True
+        return _locked(self._lock)
 
     def sign(self, holder: Holder) -> None:
         """Let others read who holds it."""
@@ -147,3 +151,20 @@ class _Seat:
         with suppress(OSError):
             forget(self._file)
         self._lock.release()
+
+
+def _locked(lock: FileLock) -> bool:
+    """Lock it if nobody has."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    except PermissionError as error:
+        raise not_writable(Path(lock.lock_file)) from error
+    except OSError as error:
+        raise FaqError(
+            f"GPU leases cannot be taken: {error.strerror}",
+            hint=f"set {VARIABLE} to a folder on a local disk",
+            file=lock.lock_file,
+        ) from error
+    return True

@@ -20,7 +20,7 @@ from faq_pipeline.models.precision import Precision
 from faq_pipeline.models.weights import Weights
 
 IN_FLIGHT = 2048
-"""Requests that the server may hold: beyond what it runs at once, so that it never waits for one."""
+"""Requests that the server may hold a copy: beyond what a copy runs at once, so that none waits for one."""
 
 DTYPE: Precision = "bfloat16"
 
@@ -83,7 +83,7 @@ class VllmEngine:
                 Client(
                     [ServerAddress(self._server.base_url)],
                     self._server.name,
-                    most=IN_FLIGHT,
+                    most=IN_FLIGHT * self.serving.data_parallel,
                     timeout=TIMEOUT,
                     alive=self._server.wait_ready,
                 )

@@ -170,15 +170,18 @@ def usable_cores() -> int:
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
-def fix_threads(member: Member, device: str) -> None:
+def fix_threads(member: Member, device: str, processes: int = 1) -> None:
     """Let this process compute with `threads_for` CPU threads, whatever `OMP_NUM_THREADS` says.
 
     On a GPU with as many as it has cores: what the CPU does there shapes no bytes, and more threads
     than cores, which another member may have left, wait for each other.
+
+    Args:
+        processes: that share the cores where the device is a GPU.
     """
     import torch
 
-    torch.set_num_threads(threads_for(member, device) or usable_cores())
+    torch.set_num_threads(threads_for(member, device) or max(1, usable_cores() // processes))
 
 
 def device_memory(device: str) -> int:

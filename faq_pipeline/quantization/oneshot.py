@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+FULL = "the GPU is full: quantizing anew, with activations in main memory"
 SEED = 0
 """Nothing that these methods do is drawn; the seed is set so that this stays true of new ones."""
 
@@ -52,11 +53,15 @@ def quantize(
     progress: Progress,
     samples: Sequence[Sequence[int]] | None = None,
 ) -> tuple[str, ...]:
-    """Quantize a member and save the checkpoint in `folder`; see `run` and `save`.
+    """Quantize a member and save the checkpoint in `folder`; see `run`, `save` and, for `ranks`, `ranks`.
 
     Returns:
         `Quantized.rtn_fallback`.
     """
+    if spec.ranks is not None:
+        from faq_pipeline.quantization.ranks import quantize_on_ranks
+
+        return quantize_on_ranks(spec, weights, rows, folder, device, progress, samples)
     quantized = run(spec, weights, rows, device, progress, samples)
     save(quantized.model, weights, folder)
     fallback = quantized.rtn_fallback
@@ -86,27 +91,52 @@ def run(
     Raises:
         FaqError: no rows for a method that needs some.
     """
-    method = find_method(spec.method)
-    if method.calibrated and not any(rows):
+    calibrated = find_method(spec.method).calibrated
+    counts = token_counts(spec, weights, rows, device, progress, samples)
+    between = activations_device(weights, rows, device) if calibrated else "cpu"
+
+    def attempt(between: str) -> Quantized:
+        return run_once(spec, weights, rows, counts, device, between, progress)
+
+    quantized: Quantized | None = None
+    try:
+        quantized = attempt(between)
+    except RuntimeError as error:
+        if between == "cpu" or not is_out_of_memory(error):
+            raise
+    if quantized is None:
+        release()  # what the error held is gone only now
+        progress.note(FULL)
+        quantized = attempt("cpu")
+    note_fallback(quantized.rtn_fallback, progress)
+    return quantized
+
+
+def token_counts(
+    spec: Quantization,
+    weights: Weights,
+    rows: Sequence[Sequence[int]],
+    device: str,
+    progress: Progress,
+    samples: Sequence[Sequence[int]] | None,
+) -> list[torch.Tensor] | None:
+    """How much the tokens of each row count (`row_weights`), None where all count alike.
+
+    Raises:
+        FaqError: no rows for a method that needs some.
+    """
+    calibrated = find_method(spec.method).calibrated
+    if calibrated and not any(rows):
         raise FaqError(
             f"method {spec.method!r} needs a calibration set, and this one is empty",
             hint="raise calibration.tokens or seeds.count",
         )
-    counts = None
-    if method.calibrated and is_weighted(spec):
-        counts = row_weights(spec, weights, rows, samples or [[len(row)] for row in rows], device, progress)
-    between = activations_device(weights, rows, device) if method.calibrated else "cpu"
-    try:
-        return _run(spec, weights, rows, counts, device, between, progress)
-    except RuntimeError as error:
-        if between == "cpu" or not is_out_of_memory(error):
-            raise
-    release()  # what the error held is gone only now
-    progress.note("the GPU is full: quantizing anew, with activations in main memory")
-    return _run(spec, weights, rows, counts, device, "cpu", progress)
+    if not (calibrated and is_weighted(spec)):
+        return None
+    return row_weights(spec, weights, rows, samples or [[len(row)] for row in rows], device, progress)
 
 
-def _run(
+def run_once(
     spec: Quantization,
     weights: Weights,
     rows: Sequence[Sequence[int]],
@@ -114,8 +144,15 @@ def _run(
     device: str,
     between: str,
     progress: Progress,
+    processes: int = 1,
 ) -> Quantized:
-    """Quantize with row weights as `row_weights` gives them, and activations that wait on `between`."""
+    """Quantize in this process.
+
+    Args:
+        counts: as `token_counts` gives them.
+        between: where activations wait between two layers.
+        processes: that quantize this member together, see `ranks`.
+    """
     import torch
     from llmcompressor import oneshot
     from llmcompressor.core import reset_session
@@ -125,7 +162,8 @@ def _run(
     modifiers = method.modifiers(spec)
     fallback = _watched(modifiers)
     with quiet_llmcompressor(), computing_on(device):
-        fix_threads(weights.member, device)  # not those of the CPU, which is only where the weights lie
+        # Not the CPU's threads: the weights only lie there.
+        fix_threads(weights.member, device, processes)
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
         wide = precision_for(weights.member, device) == "float32"
         stored = widen(model, modifiers) if wide else None
@@ -139,13 +177,16 @@ def _run(
                 raise
         if stored is not None:
             narrow(model, modifiers, stored)
-    names = tuple(name for found in fallback for name in found)
+    return Quantized(model, tuple(name for found in fallback for name in found))
+
+
+def note_fallback(names: Sequence[str], progress: Progress) -> None:
+    """Report the modules that GPTQ gave up."""
     if names:
         progress.note(
             f"GPTQ failed on {len(names)} layers, which are rounded to nearest: {', '.join(names[:3])}"
             f"{', ...' if len(names) > 3 else ''} (raise quantization.dampening or calibration.tokens)"
         )
-    return Quantized(model, names)
 
 
 def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
@@ -154,11 +195,21 @@ def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
     The same model gives the same bytes. Must follow its `run`, whose modifiers are written to
     `recipe.yaml`. The tokenizer's files and the generation configuration are the target's own.
     """
+    save_packed(model, folder)
+    add_companions(weights, folder)
+
+
+def save_packed(model: PreTrainedModel, folder: Path) -> None:
+    """The part of `save` that every process takes part in where several have quantized the model."""
     from llmcompressor.core import reset_session
 
     with quiet_llmcompressor():
         model.save_pretrained(folder, save_compressed=True)
         reset_session()
+
+
+def add_companions(weights: Weights, folder: Path) -> None:
+    """Put the target's own tokenizer and generation configuration beside saved weights."""
     _without_version(folder / "generation_config.json")
     copy_companions(weights.folder, folder)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
+from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import is_ignored, linear_layers, read_tensors
 from faq_pipeline.quantization.methods import METHODS, find_method
@@ -46,6 +47,21 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
         )
     if spec.group_size != "channel":
         _check_groups(spec.group_size, {name: columns for name, (_, columns) in quantized.items()})
+
+
+def check_ranks(spec: Quantization, device: str) -> None:
+    """Refuse more ranks than the device has GPUs. On a CPU there are as many as the recipe wants.
+
+    Raises:
+        FaqError: see above.
+    """
+    gpus = device_gpus(device)
+    if gpus and spec.ranks is not None and len(gpus) < spec.ranks:
+        raise FaqError(
+            f"quantization.ranks is {spec.ranks}, and {device} has {len(gpus)} GPU{'s' * (len(gpus) > 1)}",
+            hint="lower it, or let the run use more GPUs",
+            key="quantization.ranks",
+        )
 
 
 def _check_variants(spec: Quantization) -> None:

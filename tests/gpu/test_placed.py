@@ -170,7 +170,7 @@ def test_the_folder_is_for_all_users_whatever_the_umask(cell: Cell, leases: Path
     finally:
         os.umask(before)
     assert stat.S_IMODE(leases.stat().st_mode) == 0o1777
-    assert modes == {".lock": 0o666, ".json": 0o666}
+    assert modes == dict.fromkeys((".lock", ".next", ".json"), 0o666)
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b'{"pid": 1}', b"\xff"], ids=repr)

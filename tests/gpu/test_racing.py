@@ -66,6 +66,21 @@ def test_a_gpu_that_is_free_is_taken_before_one_is_waited_for(start: Start) -> N
     assert third.answer() == "held cuda:1"
 
 
+def test_who_asks_again_does_not_pass_one_who_waits(start: Start) -> None:
+    """Without a pause between giving back and asking: who waits looks only now and then."""
+    one, other = start("0", "0")
+    assert one.ask("hold cuda 1") == "held cuda:0"
+    for _ in range(20):
+        assert other.ask("hold cuda 1").startswith("note waits for GPU 0")
+        one.tell("give back")
+        one.tell("hold cuda 1")
+        assert one.answer() == "given back"
+        assert other.answer() == "held cuda:0"
+        assert one.answer().startswith("note waits for GPU 0")
+        assert other.ask("give back") == "given back"
+        assert one.answer() == "held cuda:0"
+
+
 def test_who_waits_is_told_for_whom(start: Start) -> None:
     holder, waiter = start("0", "0")
     assert holder.ask("hold cuda:0 1") == "held cuda:0"

@@ -15,7 +15,7 @@ class Gptq:
     name = "gptq"
     calibrated = True
     options: tuple[str, ...] = ("actorder", "dampening")
-    variants: tuple[str, ...] = ("sample_weights", "token_weights")
+    variants: tuple[str, ...] = ("sample_weights", "token_weights", "ranks")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One GPTQModifier, weighted where the recipe says so."""

@@ -14,7 +14,7 @@ class SmoothQuant:
     name = "smoothquant"
     calibrated = True
     options: tuple[str, ...] = ("smoothing", *Gptq.options)
-    variants: tuple[str, ...] = Gptq.variants
+    variants: tuple[str, ...] = tuple(name for name in Gptq.variants if name != "ranks")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """SmoothQuantModifier (a transform only), then the modifier of GPTQ."""
