@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from faq_pipeline.leases.folder import lease_folder
-from faq_pipeline.leases.holder import Holder
+from faq_pipeline.gpu.lease_folder import lease_folder
+from faq_pipeline.gpu.lease_holder import Holder
 from faq_pipeline.models.gpus import installed_gpus
 from faq_pipeline.settings import REPOSITORY, Settings
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 def _prepare(folder: Path, options: argparse.Namespace) -> list[str]:
     """The instance and the recipes; returns the cells' partitions."""
-    from faq_pipeline.resolve import resolve_cell
+    from faq_pipeline.core.resolver import resolve_cell
 
     (folder / "data/recipes").mkdir(parents=True, exist_ok=True)
     recipes = options.recipes.split(",")
@@ -86,7 +86,7 @@ def _prepare(folder: Path, options: argparse.Namespace) -> list[str]:
     ]
     config["concurrency"]["runs"]["max_concurrent_runs"] = len(cells)
     (home / "dagster.yaml").write_text(yaml.safe_dump(config))
-    from faq_pipeline.cli.dagster_runs import open_instance, register  # reads the recipes that are there
+    from faq_pipeline.orchestration.runs import open_instance, register  # reads the recipes that are there
 
     with open_instance(settings) as instance:
         register(instance, sorted({cell.target.partition for cell in cells}))
@@ -96,7 +96,7 @@ def _prepare(folder: Path, options: argparse.Namespace) -> list[str]:
 
 def _watch(count: int, limit: float) -> dict[str, Any]:
     """Until all runs have ended."""
-    from faq_pipeline.cli.dagster_runs import open_instance
+    from faq_pipeline.orchestration.runs import open_instance
 
     stays: list[dict[str, Any]] = []
     open_stays: dict[str, dict[str, Any]] = {}

@@ -25,12 +25,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.core.stage import Build, Stage
+from faq_pipeline.execution.runner import materialize
 from faq_pipeline.models import gpus
 from faq_pipeline.models.device import device_gpus
-from faq_pipeline.resolve import resolve_cell
-from faq_pipeline.runner import obtain
 from faq_pipeline.settings import Settings
-from faq_pipeline.stage import Build, Stage
 from faq_pipeline.store.store import Store
 
 SHARE = 2 / 3
@@ -117,7 +117,7 @@ def _ask(options: argparse.Namespace, number: int) -> None:
             build,
             gpus=lambda cell, count=count: count,  # type: ignore[misc]
         )
-        obtain(stage.name, replace(cell), {stage.name: stage}, store)
+        materialize(stage.name, replace(cell), {stage.name: stage}, store)
 
 
 @contextmanager

@@ -30,8 +30,8 @@ import psutil
 import yaml
 
 from benchmarks.gpu.shape import make_shape
+from faq_pipeline.inference.server.metrics import parse_metrics
 from faq_pipeline.models.gpus import Gpu, free_memory, installed_gpus
-from faq_pipeline.serving.metrics import parse_metrics
 from faq_pipeline.settings import Settings
 
 ARMS: dict[str, dict[str, int]] = {

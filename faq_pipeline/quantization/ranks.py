@@ -30,8 +30,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import device_gpus, device_kind, device_of, torch_device
 from faq_pipeline.models.loading import is_out_of_memory, release
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.progress import Progress, Silent
-from faq_pipeline.quantization.check import check_ranks
+from faq_pipeline.quantization.compute_device import activations_device
 from faq_pipeline.quantization.oneshot import (
     FULL,
     add_companions,
@@ -40,8 +39,9 @@ from faq_pipeline.quantization.oneshot import (
     save_packed,
     token_counts,
 )
-from faq_pipeline.quantization.placement import activations_device
-from faq_pipeline.with_parent import end_with_the_parent
+from faq_pipeline.quantization.spec_check import check_ranks
+from faq_pipeline.util.parent_watch import exit_with_parent
+from faq_pipeline.util.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     import torch
@@ -186,7 +186,7 @@ def _carry_out(shares: Sequence[Share], progress: Progress) -> tuple[str, ...]:
 def _rank(rank: int, shares: Sequence[Share], meeting: str, queue: Any) -> None:
     """The life of one rank."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
-    end_with_the_parent()
+    exit_with_parent()
     import torch.distributed as dist
 
     share = shares[rank]
@@ -208,7 +208,7 @@ def _rank(rank: int, shares: Sequence[Share], meeting: str, queue: Any) -> None:
                 share.counts,
                 share.device,
                 share.between,
-                _Told(queue) if rank == 0 else Silent(),
+                _Told(queue) if rank == 0 else SilentProgress(),
                 len(shares),
             )
         queue.put(("fallback", quantized.rtn_fallback))

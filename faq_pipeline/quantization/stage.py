@@ -15,7 +15,7 @@ from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work
 from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.schemes import SCHEMES
-from faq_pipeline.quantization.spec_check import check_spec
+from faq_pipeline.quantization.spec_check import check_ranks, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import CheckpointRow, Sample, TokenRow, read_rows, write_rows
@@ -111,6 +111,11 @@ def _used(cell: Cell) -> dict[str, Any]:
     return used | variants
 
 
+def _preflight(cell: Cell) -> None:
+    check_spec(cell.recipe.quantization, cell.target)
+    check_ranks(cell.recipe.quantization, cell.device)
+
+
 QUANTIZED_CHECKPOINT = Stage(
     name=stage_names.QUANTIZED_CHECKPOINT,
     version=1,
@@ -122,5 +127,5 @@ QUANTIZED_CHECKPOINT = Stage(
     work=checkpoint_work,
     labels=labels.TARGET,
     checks=CHECKPOINT_CHECKS,
-    preflight=lambda cell: check_spec(cell.recipe.quantization, cell.target),
+    preflight=_preflight,
 )

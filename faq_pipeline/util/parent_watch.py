@@ -7,7 +7,7 @@ import os
 import threading
 
 
-def end_with_the_parent() -> None:
+def exit_with_parent() -> None:
     """Let this process, a child of `multiprocessing`, end as soon as its parent has, also by SIGKILL."""
     threading.Thread(target=_wait_for_the_end, daemon=True).start()
 

@@ -197,9 +197,9 @@ ANOTHER_USER = """
 import os, sys
 from pathlib import Path
 from faq_pipeline.errors import FaqError
-from faq_pipeline.gpu.placement import Placed
+from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.models import gpus
-from faq_pipeline.util.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 from tests.gpu.fakes import make_cell, make_gpus, make_stage
 
 gpus.installed_gpus = lambda: make_gpus("Fake")
@@ -207,7 +207,7 @@ cell = make_cell(Path(sys.argv[1]), "cuda")
 if os.getuid() == 0:
     os.setuid(65534)
 try:
-    with Placed(make_stage("model", 1, lambda job: None), cell, Silent()):
+    with GpuPlacement(make_stage("model", 1, lambda job: None), cell, SilentProgress()):
         print("held")
 except FaqError as error:
     print(error)

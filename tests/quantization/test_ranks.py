@@ -13,13 +13,13 @@ from typing import Any
 import psutil
 import pytest
 
-from faq_pipeline.cell import Cell
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import gpus
 from faq_pipeline.quantization import ranks
-from faq_pipeline.quantization.check import check_ranks, check_spec
+from faq_pipeline.quantization.spec_check import check_ranks, check_spec
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
-from tests.leases.fakes import make_gpus
+from tests.gpu.fakes import make_gpus
 from tests.noting import Noting
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.quantization.test_stage import with_quantization
@@ -118,13 +118,13 @@ import sys
 from pathlib import Path
 from faq_pipeline.config.family import Member
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.progress import Silent
+from faq_pipeline.util.progress import SilentProgress
 from faq_pipeline.quantization.ranks import quantize_on_ranks
 from tests.quantization.conftest import make_rows, make_spec
 
 if __name__ == "__main__":
     weights = Weights(Member(name="tiny", path=Path(sys.argv[1]), parameters=1), "", "")
-    quantize_on_ranks(make_spec("gptq", ranks=2), weights, make_rows(400), Path(sys.argv[2]), "cpu", Silent())
+    quantize_on_ranks(make_spec("gptq", ranks=2), weights, make_rows(400), Path(sys.argv[2]), "cpu", SilentProgress())
 """
 
 

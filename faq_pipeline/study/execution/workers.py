@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import multiprocessing
-import os
 import signal
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +24,7 @@ from faq_pipeline.models.device import device_gpus, usable_cores
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.stages import STUDY_STAGES
+from faq_pipeline.util.parent_watch import exit_with_parent
 from faq_pipeline.util.progress import Progress
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -142,12 +141,4 @@ def _begin() -> None:
     """Initialize a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent handles it
     warnings.filterwarnings("ignore")
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    """Exit if the parent dies. Otherwise the workers of a killed parent would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    exit_with_parent()  # otherwise the workers of a killed parent would wait for work forever
