@@ -124,7 +124,8 @@ from tests.quantization.conftest import make_rows, make_spec
 
 if __name__ == "__main__":
     weights = Weights(Member(name="tiny", path=Path(sys.argv[1]), parameters=1), "", "")
-    quantize_on_ranks(make_spec("gptq", ranks=2), weights, make_rows(400), Path(sys.argv[2]), "cpu", SilentProgress())
+    spec, folder = make_spec("gptq", ranks=2), Path(sys.argv[2])
+    quantize_on_ranks(spec, weights, make_rows(400), folder, "cpu", SilentProgress())
 """
 
 
