@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from faq_pipeline.quantization.methods import METHODS
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.settings import REPOSITORY
 from tests.orchestration.cli import Faq
-from tests.plugins.conftest import Install
+from tests.plugins.conftest import SOURCE, Install
 
 REGISTRIES: tuple[tuple[Registry[Any], str], ...] = (
     (EXPERTS, "brevity"),
@@ -195,6 +196,16 @@ def test_the_command_line_knows_plugins_and_names_the_line_where_one_is_missing(
         "tiny-plugin.yaml:4: unknown engine 'template' (known: transformers, vllm, endpoint)"
         in missing.stderr
     )
+
+
+def test_the_documents_code_is_the_plugins() -> None:
+    documented = (REPOSITORY / "docs/PLUGINS.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", documented, re.DOTALL)
+    sources = [
+        path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.*") if path.suffix in (".py", ".toml")
+    ]
+    assert len(blocks) == 6 and all(any(block in source for source in sources) for block in blocks)
+    assert all(registry.group in documented for registry, _ in REGISTRIES)
 
 
 def test_the_plugin_keeps_to_the_protocols(tmp_path: Path) -> None:
