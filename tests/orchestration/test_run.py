@@ -368,7 +368,10 @@ def test_the_cache_is_verified_and_cleared(home: Home, faq: Run, pipeline_data: 
         file.write(b"rot")
     bad = faq(pipeline_data, "cache", "verify", home=copy)
     assert bad.code == 1 and "candidates.parquet: bytes differ" in bad.out and "1 problems" in bad.out
-    assert "1 artifacts would go" in faq(pipeline_data, "cache", "gc", "--broken", "--dry-run", home=copy).out
+    assert (
+        "1 artifacts would be removed"
+        in faq(pipeline_data, "cache", "gc", "--broken", "--dry-run", home=copy).out
+    )
     left = store.root / ".staging" / "0123456789abcdef0123-dead"
     left.mkdir(parents=True)
     swept = faq(pipeline_data, "cache", "gc", "--broken", home=copy)
@@ -391,7 +394,7 @@ def test_a_broken_manifest_stops_no_command(
     manifest.write_bytes(manifest.read_bytes()[:100])
     listed = json.loads(faq(pipeline_data, "cache", "ls", "--json", home=copy).out)["artifacts"]
     assert len(listed) == len(list(store.folders())) - 1
-    assert "1 broken ones" in faq(pipeline_data, "cache", "ls", home=copy).out
+    assert "1 broken artifacts" in faq(pipeline_data, "cache", "ls", home=copy).out
     compared = json.loads(faq(pipeline_data, "compare", "--member", "tiny-s", "--json", home=copy).out)[
         "recipes"
     ]
@@ -407,5 +410,5 @@ def test_after_a_run_nothing_is_unused_but_the_comparison_it_replaced(
 ) -> None:
     unused = faq(pipeline_data, "cache", "gc", "--unused", "--dry-run", home=home.folder)
     *named, total = unused.out.splitlines()
-    assert unused.code == 0 and total == "1 artifacts would go"
+    assert unused.code == 0 and total == "1 artifacts would be removed"
     assert named[0].startswith("recipe_comparison ")
