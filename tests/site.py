@@ -24,7 +24,7 @@ from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.planning.cell_status import CellStatus, cell_status
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import MANIFEST
-from faq_pipeline.store.manifest import written
+from faq_pipeline.store.manifest import parsed, written
 
 SELF = "name: tiny-self\nextends: tiny-faq\ntitle: Its own teacher\nregeneration: {source: self}\n"
 OTHER_SCHEME = "name: tiny-w8\nextends: tiny-faq\ntitle: Another scheme\nquantization: {scheme: W8A16}\n"
@@ -35,6 +35,11 @@ title: Passed through
 regeneration: {source: original, candidates: 1, sampling: null}
 competition: {selection: random, experts: null}
 """
+
+
+def edit_manifest(path: Path, **changes: Any) -> None:
+    """Change fields of a manifest; its checksum is computed again."""
+    path.write_text(written(parsed(path.read_text()).model_copy(update=changes)))
 
 
 def declared(stage: Stage) -> Stage:
@@ -123,8 +128,7 @@ class Site:
         for name in STAGES:
             outcome = materialize(name, cell, {n: declared(s) for n, s in STAGES.items()}, store)
             if not outcome.hit:
-                took = outcome.artifact.manifest.model_copy(update={"seconds": seconds})
-                outcome.artifact.file(MANIFEST).write_text(written(took))
+                edit_manifest(outcome.artifact.path / MANIFEST, seconds=seconds)
             record_use(
                 store,
                 cell.partition,

@@ -114,7 +114,7 @@ def test_every_recorded_revision_has_its_cells(here: Here) -> None:
 def test_mistakes(here: Here) -> None:
     assert "unknown family 'acne' (did you mean 'acme'?)" in here.mistake("--discover", "--family", "acne")
     assert "unknown family 'acne'" in here.mistake("--family", "acne")
-    assert "one by one" in here.mistake("--discover", "--register")
+    assert "cannot be combined" in here.mistake("--discover", "--register")
     path = here.data / "families/acme.yaml"
     path.write_text(
         "\n".join(line for line in path.read_text().splitlines() if not line.startswith("discovery"))

@@ -20,9 +20,7 @@ from faq_pipeline.planning.cell_plan import cell_fingerprint, cell_plan, declare
 from faq_pipeline.planning.cell_status import cell_status
 from faq_pipeline.planning.staleness import State
 from faq_pipeline.store import fingerprint
-from faq_pipeline.store.artifact import MANIFEST, Artifact
-from faq_pipeline.store.manifest import written
-from tests.site import CONTROL, OTHER_SCHEME, Site, make_site
+from tests.site import CONTROL, OTHER_SCHEME, Site, edit_manifest, make_site
 
 RECIPE = "recipes/tiny-faq.yaml"
 
@@ -281,8 +279,7 @@ def test_a_corpus_made_again_with_other_bytes_is_told(site: Site) -> None:
     """An engine whose bytes do not repeat: the fingerprint stays, the digest does not."""
     site.make("tiny-s", "tiny-faq")
     (folder,) = (site.settings.store.root / "regenerated_corpus").iterdir()
-    other = Artifact(folder).manifest.model_copy(update={"digest": "f" * 20})
-    (folder / MANIFEST).write_text(written(other))
+    edit_manifest(folder / "manifest.json", digest="f" * 20)
     assert stands(site) == (
         State.STALE,
         "competition_scores: regenerated_corpus was made again, with other bytes",
