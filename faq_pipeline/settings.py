@@ -15,7 +15,7 @@ Everything has a default and can be moved by an environment variable:
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -37,8 +37,6 @@ REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _SHIPPED
 It is the top of the checkout. In a wheel it is `faq_pipeline/shipped`, a copy that the build (setup.py)
 makes; nothing is written there, since it may be read-only.
 """
-ENVIRONMENT = ("FAQ_HOME", "FAQ_DATA", "FAQ_DEVICE")
-"""The variables that `Settings.from_environment` reads."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,10 @@ class Settings:
         except FaqError as error:
             raise FaqError(f"FAQ_DEVICE: {error.problem}", hint=error.hint) from None
         return cls(home, (REPOSITORY / "data", *more), device)
+
+    def reread(self) -> Settings:
+        """The same places, whose families and recipes are read anew when they are asked for."""
+        return replace(self)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -18,11 +18,12 @@ from faq_pipeline.cli.options import (
 )
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.settings import Settings
+from faq_pipeline.util.garbage import rare_collections
 
 
 def run(
@@ -41,20 +42,22 @@ def run(
     settings = Settings.from_environment()
     if device:
         settings = replace(settings, device=device)
-    cells = wanted_cells(settings, member, recipe)
-    if dry_run:
-        from faq_pipeline.cli.dry_run import show_plan
+    resolver = CellResolver(settings)
+    with rare_collections():
+        cells = wanted_cells(resolver, member, recipe)
+        if dry_run:
+            from faq_pipeline.cli.dry_run import show_plan
 
-        show_plan(settings, cells, json=json)
-        return
-    result = _execute(settings, cells)
+            show_plan(settings, cells, json=json)
+            return
+        result = _execute(resolver, cells)
     if json:
         print_json(result)
     else:
         _show(result)
 
 
-def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
+def wanted_cells(resolver: CellResolver, member: str, recipe: str) -> list[Cell]:
     """The cells of a run, baselines first, checked as far as possible without loading a model.
 
     Raises:
@@ -62,31 +65,28 @@ def wanted_cells(settings: Settings, member: str, recipe: str) -> list[Cell]:
     """
     from faq_pipeline.execution.preflight import check
 
-    catalog = settings.catalog
+    settings, catalog = resolver.settings, resolver.settings.catalog
     wanted = catalog.recipe(recipe)
     with catalog.attach_location(wanted):
         catalog.check_baselines(wanted)
     # The requested recipe is checked first, so that an error names it rather than a baseline.
-    first, *baselines = [
-        resolve_cell(catalog, member, catalog.recipe(name), settings.device, settings.digests)
-        for name in (wanted.name, *wanted.baselines)
-    ]
+    first, *baselines = [resolver.cell(member, name) for name in (wanted.name, *wanted.baselines)]
     for cell in (first, *baselines):
         check(cell, catalog, settings.store)
     return [*baselines, first]
 
 
-def _execute(settings: Settings, cells: list[Cell]) -> dict[str, Any]:
+def _execute(resolver: CellResolver, cells: list[Cell]) -> dict[str, Any]:
     from faq_pipeline.cli.progress import TerminalProgress
     from faq_pipeline.execution.recipe_comparison import read_comparison
     from faq_pipeline.orchestration.jobs import COMPARE, QUANTIZE
     from faq_pipeline.orchestration.runs import Runs, open_instance, register
 
-    member = cells[-1].target.partition
+    settings, member = resolver.settings, cells[-1].target.partition
     progress = TerminalProgress()
     with open_instance(settings) as instance:
         register(instance, [member])
-        runs = Runs(settings, instance, progress)
+        runs = Runs(settings, instance, progress, resolver)
         with progress.bars:
             for cell in cells:
                 progress.heading(cell.partition)

@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study, names_used
-from faq_pipeline.config.yaml import place, plain, read, validate
+from faq_pipeline.config.yaml import look, place, plain, validate
 from faq_pipeline.errors import FaqError, nearest_or_known
 
 Sources = list[tuple[Path, CommentedMap]]
@@ -24,7 +24,7 @@ def load_family(path: Path) -> Family:
     Raises:
         FaqError: naming file, line and hint.
     """
-    tree = read(path)
+    tree = look(path)
     return validate(plain(tree, path.parent), Family, [(path, tree)])
 
 
@@ -101,7 +101,7 @@ def _named(path: Path, kind: str) -> tuple[dict[str, Any], Sources]:
 
 
 def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources]:
-    tree = read(path)
+    tree = look(path)
     own = plain(tree, path.parent)
     parent = own.pop("extends", None)
     if parent is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from faq_pipeline.config.family import Family, Serving
 from faq_pipeline.config.recipe import Recipe
@@ -27,6 +28,13 @@ class Cell:
     device: str
     teacher_family: Family | None = None
     """The teacher's family, where it is another one."""
+    identities: dict[object, dict[str, Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What stages declare for this cell, filled by `Stage.declare`; a changed copy of a cell begins anew."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "identities": {}}  # another process computes its own
 
     def serving(self, weights: Weights) -> Serving:
         """How vLLM serves the target or the teacher."""

@@ -88,6 +88,16 @@ class Stage:
         """The upstream stages whose artifacts this cell's artifact depends on."""
         return self.select(cell, self.inputs)
 
+    def declare(self, cell: Cell) -> dict[str, Any]:
+        """The identity, computed once for a stage and a cell; not to be changed.
+
+        Raises:
+            FaqError: the cell names something unknown, or a file of it is missing.
+        """
+        if self.identity not in cell.identities:
+            cell.identities[self.identity] = self.identity(cell)
+        return cell.identities[self.identity]
+
     def blocking_problem(self, cell: Cell, artifact: Artifact) -> str:
         """Why a blocking check fails on the cell's artifact, in one line; empty where all pass."""
         for check in self.checks:

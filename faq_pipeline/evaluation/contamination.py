@@ -75,13 +75,28 @@ def normalise_text(text: str) -> Words:
 
 
 @dataclass
+class _Openings:
+    """Documents by their first N words, or all words of shorter documents."""
+
+    documents: dict[Words, list[Words]] = field(default_factory=lambda: defaultdict(list))
+    first_words: set[str] = field(default_factory=set)
+    sizes: set[int] = field(default_factory=set)
+
+    def add(self, compared: Words, document: Words) -> None:
+        """Add a document by the form in which it is compared."""
+        opening = compared[:N]
+        self.documents[opening].append(document)
+        self.first_words.add(opening[0])
+        self.sizes.add(len(opening))
+
+
+@dataclass
 class _Index:
     """An index of documents by their n-grams. Equal documents are kept once."""
 
     ids: dict[Words, str] = field(default_factory=dict)
-    opening: dict[Words, list[Words]] = field(default_factory=lambda: defaultdict(list))
-    """Documents by their first N words, or all words of shorter documents."""
-    masked_opening: dict[Words, list[Words]] = field(default_factory=lambda: defaultdict(list))
+    openings: _Openings = field(default_factory=_Openings)
+    masked_openings: _Openings = field(default_factory=_Openings)
     grams: dict[Words, list[tuple[Words, int]]] = field(default_factory=lambda: defaultdict(list))
     templates: dict[Words, set[Words]] = field(default_factory=lambda: defaultdict(set))
 
@@ -90,11 +105,12 @@ class _Index:
         if not words or words in self.ids:
             return
         self.ids[words] = document.id
-        self.opening[words[:N]].append(words)
-        self.masked_opening[_without_numbers(words)[:N]].append(words)
+        self.openings.add(words, words)
+        self.masked_openings.add(_without_numbers(words), words)
+        template = _template(words)
         for start, gram in _grams(words):
             self.grams[gram].append((words, start))
-            self.templates[_template(gram)].add(words)
+            self.templates[template[start : start + N]].add(words)
 
     def specific(self, gram: Words) -> tuple[Words, int] | None:
         """The only document that contains this n-gram and its position there; None if it is not specific."""
@@ -115,10 +131,10 @@ def _index(documents: tuple[Document, ...]) -> _Index:
 
 def _leaks_of(sample: Sample, index: _Index) -> Iterator[Leak]:
     words = normalise_text(sample.text)
-    exact = dict.fromkeys(_contained(words, index.opening, lambda document: document))
+    exact = dict.fromkeys(_contained(words, index.openings, lambda document: document))
     for document in exact:
         yield Leak(sample.id, index.ids[document], "exact", " ".join(document))
-    masked = dict.fromkeys(_contained(_without_numbers(words), index.masked_opening, _without_numbers))
+    masked = dict.fromkeys(_contained(_without_numbers(words), index.masked_openings, _without_numbers))
     renumbered = [document for document in masked if document not in exact]
     for document in renumbered[:1]:
         yield Leak(sample.id, index.ids[document], "renumbered", " ".join(_without_numbers(document)))
@@ -131,13 +147,12 @@ def _leaks_of(sample: Sample, index: _Index) -> Iterator[Leak]:
         yield Leak(sample.id, index.ids[document], kind, " ".join(document[first : first + N]))
 
 
-def _contained(
-    words: Words, openings: dict[Words, list[Words]], form: Callable[[Words], Words]
-) -> Iterator[Words]:
+def _contained(words: Words, openings: _Openings, form: Callable[[Words], Words]) -> Iterator[Words]:
     """Documents that `words` contains as a whole. `form` maps a document to its compared form."""
-    for size in sorted({len(opening) for opening in openings}):
-        for start in range(len(words) - size + 1):
-            for document in openings.get(words[start : start + size], ()):
+    starts = [start for start, word in enumerate(words) if word in openings.first_words]
+    for size in sorted(openings.sizes):
+        for start in starts:
+            for document in openings.documents.get(words[start : start + size], ()):
                 whole = form(document)
                 if words[start : start + len(whole)] == whole:
                     yield document
@@ -159,7 +174,7 @@ def _grams(words: Words) -> Iterator[tuple[int, Words]]:
 
 
 def _without_numbers(words: Words) -> Words:
-    return tuple("0" if any(c.isdigit() for c in word) else word for word in words)
+    return tuple("0" if not word.isalpha() and any(c.isdigit() for c in word) else word for word in words)
 
 
 def _template(gram: Words) -> Words:

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
+
+from faq_pipeline.util.attributes import replaced_attribute
 
 
 @contextmanager
@@ -25,10 +26,10 @@ def quiet_lm_eval() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         datasets.disable_progress_bars()
         with (
-            patch.object(task, "tqdm", lambda rows, **_: rows),
+            replaced_attribute(task, "tqdm", lambda rows, **_: rows),
             # These start subprocesses that take a second and print warnings.
-            patch.object(evaluator, "add_env_info", lambda results: None),
-            patch.object(evaluator, "get_git_commit_hash", lambda: None),
+            replaced_attribute(evaluator, "add_env_info", lambda results: None),
+            replaced_attribute(evaluator, "get_git_commit_hash", lambda: None),
         ):
             yield
     finally:
@@ -50,7 +51,7 @@ def quiet_lm_eval_requests() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with patch.object(api_models.tqdm_asyncio, "gather", gather):
+        with replaced_attribute(api_models.tqdm_asyncio, "gather", gather):
             yield
     finally:
         logger.setLevel(level)

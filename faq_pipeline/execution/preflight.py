@@ -23,7 +23,7 @@ def check(cell: Cell, catalog: Catalog, store: Store) -> None:
     """
     with catalog.attach_location(cell.recipe):
         for stage in STAGES.values():
-            stage.identity(cell)
+            stage.declare(cell)
             stage.preflight(cell)
         planned = plan(cell, STAGES, store)
         missing = [one.stage for one in planned.values() if one.artifact is None]

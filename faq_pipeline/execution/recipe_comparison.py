@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.core import stage_names
-from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError, ReadError
+from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import Outcome, PlannedStage, plan
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
+from faq_pipeline.util.memoize import memoizing
 
 NAME, VERSION = "recipe_comparison", 2
 RESULT = "comparison.json"
@@ -48,14 +49,17 @@ class Evaluated:
         return cls(report, calibration.metadata["tokens"] if looked_at and calibration else None)
 
 
-def compare_member(settings: Settings, member: str) -> Outcome:
+def compare_member(settings: Settings, member: str, cells: CellResolver | None = None) -> Outcome:
     """The comparison of all evaluated recipes of `member`, made anew only if a report changed.
+
+    Args:
+        cells: where the caller has resolved some of the cells already.
 
     Raises:
         FaqError: no recipe of the member is evaluated yet.
     """
     started = time.perf_counter()
-    found = evaluated(settings, member)
+    found = evaluated(settings, member, cells)
     if not found:
         raise FaqError(f"no recipe of {member!r} is evaluated yet", hint=f"faq run --member {member}")
     key = comparison_key(settings, found)
@@ -91,27 +95,27 @@ def comparison_key(settings: Settings, found: Mapping[str, Evaluated]) -> Key:
     )
 
 
-def evaluated(settings: Settings, member: str) -> dict[str, Evaluated]:
+def evaluated(settings: Settings, member: str, cells: CellResolver | None = None) -> dict[str, Evaluated]:
     """The recipes of the member that have a current eval report, by name.
 
     Raises:
         ReadError: it cannot be told now of one whether it has.
     """
-    catalog = settings.catalog
+    catalog, cells = settings.catalog, cells or CellResolver(settings)
     family, _ = catalog.member(member.partition("@")[0])
     found: dict[str, Evaluated] = {}
-    for recipe in catalog.recipes.values():
-        if family.name not in recipe.families:
-            continue
-        try:
-            cell = resolve_cell(catalog, member, recipe, settings.device, settings.digests)
-            one = Evaluated.of(plan(cell, STAGES, settings.store))
-        except ReadError:
-            raise
-        except FaqError:
-            continue  # a recipe that this member cannot have (no larger teacher, say) has no report
-        if one is not None:
-            found[recipe.name] = one
+    with memoizing():
+        for recipe in catalog.recipes.values():
+            if family.name not in recipe.families:
+                continue
+            try:
+                one = Evaluated.of(plan(cells.cell(member, recipe.name), STAGES, settings.store))
+            except ReadError:
+                raise
+            except FaqError:
+                continue  # a recipe that this member cannot have (no larger teacher, say) has no report
+            if one is not None:
+                found[recipe.name] = one
     return found
 
 

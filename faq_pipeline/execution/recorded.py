@@ -14,9 +14,18 @@ BUSY = "the lineage index is in use by another program; the next run will update
 
 
 def materialize_recorded(
-    settings: Settings, stage: str, cell: Cell, progress: Progress, run: str = ""
+    settings: Settings,
+    stage: str,
+    cell: Cell,
+    progress: Progress,
+    run: str = "",
+    *,
+    index_hits: bool = True,
 ) -> Outcome:
     """As `runner.materialize`; afterwards the lineage index knows of the artifact, or will when it is free.
+
+    Args:
+        index_hits: False where the caller merges the index later, once for all cache hits.
 
     Raises:
         FaqError: with the recipe's file and line where a key of it is at fault; as `runner.materialize`.
@@ -26,6 +35,6 @@ def materialize_recorded(
         outcome = materialize(stage, cell, STAGES, store, progress, run)
     fingerprint = outcome.artifact.fingerprint
     record_use(store, cell.partition, stage, fingerprint, cell_licences(cell), cell_setting(cell))
-    if merge(store, settings.lineage).pending:
+    if (index_hits or not outcome.hit) and merge(store, settings.lineage).pending:
         progress.note(BUSY)
     return outcome

@@ -130,7 +130,7 @@ def _needed(stage: Stage, cell: Cell, stages: Mapping[str, Stage]) -> dict[str, 
 
 
 def _key(stage: Stage, cell: Cell, inputs: Mapping[str, Artifact]) -> Key:
-    identity = stage.identity(cell)
+    identity = stage.declare(cell)
     digests = {name: artifact.digest for name, artifact in inputs.items()}
     return Key(
         stage=stage.name,

@@ -135,18 +135,17 @@ def _forget(con: DuckDBPyConnection, fingerprint: str) -> None:
 
 def _refresh_cells(con: DuckDBPyConnection, uses: list[Use], there: Collection[str]) -> None:
     """Rewrite `cells` if it is not what the store's uses say, in one go: a study has thousands."""
-    import pyarrow as pa
-
     wanted = [_cell_row(use) for use in uses if use.fingerprint in there]
     if wanted == con.execute("FROM cells ORDER BY rowid").fetchall():
         return
-    names = [name for name, *_ in con.execute("DESCRIBE cells").fetchall()]
-    columns = zip(*wanted, strict=True) if wanted else ([] for _ in names)
+    # A list for each column: a Parquet or Arrow table would load pandas, which takes longer than all else.
+    types = [kind for _, kind, *_ in con.execute("DESCRIBE cells").fetchall()]
+    columns = [[row[number] for row in wanted] for number in range(len(types))]
     with _transaction(con):
         con.execute("DELETE FROM cells")
-        con.register("wanted", pa.table(dict(zip(names, map(list, columns), strict=True))))
-        con.execute("INSERT INTO cells FROM wanted")
-        con.unregister("wanted")
+        con.execute(
+            f"INSERT INTO cells SELECT {', '.join(f'unnest(CAST(? AS {kind}[]))' for kind in types)}", columns
+        )
 
 
 def _cell_row(use: Use) -> tuple[object, ...]:

@@ -17,8 +17,8 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.orchestration.backfill_state import BackfillState, daemon_silence, read_backfill
-from faq_pipeline.orchestration.run_tags import k8s_tags
 from faq_pipeline.orchestration.runs import open_instance, register
+from faq_pipeline.orchestration.tags import k8s_tags
 from faq_pipeline.settings import REPOSITORY, Settings
 
 LAUNCH = """

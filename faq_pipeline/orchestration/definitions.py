@@ -1,13 +1,18 @@
 """Dagster's definitions of the pipeline: assets, jobs, sensors, schedules, resources."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
 
 from faq_pipeline.orchestration.assets import build_assets
 from faq_pipeline.orchestration.automation import build_schedules, build_sensors
-from faq_pipeline.orchestration.executor import patient_executor
+from faq_pipeline.orchestration.cached_steps import cached_steps
+from faq_pipeline.orchestration.dagster_internals import reuse_sqlite_engines
+from faq_pipeline.orchestration.executor import cache_aware_executor
 from faq_pipeline.orchestration.jobs import build_jobs
 from faq_pipeline.orchestration.partitions import cells
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
@@ -16,8 +21,8 @@ from faq_pipeline.settings import Settings
 EXECUTOR: dict[str, Any] = {
     # One process per step, so that a step's memory is freed at its end. The GPU pool admits fewer.
     "max_concurrent": 2,
-    # Fork from a server process with these definitions loaded (and no model library): saves seconds per hit.
-    "start_method": {"forkserver": {"preload_modules": ["faq_pipeline.definitions"]}},
+    # Fork from a server process with the definitions built (and no model library loaded).
+    "start_method": {"forkserver": {"preload_modules": ["faq_pipeline.orchestration.preload"]}},
 }
 
 
@@ -27,20 +32,27 @@ def build_defs(
     """The pipeline's definitions.
 
     Args:
-        settings: their recipes and studies become partitions; by default, those of the environment.
+        settings: handed to assets, sensors and schedules, which do not read the environment themselves;
+            by default, those of the environment.
         resource_overrides: resources by name (`pipeline`, `progress`) that replace the defaults.
     """
     settings = settings or Settings.from_environment()
-    matrix = cells(sorted(settings.catalog.recipes))
+    reuse_sqlite_engines()
     return dg.Definitions(
-        assets=build_assets(matrix, sorted(settings.catalog.study_files)),
+        assets=build_assets(cells(sorted(settings.catalog.recipes)), sorted(settings.catalog.study_files)),
         jobs=build_jobs(),
         sensors=build_sensors(settings),
         schedules=build_schedules(settings),
         resources={
-            "pipeline": PipelineResource(),
+            "pipeline": PipelineResource.of(settings),
             "progress": ProgressResource(),
             **(resource_overrides or {}),
         },
-        executor=patient_executor(EXECUTOR),
+        executor=cache_aware_executor(EXECUTOR, partial(cached_steps, settings)),
     )
+
+
+@cache
+def default_definitions() -> dg.Definitions:
+    """The definitions of the environment's settings, built once per process."""
+    return build_defs()

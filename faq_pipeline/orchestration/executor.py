@@ -1,43 +1,69 @@
-"""Dagster's multiprocess executor, with an efficient wait for a pool slot.
-
-While no step of a run is running, Dagster's executor polls for a free slot in a loop without a pause, so
-a run that waits for the GPU uses a whole core. It also asks the instance less and less often, up to every
-15 seconds, and a free GPU stays idle meanwhile. Both problems are in the one method that claims a slot.
-"""
+"""The executor of all jobs: one process for a run in which everything is made already, else one a step."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
-from dagster._core.executor import multiprocess
 
-PAUSE = 0.05
-"""Pause of the polling loop in seconds; events of running steps are delayed by at most this time."""
-MOST_BETWEEN_CLAIMS = 2.0
-"""Maximum number of seconds between two attempts to claim a slot from the instance."""
+from faq_pipeline.orchestration.dagster_internals import (
+    Executor,
+    in_process_executor,
+    install_slot_claims,
+    without_compute_logs,
+    without_slots,
+)
 
-
-class PatientConcurrency(InstanceConcurrencyContext):
-    """The slot claims of one run; a refused claim sleeps for `PAUSE`."""
-
-    def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
-        """Try to claim a slot of the pool for the step."""
-        if super().claim(concurrency_key, step_key, step_priority):
-            return True
-        soon = time.time() + MOST_BETWEEN_CLAIMS
-        self._pending_timeouts[step_key] = min(self._pending_timeouts[step_key], soon)
-        time.sleep(PAUSE)
-        return False
+CachedSteps = Callable[[dg.DagsterRun], frozenset[str]]
+"""The steps of a run whose artifacts are there already."""
 
 
-def patient_executor(config: dict[str, Any]) -> dg.ExecutorDefinition:
-    """The multiprocess executor with this configuration.
+class CacheAwareExecutor(Executor):
+    """Runs steps whose artifacts are there without a slot of a pool, and without processes if all are.
 
-    Dagster has no public way to replace the class that claims slots, so it is replaced in the module
-    from which the executor takes it.
+    Such a step loads no model: a process of its own would only cost its start, and waiting for the GPU
+    would be for nothing.
     """
-    multiprocess.InstanceConcurrencyContext = PatientConcurrency  # type: ignore[misc]
-    return dg.multiprocess_executor.configured(config)
+
+    def __init__(self, inner: Executor, cached_steps: CachedSteps) -> None:
+        self._inner, self._cached_steps = inner, cached_steps
+
+    @property
+    def retries(self) -> Any:
+        return self._inner.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        return self._inner.step_dependency_config
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        """The events of the run's steps."""
+        run = plan_context.dagster_run
+        cached = self._cached_steps(run)
+        all_cached = cached.issuperset(execution_plan.step_keys_to_execute)
+        with ExitStack() as stack:
+            stack.enter_context(without_slots(run.run_id, cached))
+            if all_cached:
+                stack.enter_context(without_compute_logs(plan_context.instance))
+            executor = in_process_executor(self._inner) if all_cached else self._inner
+            yield from executor.execute(plan_context, execution_plan)
+
+
+def cache_aware_executor(
+    config: dict[str, Any], cached_steps: CachedSteps = lambda run: frozenset()
+) -> dg.ExecutorDefinition:
+    """Dagster's multiprocess executor with this configuration, as a `CacheAwareExecutor`."""
+    install_slot_claims()
+    processes: Any = dg.multiprocess_executor
+
+    @dg.executor(
+        name=processes.name,
+        config_schema=processes.config_schema,
+        requirements=dg.multiple_process_executor_requirements(),
+    )
+    def executor(context: dg.InitExecutorContext) -> Executor:
+        return CacheAwareExecutor(processes.executor_creation_fn(context), cached_steps)
+
+    return executor.configured(config)

@@ -1,58 +1,93 @@
 """Resources of assets: the pipeline (catalog, store, device) and the progress listener."""
 
-import os
+from __future__ import annotations
+
 import time
-from functools import cache
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.core.resolver import resolve_cell
-from faq_pipeline.execution.recorded import materialize_recorded
+from faq_pipeline.execution.cell_resolver import CellResolver
+from faq_pipeline.execution.recorded import BUSY, materialize_recorded
 from faq_pipeline.execution.runner import Outcome
+from faq_pipeline.lineage.index import merge
 from faq_pipeline.orchestration.partitions import split
-from faq_pipeline.settings import ENVIRONMENT, Settings
+from faq_pipeline.settings import Settings
 from faq_pipeline.util.progress import Progress
+
+_built: dict[Settings, Settings] = {}
+"""The settings that definitions were built from in this process: their families and recipes are read."""
 
 
 class PipelineResource(dg.ConfigurableResource):
-    """The pipeline's folders and device. Empty fields take the values of the environment (see `settings`)."""
+    """The pipeline's folders and device, by default those of the settings behind the definitions.
 
-    home: str = ""
-    data: list[str] = []
-    device: str = Field(default="", description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
+    The run configuration can override them.
+    """
+
+    home: str
+    data: list[str]
+    device: str = Field(description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
+    _cells: CellResolver | None = PrivateAttr(default=None)
+    _merge_later: bool = PrivateAttr(default=False)
+
+    @classmethod
+    def of(cls, settings: Settings, cells: CellResolver | None = None) -> PipelineResource:
+        """The resource of these settings.
+
+        Args:
+            cells: where the caller has resolved cells already. They last as long as this very object;
+                of a definition, Dagster makes an object for each run and each step's process.
+        """
+        _built[settings] = settings
+        resource = cls(
+            home=str(settings.home), data=[str(folder) for folder in settings.data], device=settings.device
+        )
+        resource._cells = cells
+        return resource
+
+    @property
+    def cells(self) -> CellResolver:
+        """Resolves each cell once a run (or step's process)."""
+        if self._cells is None:
+            folders = tuple(Path(folder).absolute() for folder in self.data)
+            settings = Settings(Path(self.home).absolute(), folders, self.device)
+            self._cells = CellResolver(_built.get(settings, settings))
+        return self._cells
 
     def settings(self) -> Settings:
-        """The settings of the environment, overridden by the fields of this resource."""
-        environment = tuple(os.environ.get(name) for name in ENVIRONMENT)
-        return _settings(self.home, tuple(self.data), self.device, environment)
+        """The settings: families and recipes as they were when the definitions were built."""
+        return self.cells.settings
 
     def cell(self, partition_key: str) -> Cell:
         """The cell of a partition key `name@rev8|recipe`."""
-        member, recipe = split(partition_key)
-        settings = self.settings()
-        catalog = settings.catalog
-        return resolve_cell(catalog, member, catalog.recipe(recipe), settings.device, settings.digests)
+        return self.cells.cell(*split(partition_key))
 
     def materialize(self, stage: str, cell: Cell, progress: Progress, run: str) -> Outcome:
         """Materialize a stage, record its use, and add it to the lineage index.
 
-        If another program holds the index, a later run adds the artifact.
+        A cache hit is added later, by `merge_hits`. If another program holds the index, a later run adds
+        the artifact.
         """
-        return materialize_recorded(self.settings(), stage, cell, progress, run)
+        outcome = materialize_recorded(self.settings(), stage, cell, progress, run, index_hits=False)
+        self._merge_later = outcome.hit
+        return outcome
 
+    def merge_hits(self) -> bool:
+        """Bring the lineage index up to the cache hits since it was last merged.
 
-@cache
-def _settings(home: str, data: tuple[str, ...], device: str, environment: tuple[str | None, ...]) -> Settings:
-    """Cached, so that a run keeps the families and recipes that it started with."""
-    found = Settings.from_environment()
-    return Settings(
-        home=Path(home).absolute() if home else found.home,
-        data=tuple(Path(folder).absolute() for folder in data) or found.data,
-        device=device or found.device,
-    )
+        Returns:
+            False where another program holds it.
+        """
+        due, self._merge_later = self._merge_later, False
+        return not (due and merge(self.settings().store, self.settings().lineage).pending)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Dagster calls this when a run, or the process of a step, ends."""
+        if not self.merge_hits() and context.log is not None:
+            context.log.info(BUSY)
 
 
 class LogProgress:

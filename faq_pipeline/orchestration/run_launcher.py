@@ -13,21 +13,19 @@ import json
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import DefaultRunLauncher
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._grpc.client import DagsterGrpcClient
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
 
+from faq_pipeline.orchestration.dagster_internals import (
+    GRPC_INFO_TAG,
+    CheckRunHealthResult,
+    WorkerStatus,
+    code_server_has_run,
+)
 from faq_pipeline.util.processes import MARK, is_alive, mark_is_dead
 
 HERE = {"localhost", "127.0.0.1", "::1"}
-SECONDS_TO_ANSWER = 10
 
 
-class WatchedRunLauncher(DefaultRunLauncher):
+class WatchedRunLauncher(dg.DefaultRunLauncher):
     """The default launcher with support for run monitoring.
 
     If the code server uses a socket or runs on this host, the launcher looks for the run's own process,
@@ -53,7 +51,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         server: dict[str, Any] = json.loads(run.tags[GRPC_INFO_TAG])
         if server.get("socket") or server["host"] in HERE:
             return not self._process_is_alive(run)
-        return not _has(server, run.run_id)
+        return not code_server_has_run(server, run.run_id)
 
     def _process_is_alive(self, run: dg.DagsterRun) -> bool:
         """Check the process id that the run logged when it started."""
@@ -63,17 +61,3 @@ class WatchedRunLauncher(DefaultRunLauncher):
             if pid is not None:
                 return is_alive(int(str(pid.value)), entry.timestamp)
         return True  # the run has not logged its process id yet
-
-
-def _has(server: dict[str, Any], run_id: str) -> bool:
-    """Whether a code server has the run; True if the server cannot be reached."""
-    client = DagsterGrpcClient(
-        host=server["host"], port=server["port"], use_ssl=bool(server.get("use_ssl", False))
-    )
-    try:
-        answer = client.can_cancel_execution(
-            CanCancelExecutionRequest(run_id=run_id), timeout=SECONDS_TO_ANSWER
-        )
-    except DagsterUserCodeUnreachableError:
-        return True
-    return deserialize_value(answer, CanCancelExecutionResult).can_cancel

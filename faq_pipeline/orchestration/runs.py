@@ -7,17 +7,27 @@ not once per step. The run is an ordinary Dagster run: it is stored in the insta
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from faq_pipeline.execution.cell_resolver import CellResolver
+from faq_pipeline.orchestration.cached_steps import cached_stages
+from faq_pipeline.orchestration.dagster_internals import (
+    reuse_sqlite_engines,
+    without_compute_logs,
+    without_slots,
+)
 from faq_pipeline.orchestration.definitions import build_defs
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.run_failures import failure
 from faq_pipeline.settings import Settings
+from faq_pipeline.util.garbage import usual_collections
 from faq_pipeline.util.locks import ProcessLock
 from faq_pipeline.util.processes import MARK, mark_is_dead, own_mark
 
@@ -29,6 +39,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
 
     A lock admits one process at a time, since concurrent creation of Dagster's tables would fail.
     """
+    reuse_sqlite_engines()
     with ProcessLock(settings.home / "dagster.lock"):
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home())
         instance = dg.DagsterInstance.get()
@@ -47,14 +58,25 @@ def register(instance: dg.DagsterInstance, partitions: list[str]) -> None:
 class Runs:
     """Runs the pipeline's jobs in this process."""
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance, progress: ProgressResource) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        instance: dg.DagsterInstance,
+        progress: ProgressResource,
+        cells: CellResolver | None = None,
+    ) -> None:
+        """
+        Args:
+            cells: where the caller has resolved cells already; they are resolved once for all runs.
+        """
         self._instance = instance
-        pipeline = PipelineResource(
-            home=str(settings.home), data=[str(folder) for folder in settings.data], device=settings.device
-        )
-        self._definitions = build_defs(
-            settings, resource_overrides={"pipeline": pipeline, "progress": progress}
-        )
+        self._cells = cells or CellResolver(settings)
+        self._pipeline = PipelineResource.of(settings, self._cells)
+        resources = {
+            "pipeline": dg.ResourceDefinition.hardcoded_resource(self._pipeline),
+            "progress": progress,
+        }
+        self._definitions = build_defs(settings, resource_overrides=resources)
 
     def execute(
         self, job: str, partition: str, asset: str, config: Mapping[str, Any] | None = None
@@ -70,16 +92,26 @@ class Runs:
         Raises:
             FaqError: a step failed because of a user error, or a blocking check failed.
         """
-        result = self._definitions.resolve_job_def(job).execute_in_process(
-            instance=self._instance,
-            partition_key=partition,
-            tags={MARK: own_mark()},
-            run_config={
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                "ops": {asset: {"config": dict(config)}} if config else {},
-            },
-            raise_on_error=False,
-        )
+        definition, run = self._definitions.resolve_job_def(job), str(uuid.uuid4())
+        cached = cached_stages(self._cells, partition)
+        with ExitStack() as stack:
+            stack.enter_context(without_slots(run, cached))
+            if cached.issuperset(node.name for node in definition.nodes):
+                stack.enter_context(without_compute_logs(self._instance))
+            else:
+                stack.enter_context(usual_collections())
+            result = definition.execute_in_process(
+                instance=self._instance,
+                run_id=run,
+                partition_key=partition,
+                tags={MARK: own_mark()},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    "ops": {asset: {"config": dict(config)}} if config else {},
+                },
+                raise_on_error=False,
+            )
+        self._pipeline.merge_hits()
         if not result.success:
             raise failure(result.all_events)
         for event in result.get_asset_materialization_events():

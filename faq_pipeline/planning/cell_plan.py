@@ -80,7 +80,7 @@ def cell_plan(settings: Settings, member: str, recipe: str) -> CellPlan:
         cell = resolve_cell(catalog, member, found, settings.device, settings.digests)
         with catalog.attach_location(found):
             for stage in STAGES.values():
-                stage.identity(cell)
+                stage.declare(cell)
         return CellPlan(cell.target.partition, recipe, cell, plan(cell, STAGES, settings.store), None)
     except FaqError as error:
         problem = str(error)
@@ -98,7 +98,7 @@ def cell_fingerprint(cell: Cell) -> str:
     Raises:
         FaqError: the recipe names something unknown, or one of its files does not exist.
     """
-    declared = {stage.name: [stage.version, stage.identity(cell)] for stage in STAGES.values()}
+    declared = {stage.name: [stage.version, stage.declare(cell)] for stage in STAGES.values()}
     return fingerprint("cell", 1, declared, {})
 
 
@@ -111,7 +111,7 @@ def declared_keys(cell: Cell) -> dict[str, str]:
     keys: dict[str, str] = {}
     for stage in STAGES.values():
         inputs = {name: keys[name] for name in stage.inputs_for(cell)}
-        keys[stage.name] = fingerprint(stage.name, stage.version, stage.identity(cell), inputs)
+        keys[stage.name] = fingerprint(stage.name, stage.version, stage.declare(cell), inputs)
     return keys
 
 

@@ -129,7 +129,7 @@ def _changes(name: str, cell: Cell, artifact: Artifact, completion: CellCompleti
     if not artifact.readable:
         yield f"artifact {artifact.path.name[:8]} is gone from the store"
         return
-    yield from identity_changes(STAGES[name], STAGES[name].identity(cell), artifact.manifest)
+    yield from identity_changes(STAGES[name], STAGES[name].declare(cell), artifact.manifest)
     for source, digest in artifact.manifest.inputs.items():
         upstream = completion.artifacts[source]
         if upstream.readable and upstream.digest != digest:

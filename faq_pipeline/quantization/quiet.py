@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
+
+from faq_pipeline.util.attributes import replaced_attribute
 
 LIBRARIES = ("llmcompressor", "compressed_tensors")
 
@@ -34,7 +35,7 @@ def quiet_llmcompressor() -> Iterator[None]:
         logger.disable(library)
     try:
         tracing.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), patch.object(tqdm, "__init__", silent):
+        with warnings.catch_warnings(), replaced_attribute(tqdm, "__init__", silent):
             warnings.simplefilter("ignore")
             yield
     finally:

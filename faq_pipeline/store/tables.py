@@ -245,7 +245,8 @@ def write_rows(path: Path, rows: Iterable[Any], record: type) -> None:
 
 def read_rows(path: Path, record: type[Record]) -> list[Record]:
     """Read what `write_rows` wrote."""
-    return [record(**row) for row in pq.read_table(path).to_pylist()]
+    with pq.ParquetFile(path) as file:  # `pq.read_table` would load pandas
+        return [record(**row) for row in file.read().to_pylist()]
 
 
 def schema_of(record: type) -> pa.Schema:

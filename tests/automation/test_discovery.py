@@ -12,7 +12,7 @@ from dagster import DagsterRunStatus
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.orchestration.automation import build_sensors, releases
 from faq_pipeline.orchestration.automation.discovery import MOST_PARTITIONS, sensor_names
-from faq_pipeline.orchestration.automation.registration import register_members
+from faq_pipeline.orchestration.automation.registration import register
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.automation.site import BILLION, Site, write_family
 from tests.hub import HubServer
@@ -262,7 +262,7 @@ def test_registration_covers_discovered_members(site: Site) -> None:
     commit = site.hub.push("acme/Ace-7B", parameters=7 * BILLION)
     site.tick(launches=False)
     context = dg.build_sensor_context(instance=site.instance)
-    result = register_members(context)
+    result = register(context, site.settings)
     assert isinstance(result, dg.SensorResult) and result.dynamic_partitions_requests
     keys = result.dynamic_partitions_requests[0].partition_keys
     assert [key for key in keys if key.startswith("ace-7b")] == [f"ace-7b@{commit[:8]}"]

@@ -25,7 +25,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.orchestration.op_tags import GPU_POOL
+from faq_pipeline.orchestration.tags import GPU_POOL
 from faq_pipeline.settings import REPOSITORY
 from tests.orchestration.cli import Faq
 from tests.postgres import Postgres, find_binaries, postgres_server

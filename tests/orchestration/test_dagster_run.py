@@ -19,7 +19,8 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.orchestration.automation.registration import known_partitions, register_members
+from faq_pipeline.orchestration.automation.registration import known_partitions
+from faq_pipeline.orchestration.automation.registration import register as register_all
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.runs import open_instance, register
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -171,11 +172,11 @@ def test_the_sensor_adds_exactly_the_known_members_and_then_skips(settings: Sett
     assert {"tiny-s", "tiny-l", "kin-4m"} <= {key.partition("@")[0] for key in known}
     with DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(str(MEMBERS.name), [known[0]])
-        result = register_members(dg.build_sensor_context(instance=instance))
+        result = register_all(dg.build_sensor_context(instance=instance), settings.reread())
         assert isinstance(result, dg.SensorResult) and not result.run_requests
         (request,) = result.dynamic_partitions_requests or []
         assert list(request.partition_keys) == known[1:]
         instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
-        again = register_members(dg.build_sensor_context(instance=instance))
+        again = register_all(dg.build_sensor_context(instance=instance), settings.reread())
         assert isinstance(again, dg.SkipReason)
         assert set(instance.get_dynamic_partitions(str(MEMBERS.name))) == set(known)

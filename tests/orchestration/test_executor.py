@@ -13,7 +13,8 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
-from faq_pipeline.orchestration.executor import MOST_BETWEEN_CLAIMS, patient_executor
+from faq_pipeline.orchestration.dagster_internals import MOST_BETWEEN_CLAIMS
+from faq_pipeline.orchestration.executor import cache_aware_executor
 
 POOL = "gpu"
 
@@ -23,7 +24,7 @@ def computes() -> None:
     """A stage that needs the pool."""
 
 
-@dg.job(executor_def=patient_executor({"start_method": {"spawn": {}}}))
+@dg.job(executor_def=cache_aware_executor({"start_method": {"spawn": {}}}))
 def waits() -> None:
     computes()
 

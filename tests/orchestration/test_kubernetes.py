@@ -17,8 +17,7 @@ from faq_pipeline.definitions import build_defs
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.orchestration.automation.requests import run_request
-from faq_pipeline.orchestration.op_tags import GPU
-from faq_pipeline.orchestration.run_tags import k8s_tags
+from faq_pipeline.orchestration.tags import GPU, k8s_tags
 
 TAG = "dagster-k8s/config"
 

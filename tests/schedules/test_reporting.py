@@ -9,7 +9,8 @@ import pytest
 from dagster import DagsterInstance
 
 from faq_pipeline.orchestration.automation import reporting
-from faq_pipeline.orchestration.automation.reporting import report_staleness
+from faq_pipeline.orchestration.automation.reporting import report
+from faq_pipeline.settings import Settings
 from tests.site import Site
 
 KEY = dg.AssetKey("quantized_checkpoint")
@@ -24,7 +25,7 @@ class Reporter:
     def tick(self) -> dict[str, tuple[str, str]]:
         """What it observed of the family tiny: state and reason by cell, without the revision."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
-            result = report_staleness(context)
+            result = report(context, Settings.from_environment())
         assert isinstance(result, dg.SensorResult) and not result.run_requests
         self.cursor = result.cursor or ""
         told = {}
@@ -110,7 +111,7 @@ def test_a_broken_family_file_is_a_skip_that_forgets_nothing(site: Site, reporte
     text, cursor = (site.data / "families/tiny.yaml").read_text(), reporter.cursor
     (site.data / "families/tiny.yaml").write_text("name: [")
     with dg.build_sensor_context(instance=reporter.instance, cursor=cursor) as context:
-        result = report_staleness(context)
+        result = report(context, Settings.from_environment())
         assert isinstance(result, dg.SkipReason) and "tiny.yaml" in str(result.skip_message)
         assert context.cursor == cursor
     (site.data / "families/tiny.yaml").write_text(text)

@@ -7,7 +7,7 @@ version is the same for the same verdict on the same artifacts.
 import dagster as dg
 
 from faq_pipeline.core import stage_names
-from faq_pipeline.orchestration import op_tags
+from faq_pipeline.orchestration import tags
 from faq_pipeline.orchestration.assets.metadata import table
 from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
 from faq_pipeline.orchestration.resources import PipelineResource
@@ -33,7 +33,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         " requirements of the recipe and the family.",
         code_version="1",
         kinds={"markdown"},
-        op_tags=op_tags.CPU,
+        op_tags=tags.CPU,
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK, asset=NAME, description="Every criterion of the gate is met.", blocking=True

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from faq_pipeline.core import stage_names
-from faq_pipeline.orchestration import op_tags
+from faq_pipeline.orchestration import tags
 from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
 from faq_pipeline.orchestration.resources import PipelineResource
 from faq_pipeline.publishing.publish import Publication
@@ -40,7 +40,7 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="The checkpoint with its model card, in the family's directory and hub repository.",
         code_version="1",
         kinds={"safetensors", "markdown"},
-        op_tags=op_tags.CPU,
+        op_tags=tags.CPU,
     )
     def published_checkpoint(
         context: dg.AssetExecutionContext, pipeline: PipelineResource, config: PublishConfig

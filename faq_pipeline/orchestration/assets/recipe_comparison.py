@@ -7,7 +7,7 @@ import dagster as dg
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.execution.recipe_comparison import NAME, VERSION, compare_member, read_comparison
-from faq_pipeline.orchestration import op_tags
+from faq_pipeline.orchestration import tags
 from faq_pipeline.orchestration.assets.metadata import figures, percent, table
 from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error, provenance
 from faq_pipeline.orchestration.partitions import MEMBERS
@@ -25,7 +25,7 @@ def build() -> dg.AssetsDefinition:
         description="Loss, divergence and loss reduction of every evaluated recipe of the member.",
         code_version=str(VERSION),
         kinds={"markdown"},
-        op_tags=op_tags.CPU,
+        op_tags=tags.CPU,
     )
     def recipe_comparison(
         context: dg.AssetExecutionContext,
@@ -33,7 +33,7 @@ def build() -> dg.AssetsDefinition:
         progress: dg.ResourceParam[ProgressResource],
     ) -> dg.MaterializeResult:
         with fail_on_faq_error():
-            outcome = compare_member(pipeline.settings(), context.partition_key)
+            outcome = compare_member(pipeline.settings(), context.partition_key, pipeline.cells)
             progress.finished(context.partition_key, "all", outcome)
         text = outcome.artifact.file("comparison.md").read_text(encoding="utf-8")
         return dg.MaterializeResult(

@@ -9,7 +9,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.runner import Outcome
-from faq_pipeline.orchestration import op_tags
+from faq_pipeline.orchestration import tags
 from faq_pipeline.orchestration.asset_checks import check_results, check_specs
 from faq_pipeline.orchestration.assets.metadata import figures, rounded
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
@@ -41,8 +41,8 @@ def stage_asset(
         description=description,
         code_version=str(stage.version),
         kinds=kinds,
-        op_tags=op_tags.CPU if stage.gpus is None else op_tags.GPU,
-        pool=None if stage.gpus is None else op_tags.GPU_POOL,
+        op_tags=tags.CPU if stage.gpus is None else tags.GPU,
+        pool=None if stage.gpus is None else tags.GPU_POOL,
         check_specs=check_specs(stage),
     )
     def materialize(

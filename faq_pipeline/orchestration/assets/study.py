@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from faq_pipeline.lineage.index import merge
-from faq_pipeline.orchestration import op_tags
+from faq_pipeline.orchestration import tags
 from faq_pipeline.orchestration.assets.metadata import figures, table
 from faq_pipeline.orchestration.assets.plots import picture
 from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error
@@ -34,8 +34,8 @@ def _cells(studies: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         description="Every cell of a study (target x arm x quantizer x draw), made in one process. Finished"
         " cells are reused. `faq study run` does the same with several processes.",
         kinds={"parquet"},
-        op_tags=op_tags.GPU,
-        pool=op_tags.GPU_POOL,
+        op_tags=tags.GPU,
+        pool=tags.GPU_POOL,
         check_specs=[dg.AssetCheckSpec(NO_FAILURES, asset=CELLS, description="Every cell has its figures.")],
     )
     def study_cells(
@@ -86,7 +86,7 @@ def _report(studies: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         group_name="study",
         description="The report of a study's finished cells: headline, ablation, intervals, costs.",
         kinds={"markdown"},
-        op_tags=op_tags.CPU,
+        op_tags=tags.CPU,
     )
     def study_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
         from faq_pipeline.study.report.report import FOREST_PNG, materialize_report

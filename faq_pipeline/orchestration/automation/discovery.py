@@ -27,7 +27,7 @@ def build_discovery_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """A sensor `discover_<family>` for each family with a discovery rule, initially stopped."""
     families = [family for family in settings.catalog.written.values() if family.discovery is not None]
     names = sensor_names(family.name for family in families)
-    return [_sensor(names[family.name], family) for family in families]
+    return [_sensor(names[family.name], family, settings) for family in families]
 
 
 def sensor_names(families: Iterable[str]) -> dict[str, str]:
@@ -40,7 +40,7 @@ def sensor_names(families: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _sensor(name: str, family: Family) -> dg.SensorDefinition:
+def _sensor(name: str, family: Family, settings: Settings) -> dg.SensorDefinition:
     rule = family.discovery
     assert rule is not None
 
@@ -53,19 +53,21 @@ def _sensor(name: str, family: Family) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        return tick(context, family.name)
+        return tick(context, settings.reread(), family.name)
 
     return discover
 
 
-def tick(context: dg.SensorEvaluationContext, family: str) -> dg.SensorResult | dg.SkipReason:
+def tick(
+    context: dg.SensorEvaluationContext, settings: Settings, family: str
+) -> dg.SensorResult | dg.SkipReason:
     """Discover once, register changes, add partitions, and request the runs of releases.
 
     The registry is written before runs are requested, and the cursor stores what was requested. So if a
     tick is killed in between, the next one catches up.
     """
     try:
-        seen = discover(Settings.from_environment(), family)
+        seen = discover(settings, family)
     except FaqError as error:
         return dg.SkipReason(str(error))
     cursor = Cursor.read(context.cursor, seen.registry.id)

@@ -27,17 +27,26 @@ def partition_of(member: Member, settings: Settings) -> tuple[str, str]:
         return "", str(error)
 
 
-@dg.sensor(
-    name="register_members",
-    description="Adds a partition for every known or discovered member at its current revision.",
-    minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    target=[],
-)
-def register_members(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def registration_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor `register_members`."""
+
+    @dg.sensor(
+        name="register_members",
+        description="Adds a partition for every known or discovered member at its current revision.",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        target=[],
+    )
+    def register_members(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return register(context, settings.reread())
+
+    return register_members
+
+
+def register(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
     """Add missing partitions. Requests no runs."""
     try:
-        keys, problems = known_partitions(Settings.from_environment())
+        keys, problems = known_partitions(settings)
     except FaqError as error:  # a broken family file, or a broken registry
         return dg.SkipReason(str(error))
     existing = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))

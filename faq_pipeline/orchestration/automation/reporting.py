@@ -22,17 +22,25 @@ CELL, STATE = 10, 6
 """Number of hex digits in the cursor for a cell's name and for its state."""
 
 
-@dg.sensor(
-    name="report_staleness",
-    description="Reports checkpoints that became stale, with the reason, or complete again.",
-    minimum_interval_seconds=300,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    target=[],
-)
-def report_staleness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def staleness_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor `report_staleness`."""
+
+    @dg.sensor(
+        name="report_staleness",
+        description="Reports checkpoints that became stale, with the reason, or complete again.",
+        minimum_interval_seconds=300,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        target=[],
+    )
+    def report_staleness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return report(context, settings.reread())
+
+    return report_staleness
+
+
+def report(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
     """Report only changes. The cursor stores the cells reported as not complete, 16 digits each."""
     try:
-        settings = Settings.from_environment()
         statuses = {_hash(status.partition, CELL): status for status in _watched(settings)}
     except FaqError as error:
         return dg.SkipReason(str(error))

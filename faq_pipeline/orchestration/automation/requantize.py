@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 
 import dagster as dg
-from dagster._check import CheckError
 
 from faq_pipeline.config.family import Family
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.orchestration.automation.requests import asked_before, job_of, run_request
+from faq_pipeline.orchestration.dagster_internals import CheckError
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.planning.tick_plan import Asked, Choice, TickPlan, plan_tick
 from faq_pipeline.settings import Settings
@@ -30,7 +30,7 @@ Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 def requantize_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """A schedule `requantize_stale_<family>` for every family with `requantize.cron`."""
     return [
-        _schedule(family, family.requantize.cron, frozenset(settings.catalog.recipes))
+        _schedule(family, family.requantize.cron, settings)
         for family in settings.catalog.written.values()
         if family.requantize is not None and family.requantize.cron is not None
     ]
@@ -45,7 +45,8 @@ def told(plan: TickPlan) -> str:
     return "; ".join([f"{plan.fresh} cells are fresh", *waiting[:MOST_TOLD], *more])
 
 
-def _schedule(family: Family, cron: str, recipes: frozenset[str]) -> dg.ScheduleDefinition:
+def _schedule(family: Family, cron: str, loaded: Settings) -> dg.ScheduleDefinition:
+    recipes = frozenset(loaded.catalog.recipes)
     job, name = job_of(family), f"requantize_stale_{re.sub(r'[^a-z0-9]', '_', family.name)}"
 
     @dg.schedule(
@@ -57,8 +58,8 @@ def _schedule(family: Family, cron: str, recipes: frozenset[str]) -> dg.Schedule
         description=f"Requests the stale and missing cells of family {family.name}, most valuable first.",
     )
     def requantize_stale(context: dg.ScheduleEvaluationContext) -> Evaluation:
+        settings = loaded.reread()
         try:
-            settings = Settings.from_environment()
             now = settings.catalog.families.get(family.name)
         except FaqError as error:
             yield dg.SkipReason(str(error))

@@ -13,7 +13,7 @@ from dagster import DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 from faq_pipeline.config.family import Family
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.orchestration.jobs import QUANTIZE, REQUANTIZE
-from faq_pipeline.orchestration.run_tags import k8s_tags
+from faq_pipeline.orchestration.tags import k8s_tags
 from faq_pipeline.planning.cell_plan import cell_fingerprint
 
 DECLARED = "faq/declared"

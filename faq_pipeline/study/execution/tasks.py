@@ -86,7 +86,7 @@ class Tasks:
         if name not in keys:
             stage = self._stages[name]
             needs = {upstream: self._key(upstream, cell, keys) for upstream in stage.inputs_for(cell)}
-            key = fingerprint(name, stage.version, stage.identity(cell), needs)
+            key = fingerprint(name, stage.version, stage.declare(cell), needs)
             self._all.setdefault(key, Task(key, name, cell, tuple(needs.values())))
             keys[name] = key
         return keys[name]

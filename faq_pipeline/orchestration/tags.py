@@ -1,4 +1,4 @@
-"""Run tags with the resource requests for Kubernetes. They have no effect elsewhere."""
+"""Tags of ops and runs: the GPU pool, and resource requests for Kubernetes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import teacher_traits
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.models.device import working_bytes
+
+GPU_POOL = "gpu"
+"""Pool of all stages that load a model. The instance limits how many run at once, one by default.
+
+A lease, not the pool, keeps two stages off the same GPU; see `gpu.lease`.
+"""
+
+GPU: dict[str, object] = {
+    "faq/device": "gpu",
+    # Read by dagster-k8s's executor, which runs each step in its own pod: a step that loads a model
+    # requests one whole GPU. A run in a single pod uses the tags of the run instead; see `k8s_tags`.
+    "dagster-k8s/config": {
+        "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+    },
+}
+CPU: dict[str, object] = {"faq/device": "cpu"}
+"""Stages that only process text; they may run beside a GPU stage."""
 
 BESIDES = 4 * 2**30
 """Bytes of main memory for everything except weights.

@@ -1,0 +1,194 @@
+"""Dagster's private API, all of it that this package uses.
+
+Dagster may change these without notice: tests/orchestration/test_dagster_internals.py has a test for each
+that fails when a new release does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, ClassVar
+
+import dagster as dg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from dagster._check import CheckError
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.executor import in_process, multiprocess
+from dagster._core.executor.base import Executor
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage import sql
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from sqlalchemy import Engine, create_engine
+
+from faq_pipeline.util.attributes import replaced_attribute
+
+__all__ = [
+    "GRPC_INFO_TAG",
+    "CheckError",
+    "CheckRunHealthResult",
+    "Executor",
+    "SlotClaims",
+    "WorkerStatus",
+    "code_server_has_run",
+    "in_process_executor",
+    "install_slot_claims",
+    "reuse_sqlite_engines",
+    "without_compute_logs",
+    "without_slots",
+]
+
+PAUSE = 0.05
+"""Seconds between two looks of the executor's loop; events of running steps wait as long at most."""
+MOST_BETWEEN_CLAIMS = 2.0
+"""Seconds after which the instance is asked for a slot again."""
+SECONDS_TO_ANSWER = 10
+"""How long a code server may take to say whether it has a run."""
+MOST_ENGINES = 8
+"""SQLite databases that stay open: runs, the index of events, and the last runs' own events."""
+
+_no_slot: dict[str, frozenset[str]] = {}
+"""Steps that need no slot of a pool, by run id."""
+
+
+class SlotClaims(InstanceConcurrencyContext):
+    """The pool slots of one run, as Dagster's executors claim them.
+
+    Dagster's own class has two faults. While none of a run's steps is running, its executor looks for a
+    free slot in a loop without a pause, which takes a whole core. And it asks the instance ever more
+    rarely, every 15 seconds in the end, while a free GPU stays idle. Both are in `claim`.
+    """
+
+    def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
+        """Whether the step has a slot of the pool now, or needs none."""
+        if step_key in _no_slot.get(self._run_id, ()):
+            return True
+        if super().claim(concurrency_key, step_key, step_priority):
+            return True
+        soon = time.time() + MOST_BETWEEN_CLAIMS
+        self._pending_timeouts[step_key] = min(self._pending_timeouts[step_key], soon)
+        time.sleep(PAUSE)
+        return False
+
+
+def install_slot_claims() -> None:
+    """Let Dagster's executors use `SlotClaims`.
+
+    Dagster has no option for it: the class is replaced where the executors look it up.
+    """
+    for module in (multiprocess, in_process):
+        setattr(module, "InstanceConcurrencyContext", SlotClaims)  # noqa: B010 - not exported for mypy
+
+
+@contextmanager
+def without_slots(run_id: str, steps: frozenset[str]) -> Iterator[None]:
+    """Within the block these steps of the run need no slot of a pool (see `install_slot_claims`)."""
+    _no_slot[run_id] = steps
+    try:
+        yield
+    finally:
+        del _no_slot[run_id]
+
+
+def in_process_executor(like: Executor) -> Executor:
+    """An executor that runs every step in this process, with the retries of another executor."""
+    return in_process.InProcessExecutor(
+        retries=like.retries, step_dependency_config=like.step_dependency_config
+    )
+
+
+@contextmanager
+def without_compute_logs(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Within the block runs of the instance do not copy this process's output into Dagster's storage.
+
+    Four processes do that for each run.
+    """
+    with replaced_attribute(instance, "_compute_log_manager", NoOpComputeLogManager()):
+        yield
+
+
+def reuse_sqlite_engines() -> None:
+    """Let Dagster's SQLite storages keep their databases open.
+
+    Dagster makes a new SQLAlchemy engine for each query: it compiles the statement anew, opens the file,
+    and on closing it writes the log back into the database. That is most of what a run of hits costs.
+    """
+    for module in (sqlite_event_log, sqlite_run_storage):
+        module.create_engine = _engines.get  # type: ignore[attr-defined]
+    # Each run's events are a new database, for which Dagster reads all its migrations twice.
+    sql.ScriptDirectory = command.ScriptDirectory = _Migrations  # type: ignore[misc]
+
+
+class _Migrations(ScriptDirectory):
+    """Alembic's migrations of a storage, read once."""
+
+    _known: ClassVar[dict[str | None, ScriptDirectory]] = {}
+
+    @classmethod
+    def from_config(cls, config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in cls._known:
+            cls._known[place] = ScriptDirectory.from_config(config)
+        return cls._known[place]
+
+
+class _Engines:
+    """SQLAlchemy engines by database file, those used last."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[Any, ...], Engine] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, url: str, poolclass: object = None, **options: Any) -> Engine:
+        """As `sqlalchemy.create_engine`; `poolclass`, which keeps nothing open, is left out."""
+        try:
+            file = Path(url.removeprefix("sqlite:///")).stat()
+        except FileNotFoundError:  # made by the first query; the next one asks again
+            return create_engine(url, **options)
+        key = (os.getpid(), url, file.st_dev, file.st_ino)
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = _undisposable(create_engine(url, **options))
+            self._open.move_to_end(key)
+            while len(self._open) > MOST_ENGINES:
+                Engine.dispose(self._open.popitem(last=False)[1])
+            return self._open[key]
+
+
+def _undisposable(engine: Engine) -> Engine:
+    """The engine, whose pool survives the `dispose` with which Dagster ends each query."""
+    engine.dispose = lambda close=True: None  # type: ignore[method-assign]
+    return engine
+
+
+_engines = _Engines()
+
+
+def code_server_has_run(server: dict[str, Any], run_id: str) -> bool:
+    """Whether a code server has the run; True while it cannot be asked."""
+    # These load gRPC, which no step needs.
+    from dagster._grpc.client import DagsterGrpcClient
+    from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+    from dagster._serdes import deserialize_value
+
+    client = DagsterGrpcClient(
+        host=server["host"], port=server["port"], use_ssl=bool(server.get("use_ssl", False))
+    )
+    try:
+        answer = client.can_cancel_execution(
+            CanCancelExecutionRequest(run_id=run_id), timeout=SECONDS_TO_ANSWER
+        )
+    except DagsterUserCodeUnreachableError:
+        return True
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel

@@ -1,0 +1,21 @@
+"""Replaces an attribute of a foreign library for a while, where the library has no option for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def replaced_attribute(owner: object, name: str, value: object) -> Iterator[None]:
+    """Set `owner.name` to `value` within the block, for all threads.
+
+    Raises:
+        AttributeError: `owner` has no such attribute, as after an upgrade of its library.
+    """
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
