@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 import warnings
 from typing import Annotated
@@ -74,7 +72,6 @@ app.add_typer(engines.app, name="engines")
 def main() -> None:
     """Entry point. A user error prints one line to stderr and exits with 2, without a traceback."""
     warnings.filterwarnings("ignore")
-    atexit.register(gc.freeze)  # else the interpreter looks at every object once more before it ends
     try:
         app()
     except FaqError as error:

@@ -23,7 +23,7 @@ from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.settings import Settings
-from faq_pipeline.util.garbage import rare_collections
+from faq_pipeline.util.garbage import keep_what_is_loaded, rare_collections
 
 
 def run(
@@ -87,6 +87,7 @@ def _execute(resolver: CellResolver, cells: list[Cell]) -> dict[str, Any]:
     with open_instance(settings) as instance:
         register(instance, [member])
         runs = Runs(settings, instance, progress, resolver)
+        keep_what_is_loaded()
         with progress.bars:
             for cell in cells:
                 progress.heading(cell.partition)
