@@ -1,4 +1,4 @@
-"""One installation a test. Definitions are loaded once: all have the same names of families and recipes."""
+"""One installation a test, with definitions of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from faq_pipeline.definitions import build_defs
-from faq_pipeline.settings import REPOSITORY, Settings
+from faq_pipeline.settings import Settings
 from tests.automation.site import BILLION, Site, make_data
 from tests.hub import HubFolder, HubServer
 from tests.hub.client import use_hub
@@ -22,13 +22,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> dg.RepositoryDefinition:
-    root = tmp_path_factory.mktemp("definitions")
-    data = make_data(root / "data", "0" * 40)
-    return build_defs(Settings(root / "home", (REPOSITORY / "data", data), "cpu")).get_repository_def()
-
-
 @pytest.fixture
 def pin(hub: HubServer) -> str:
     """The commit that the family's file names for acme/Ace-1B, which the hub has."""
@@ -39,7 +32,6 @@ def pin(hub: HubServer) -> str:
 def site(
     hub: HubServer,
     pin: str,
-    repository: dg.RepositoryDefinition,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Site]:
@@ -50,4 +42,5 @@ def site(
     monkeypatch.setattr("faq_pipeline.settings.REPOSITORY", tmp_path / "shipped")
     monkeypatch.setattr("faq_pipeline.models.device.device_memory", lambda device: 10**15)
     with dg.instance_for_test() as instance:
+        repository = build_defs(Settings.from_environment()).get_repository_def()
         yield Site(hub.folder, data, tmp_path / "home", instance, repository)

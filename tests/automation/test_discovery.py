@@ -296,6 +296,7 @@ def test_names_of_sensors_are_valid_and_different() -> None:
 
 def test_the_embedded_family_has_nothing_new(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("faq_pipeline.settings.REPOSITORY", REPOSITORY)
+    site.repository = build_defs(site.settings).get_repository_def()
     tick = site.tick(sensor="discover_kin")
     assert tick.skipped is not None and tick.skipped.startswith("no change; 3 new partitions")
     assert not tick.asked and site.settings.catalog.member("kin-4m")[1].path is not None
