@@ -26,7 +26,7 @@ def export(
     found = find_checkpoint(Settings.from_environment().store, fingerprint)
     copy_checkpoint(found, folder)
     scheme = str(found.manifest.identity["quantization"]["scheme"])
-    if scheme in SCHEMES and has_kernel(scheme, "cuda"):  # a plugin's may be gone by now
+    if scheme in SCHEMES and has_kernel(scheme, "cuda"):  # the scheme's plugin may be uninstalled
         say(f"{folder}: serve it with  vllm serve {folder}")
     else:
         say(f"{folder}: load it with transformers; vLLM has no kernel for {scheme}")

@@ -28,7 +28,7 @@ def schema(kind: Annotated[str, typer.Argument(help="recipe, family or study.")]
 
 
 def schema_text(kind: str) -> str:
-    """The schema as it is printed and tracked."""
+    """The JSON text of the schema, as printed and as tracked in data/schemas."""
     return json.dumps(json_schema(kind, _names()), indent=1, ensure_ascii=False)
 
 

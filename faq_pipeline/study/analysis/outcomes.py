@@ -24,7 +24,7 @@ from faq_pipeline.study.design.stages import JUDGED, MEASURED
 from faq_pipeline.study.execution.results import Result
 
 SCORED = (JUDGED, MEASURED, "reference_eval")
-"""Stages whose artifacts scores are read from."""
+"""The stages from whose artifacts scores are read."""
 
 
 class Condition(NamedTuple):
