@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve lock engine-lock clean
+.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve schemas lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -65,6 +65,10 @@ wheel-resolve: wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet $(PIP_ARGS) dist/*.whl
 	cd / && $(abspath $(VENV)-wheel)/bin/faq doctor
 	rm -rf $(VENV)-wheel
+
+# Rewrites the JSON Schemas of the YAML files, after a change of their keys.
+schemas: setup
+	for kind in recipe family study; do $(BIN)/faq schema $$kind > data/schemas/$$kind.json; done
 
 # Rewrites the lock from what is installed, after a deliberate upgrade.
 lock: setup

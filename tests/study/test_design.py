@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import REPOSITORY
+from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.study.design.cells import Design
+from faq_pipeline.study.design.declared_identity import declared_recipe
 from tests.study.tiny_study import Change, designed, line_of, write_study
 
 
@@ -187,3 +189,11 @@ def test_the_shipped_studies_hold_together(name: str, tmp_path: Path) -> None:
 def test_a_catalog_without_studies_suggests_none(data: Path) -> None:
     with pytest.raises(FaqError, match="unknown study 'nope'"):
         Catalog((data,)).study("nope")
+
+
+def test_what_a_recipe_declares_of_its_results_is_kept() -> None:
+    recipe = Catalog((REPOSITORY / "data",)).recipe("faq-gptq-w3a16")
+    kept = "c01f28b5363494ef68ff"  # by the code of commit bd61d0c, and so in results that are kept
+    assert fingerprint("recipe", 1, declared_recipe(recipe), {}) == kept, "see declared_identity.ADDED"
+    ranks = recipe.model_copy(update={"quantization": recipe.quantization.model_copy(update={"ranks": 2})})
+    assert declared_recipe(ranks)["quantization"]["ranks"] == 2

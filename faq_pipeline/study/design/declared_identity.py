@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.config.paths import NAMES_ONLY
-from faq_pipeline.config.recipe import Evaluation
+from faq_pipeline.config.recipe import Evaluation, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.evaluation.tasks import TaskFolder
 from faq_pipeline.store.fingerprint import file_digest, fingerprint
@@ -20,6 +20,18 @@ from faq_pipeline.study.design.stages import STUDY_STAGES
 
 UNSAID = {"name", "title", "families", "baselines"}
 """Fields of a recipe that do not influence any result. Nor do the folders of its files."""
+
+ADDED = (("quantization", "ranks"),)
+"""Keys of a recipe that came after results were kept: they count only where a recipe sets them."""
+
+
+def declared_recipe(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says of its results."""
+    said = recipe.model_dump(mode="json", exclude=UNSAID, context={NAMES_ONLY: True})
+    for section, key in ADDED:
+        if said[section][key] is None:
+            del said[section][key]
+    return said
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Declared:
         """
         recipe, seeds = cell.recipe, cell.recipe.seeds
         identity = {
-            "recipe": recipe.model_dump(mode="json", exclude=UNSAID, context={NAMES_ONLY: True}),
+            "recipe": declared_recipe(recipe),
             "family": cell.family.model_dump(mode="json", include={"prompts", "thinking"}),
             "target": cell.target.digest,
             "teacher": cell.teacher and cell.teacher.digest,
