@@ -24,12 +24,12 @@ _built: dict[Settings, Settings] = {}
 class PipelineResource(dg.ConfigurableResource):
     """The pipeline's folders and device, by default those of the settings behind the definitions.
 
-    The run configuration can override them.
+    The run configuration can override any of them; empty fields keep the default.
     """
 
-    home: str
-    data: list[str]
-    device: str = Field(description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
+    home: str = ""
+    data: list[str] = []
+    device: str = Field(default="", description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
     _cells: CellResolver | None = PrivateAttr(default=None)
     _merge_later: bool = PrivateAttr(default=False)
 
@@ -41,7 +41,8 @@ class PipelineResource(dg.ConfigurableResource):
             cells: where the caller has resolved cells already. They last as long as this very object;
                 of a definition, Dagster makes an object for each run and each step's process.
         """
-        _built[settings] = settings
+        _built.pop(settings, None)
+        _built[settings] = settings  # the last one
         resource = cls(
             home=str(settings.home), data=[str(folder) for folder in settings.data], device=settings.device
         )
@@ -52,8 +53,12 @@ class PipelineResource(dg.ConfigurableResource):
     def cells(self) -> CellResolver:
         """Resolves each cell once a run (or step's process)."""
         if self._cells is None:
-            folders = tuple(Path(folder).absolute() for folder in self.data)
-            settings = Settings(Path(self.home).absolute(), folders, self.device)
+            base = next(reversed(_built.values()))  # a run's process builds definitions once
+            settings = Settings(
+                Path(self.home).absolute() if self.home else base.home,
+                tuple(Path(folder).absolute() for folder in self.data) or base.data,
+                self.device or base.device,
+            )
             self._cells = CellResolver(_built.get(settings, settings))
         return self._cells
 

@@ -109,7 +109,7 @@ def tool(name: str) -> Change:
         true = fingerprint.version
         bench.patch.setattr(fingerprint, "version", lambda n: "99.0" if n == name else true(n))
         fingerprint.tool_version.cache_clear()
-        return bench.cell
+        return replace(bench.cell)  # a cell keeps what its stages declared: the change needs a new one
 
     return change
 
@@ -217,6 +217,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.smoothing": (field("quantization.smoothing", 0.7), ""),  # GPTQ has none
     "quantization.sample_weights": (field("quantization.sample_weights", "equal_sequences"), "Q"),
     "quantization.token_weights": (field("quantization.token_weights", "attention"), "Q"),
+    "quantization.ranks": (field("quantization.ranks", 2), "Q"),
     "evaluation.tasks": (field("evaluation.tasks", ["tiny_sums"]), "EP"),
     "evaluation.include": (
         other_bytes("evaluation.include", lambda c: c.recipe.evaluation.include, "test.jsonl"),
