@@ -93,16 +93,24 @@ def cell_setting(cell: Cell) -> str:
 
 
 def read_uses(store: Store, partition: str = "*") -> list[Use]:
-    """All recorded uses (of one cell), oldest first.
-
-    A damaged file still says by its name who used what; its use counts as of when it was written.
+    """All recorded uses (of one cell), oldest first; damaged files are skipped, see `damaged_uses`.
 
     Raises:
         ReadError: a file or folder cannot be read now.
     """
-    found = sorted(_read(store, partition), key=lambda use: (use.used, use.fingerprint))
+    uses = [use for _, use in _read(store, partition) if use is not None]
+    found = sorted(uses, key=lambda use: (use.used, use.fingerprint))
     newest = {(use.partition, use.stage): use.fingerprint for use in found}
     return [replace(use, current=newest[use.partition, use.stage] == use.fingerprint) for use in found]
+
+
+def damaged_uses(store: Store) -> set[str]:
+    """Fingerprints of the artifacts with a damaged use: it cannot be told whether a later one replaced it.
+
+    Raises:
+        ReadError: a file or folder cannot be read now.
+    """
+    return {path.stem for path, use in _read(store, "*") if use is None}
 
 
 def used_partitions(store: Store) -> set[str]:
@@ -116,7 +124,8 @@ def _licence(weights: Weights, family: Family) -> str:
     return family.licence if own == "unknown" else own
 
 
-def _read(store: Store, partition: str) -> Iterator[Use]:
+def _read(store: Store, partition: str) -> Iterator[tuple[Path, Use | None]]:
+    """The files of uses, with None for a damaged one."""
     root = store.root / FOLDER
     with reading_file(root):
         cells = subfolders(root) if partition == "*" else [root / partition]
@@ -124,21 +133,20 @@ def _read(store: Store, partition: str) -> Iterator[Use]:
     for path in paths:
         try:
             with reading_file(path):
-                use = _use(path)
+                text = path.read_bytes()
         except ABSENT:
             continue  # removed since it was listed
-        yield use
+        yield path, _parsed(path, text)
 
 
-def _use(path: Path) -> Use:
+def _parsed(path: Path, text: bytes) -> Use | None:
     partition, stage = path.parent.parent.name, path.parent.name
-    text = path.read_bytes()
     try:
         content = json.loads(text)
         used, licences = int(content["used"]), dict(content["licences"])
         setting = str(content.get("setting", ""))
     except (ValueError, LookupError, TypeError, AttributeError):
-        used, licences, setting = path.stat().st_mtime_ns, {}, ""
+        return None
     return Use(partition, stage, path.stem, used, False, licences, setting)
 
 

@@ -6,6 +6,7 @@ An artifact is kept if
 - it is the newest recorded use of its cell, stage, device and draw;
 - it is a recorded use of any age by a cell that cannot be resolved now. While the cell's recipe is
   broken, or its weights or their revision are missing, it is unknown what replaces the artifact;
+- a recorded use of it is damaged, so that it is unknown whether a later use replaced it;
 - an artifact kept by these rules was made from it; or
 - it is the current comparison of a member, or a comparison of kept reports from another device or
   revision.
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping
 
 from faq_pipeline.execution.recipe_comparison import NAME as COMPARISON
 from faq_pipeline.execution.recipe_comparison import Evaluated, comparison_key
-from faq_pipeline.lineage.uses import Use, read_uses
+from faq_pipeline.lineage.uses import Use, damaged_uses, read_uses
 from faq_pipeline.planning.cell_plan import CellPlan, cell_plans
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
@@ -29,7 +30,8 @@ def unused_artifacts(settings: Settings) -> list[Artifact]:
     states = list(cell_plans(settings))
     planned = {p.artifact.path.name for state in states for p in state.planned.values() if p.artifact}
     resolved = {f"{state.member}|{state.recipe}" for state in states if state.cell is not None}
-    kept = _with_inputs(planned | _in_use(read_uses(settings.store), resolved), stored)
+    used = _in_use(read_uses(settings.store), resolved) | damaged_uses(settings.store)
+    kept = _with_inputs(planned | used, stored)
     kept |= _current_comparisons(settings, states)
     kept |= {name for name, artifact in stored.items() if _is_kept_comparison(artifact, planned, kept)}
     return [artifact for name, artifact in stored.items() if name not in kept]

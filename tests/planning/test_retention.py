@@ -106,6 +106,18 @@ def test_what_a_cell_used_that_cannot_be_resolved_stays(home: Home) -> None:
     assert home.unused == set()
 
 
+def test_what_a_damaged_use_names_stays(home: Home) -> None:
+    before = home.run(home.cell())
+    home.edit("temperature: 1.0", "temperature: 0.5")
+    after = home.run(home.cell())
+    replaced = home.unused
+    assert replaced == before - after
+    corpus = next(name for name in replaced if home.settings.store.get("regenerated_corpus", name))
+    (path,) = home.settings.store.root.glob(f".uses/*/regenerated_corpus/{corpus}.json")
+    path.write_text("")
+    assert home.unused == replaced - {corpus}
+
+
 def test_an_artifact_that_no_run_recorded_is_unused_but_not_what_others_were_made_from(home: Home) -> None:
     made = home.run(home.cell())
     seeds = next(iter(home.settings.store.artifacts("seed_data"))).fingerprint
