@@ -8,7 +8,7 @@ It answers each line with lines of its own:
     hold DEVICE COUNT              takes GPUs and keeps them                         -> `held DEVICE`
     start HOW                      starts a child that outlives us, while it holds   -> `started PID`
     give back                      gives back what it holds                          -> `given back`
-    obtain STORE DRAW DEVICE       the artifacts of toy stages, two of them on a GPU -> `done CACHES`
+    materialize STORE DRAW DEVICE  the artifacts of toy stages, two of them on a GPU -> `done CACHES`
 
 and with `note ...` where a listener to its progress would read something.
 """

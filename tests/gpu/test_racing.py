@@ -50,7 +50,7 @@ def test_stages_of_two_stores_are_never_built_on_one_gpu_at_once(
     stores = [tmp_path / "one", tmp_path / "one", tmp_path / "other"]
     for draw in range(8):
         for racer, store in zip(racers, stores, strict=True):
-            racer.tell(f"obtain {store} {draw} cuda")
+            racer.tell(f"materialize {store} {draw} cuda")
         for racer in racers:
             while not (answer := racer.answer()).startswith("done "):
                 assert answer.startswith("note waits for GPU 0")

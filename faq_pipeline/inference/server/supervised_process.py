@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-KEEPER = Path(__file__).with_name("keeper.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
 class SupervisedProcess:
@@ -37,23 +37,23 @@ class SupervisedProcess:
         with log.open("ab") as output:
             self._start = output.tell()
             # -P: beside the script lie modules whose names could hide others.
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-P", str(KEEPER)],
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-P", str(SUPERVISOR)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         what = {"command": list(command), "variables": dict(variables), "folder": str(folder), "grace": grace}
-        assert self._keeper.stdin is not None
+        assert self._supervisor.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # then it has ended, as `exit_code` tells
-            self._keeper.stdin.write(json.dumps(what).encode() + b"\n")
-            self._keeper.stdin.flush()
+            self._supervisor.stdin.write(json.dumps(what).encode() + b"\n")
+            self._supervisor.stdin.flush()
 
     @property
     def exit_code(self) -> int | None:
         """None while it runs; above 128 a signal ended it."""
-        return self._keeper.poll()
+        return self._supervisor.poll()
 
     def output(self, lines: int) -> list[str]:
         """The last lines that it has written."""
@@ -65,15 +65,15 @@ class SupervisedProcess:
 
     def stop(self) -> int:
         """End it and all it started; returns its exit code."""
-        assert self._keeper.stdin is not None
+        assert self._supervisor.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._keeper.stdin.close()
+            self._supervisor.stdin.close()
         try:
-            code = self._keeper.wait(self._grace + 20)
+            code = self._supervisor.wait(self._grace + 20)
         except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            code = self._keeper.wait()
-        if code < 0:  # the keeper was killed; the group it leads may live on
+            self._supervisor.kill()
+            code = self._supervisor.wait()
+        if code < 0:  # the supervisor was killed; the group it leads may live on
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._keeper.pid, signal.SIGKILL)
+                os.killpg(self._supervisor.pid, signal.SIGKILL)
         return code

@@ -35,7 +35,7 @@ def main() -> int:
     told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: told.append(received))
-    keeper, owner = os.getpid(), os.getppid()
+    supervisor, owner = os.getpid(), os.getppid()
     line = _line()
     if not line:
         return 0
@@ -46,7 +46,7 @@ def main() -> int:
         env=what["variables"],
         cwd=what["folder"],
         stdin=subprocess.DEVNULL,
-        preexec_fn=lambda: _die_with(keeper),
+        preexec_fn=lambda: _die_with(supervisor),
     )
     while server.poll() is None and not told and _owned(owner):
         pass
@@ -96,9 +96,9 @@ def _reap(server: subprocess.Popen[bytes]) -> None:
                 pass
 
 
-def _die_with(keeper: int) -> None:
+def _die_with(supervisor: int) -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != keeper:  # it died before the line above
+    if os.getppid() != supervisor:  # it died before the line above
         os._exit(1)
 
 
