@@ -24,6 +24,7 @@ from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import keep_what_is_loaded, rare_collections
+from faq_pipeline.util.memoize import memoizing
 
 
 def run(
@@ -44,7 +45,8 @@ def run(
         settings = replace(settings, device=device)
     resolver = CellResolver(settings)
     with rare_collections():
-        cells = wanted_cells(resolver, member, recipe)
+        with memoizing():
+            cells = wanted_cells(resolver, member, recipe)
         if dry_run:
             from faq_pipeline.cli.dry_run import show_plan
 

@@ -29,6 +29,7 @@ from faq_pipeline.orchestration.run_failures import failure
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import usual_collections
 from faq_pipeline.util.locks import ProcessLock
+from faq_pipeline.util.memoize import memoizing
 from faq_pipeline.util.processes import MARK, mark_is_dead, own_mark
 
 LIVE = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
@@ -98,6 +99,7 @@ class Runs:
             stack.enter_context(without_slots(run, cached))
             if cached.issuperset(node.name for node in definition.nodes):
                 stack.enter_context(without_compute_logs(self._instance))
+                stack.enter_context(memoizing())
             else:
                 stack.enter_context(usual_collections())
             result = definition.execute_in_process(

@@ -8,21 +8,28 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.test_utils import create_run_for_test
 
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.core.stage import Stage
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.orchestration.automation.registration import known_partitions
 from faq_pipeline.orchestration.automation.registration import register as register_all
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.runs import open_instance, register
+from faq_pipeline.orchestration.tags import GPU_POOL
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.orchestration.cli import Faq
 
@@ -109,14 +116,97 @@ def test_the_ui_shows_the_plot_in_place_and_every_candidate_beside_the_winner(
 
 
 @pytest.mark.slow
-def test_step_processes_hit_what_was_made_in_process(
+def test_a_cached_run_resolves_its_cell_once_and_computes_each_identity_once(
+    instance: DagsterInstance,
+    partition: str,
+    first: Materializations,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    identities: Counter[str] = Counter()
+    cells: list[str] = []
+
+    def counting(stage: Stage) -> Stage:
+        def identity(cell: Cell) -> dict[str, Any]:
+            identities[stage.name] += 1
+            return stage.identity(cell)
+
+        return replace(stage, identity=identity)
+
+    def resolving(*args: Any) -> Cell:
+        cells.append(args[1])
+        return resolve_cell(*args)
+
+    for name, stage in STAGES.items():
+        monkeypatch.setitem(STAGES, name, counting(stage))
+    monkeypatch.setattr("faq_pipeline.execution.cell_resolver.resolve_cell", resolving)
+    assert caches(materialize(instance, partition)) == {"hit"}
+    assert len(cells) == 1 and identities == dict.fromkeys(STAGES, 1)
+
+
+@pytest.mark.slow
+def test_nothing_in_a_run_or_a_tick_reads_the_settings_of_the_environment(
+    instance: DagsterInstance, partition: str, first: Materializations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definitions = build_defs()
+    monkeypatch.setattr(Settings, "from_environment", lambda: pytest.fail("asked the environment"))
+    job = definitions.resolve_job_def("quantize")
+    assert job.execute_in_process(instance=instance, partition_key=partition).success
+    for name in ("register_members", "report_staleness"):
+        definitions.resolve_sensor_def(name)(dg.build_sensor_context(instance=instance))
+
+
+@pytest.mark.slow
+def test_a_cached_run_waits_for_no_slot_and_starts_no_process(
     tiny_faq: Faq, instance: DagsterInstance, partition: str, first: Materializations
 ) -> None:
+    with pool_taken(instance):
+        run = dagster_materialize(tiny_faq, instance, partition)
+    assert versions(run.made) == versions(first) and caches(run.made) == {"hit"}
+    assert any("Executing steps in process" in line for line in run.told)
+
+
+@pytest.mark.slow
+def test_step_processes_hit_what_was_made_in_process(
+    tiny_faq: Faq, settings: Settings, instance: DagsterInstance, partition: str, first: Materializations
+) -> None:
+    report = settings.store.get("eval_report", str(first["eval_report"].metadata["fingerprint"].value))
+    assert report is not None
+    settings.store.remove(report)
+    run = dagster_materialize(tiny_faq, instance, partition)
+    assert versions(run.made) == versions(first)
+    missed = [name for name, one in run.made.items() if one.metadata["cache"].value == "miss"]
+    assert missed == ["eval_report"]
+    assert any("multiprocess executor" in line for line in run.told)
+
+
+@dataclass(frozen=True)
+class ProcessRun:
+    """A run of Dagster's own command: its materializations, and its log."""
+
+    made: Materializations
+    told: list[str]
+
+
+@contextmanager
+def pool_taken(instance: DagsterInstance) -> Iterator[None]:
+    """Another run has the only slot of the pool of GPU stages."""
+    other = create_run_for_test(instance, status=DagsterRunStatus.STARTED)
+    storage = instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default(GPU_POOL)
+    assert storage.claim_concurrency_slot(GPU_POOL, other.run_id, "its_step").is_claimed
+    try:
+        yield
+    finally:
+        instance.report_run_canceled(other)
+        storage.free_concurrency_slots_for_run(other.run_id)
+
+
+def dagster_materialize(faq: Faq, instance: DagsterInstance, partition: str) -> ProcessRun:
     """The README's command: Dagster's own executor, with the definitions' default resources."""
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "faq_pipeline.definitions"]
     done = subprocess.run(
         [*command, "--select", "*eval_report", "--partition", partition],
-        env={**tiny_faq.environment, "DAGSTER_HOME": os.environ["DAGSTER_HOME"]},
+        env={**faq.environment, "DAGSTER_HOME": os.environ["DAGSTER_HOME"]},
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -128,8 +218,8 @@ def test_step_processes_hit_what_was_made_in_process(
     assert run.status == DagsterRunStatus.SUCCESS
     events = [event.dagster_event for event in instance.all_logs(run.run_id)]
     made = [e.step_materialization_data.materialization for e in events if e and e.is_step_materialization]
-    found = {one.asset_key.to_user_string(): one for one in made}
-    assert versions(found) == versions(first) and caches(found) == {"hit"}
+    told = [event.message or "" for event in events if event]
+    return ProcessRun({one.asset_key.to_user_string(): one for one in made}, told)
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -32,6 +34,27 @@ def test_loading_the_definitions_loads_no_model_library() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_definitions_are_built_when_they_are_first_asked_for_and_once(tmp_path: Path) -> None:
+    code = (
+        "import faq_pipeline.orchestration.runs, faq_pipeline.definitions as door\n"
+        "from faq_pipeline.errors import FaqError\n"
+        "import os\n"
+        "try: door.defs\n"
+        "except FaqError as error: print(error.problem)\n"
+        "os.environ['FAQ_DATA'] = ''\n"
+        "print(door.defs is door.defs, 'defs' in dir(door))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "FAQ_HOME": str(tmp_path / "home"), "FAQ_DATA": str(tmp_path / "gone")},
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [f"{tmp_path / 'gone'} is no folder", "True True"]
 
 
 def test_the_graph_is_the_stages_inputs(definitions: dg.Definitions) -> None:
