@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
 
 from faq_pipeline.models.device import torch_device
 from faq_pipeline.models.weights import Weights
+from faq_pipeline.util.attributes import replaced_attribute
 from faq_pipeline.util.progress import Progress
 
 SHARE = 0.25
@@ -31,9 +31,9 @@ def computing_on(device: str) -> Iterator[None]:
     chosen = torch_device(device)
     with ExitStack() as stack:
         for pipeline in (data_free, sequential):
-            stack.enter_context(patch.object(pipeline, "get_main_device", lambda: chosen))
+            stack.enter_context(replaced_attribute(pipeline, "get_main_device", lambda: chosen))
         if chosen.type == "cpu":
-            stack.enter_context(patch.object(IntermediatesCache, "pin_memory", lambda *_, **__: None))
+            stack.enter_context(replaced_attribute(IntermediatesCache, "pin_memory", lambda *_, **__: None))
         yield
 
 
@@ -71,5 +71,5 @@ def reporting_to(progress: Progress, total: int) -> Iterator[None]:
         return result
 
     progress.start("blocks of layers", total)
-    with patch.object(LifecycleCallbacks, "sequential_epoch_end", and_report):
+    with replaced_attribute(LifecycleCallbacks, "sequential_epoch_end", and_report):
         yield

@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
@@ -40,6 +39,7 @@ from faq_pipeline.quantization.oneshot import (
     token_counts,
 )
 from faq_pipeline.quantization.spec_check import check_ranks
+from faq_pipeline.util.attributes import replaced_attribute
 from faq_pipeline.util.parent_watch import exit_with_parent
 from faq_pipeline.util.progress import Progress, SilentProgress
 
@@ -233,7 +233,7 @@ def _in_step() -> Iterator[None]:
         dist.barrier()
         return result
 
-    with patch.object(LifecycleCallbacks, "sequential_epoch_end", and_wait):
+    with replaced_attribute(LifecycleCallbacks, "sequential_epoch_end", and_wait):
         yield
 
 

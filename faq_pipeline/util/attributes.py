@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ def replaced_attribute(owner: object, name: str, value: object) -> Iterator[None
     Raises:
         AttributeError: `owner` has no such attribute, as after an upgrade of its library.
     """
-    before = getattr(owner, name)
+    before = inspect.getattr_static(owner, name)  # the descriptor itself, of a class method
     setattr(owner, name, value)
     try:
         yield
