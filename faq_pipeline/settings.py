@@ -26,6 +26,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_device
 from faq_pipeline.registry.merge import merge_registry
 from faq_pipeline.store.store import Store
+from faq_pipeline.util.atomic_files import link_atomic
 
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "shipped"
@@ -106,18 +107,29 @@ class Settings:
         return (self._dagster_home / "dagster.yaml").exists()
 
     def dagster_home(self) -> Path:
-        """Dagster's home, made if need be, with the shipped `dagster.yaml` linked into it."""
+        """Dagster's home, made if need be, with the shipped `dagster.yaml` linked into it.
+
+        A link to what another version of this package shipped is replaced: that file may name modules
+        which this version does not have. A file or link of the user's own is left alone.
+        """
         home = self._dagster_home
         home.mkdir(parents=True, exist_ok=True)
-        config = home / "dagster.yaml"
-        if not config.exists():
-            config.unlink(missing_ok=True)  # a link to where the package once was
-            config.symlink_to(REPOSITORY / "dagster.yaml")
+        config, shipped = home / "dagster.yaml", REPOSITORY / "dagster.yaml"
+        if _is_shipped_elsewhere(config, shipped) or not config.exists():
+            link_atomic(config, str(shipped))
         return home
 
     @property
     def _dagster_home(self) -> Path:
         return _absolute(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
+
+
+def _is_shipped_elsewhere(config: Path, shipped: Path) -> bool:
+    """Whether the file is a link to the `dagster.yaml` of another checkout or installation."""
+    if not config.is_symlink():
+        return False
+    target = config.readlink()
+    return target != shipped and target.name == shipped.name and (target.parent / "workspace.yaml").is_file()
 
 
 def default_home() -> Path:

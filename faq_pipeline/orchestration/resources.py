@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, create_model
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.cell_resolver import CellResolver
@@ -17,6 +18,8 @@ from faq_pipeline.orchestration.partitions import split
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.progress import Progress
 
+DEVICES = "auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1"
+
 _built: dict[Settings, Settings] = {}
 """The settings that definitions were built from in this process: their families and recipes are read."""
 
@@ -24,12 +27,12 @@ _built: dict[Settings, Settings] = {}
 class PipelineResource(dg.ConfigurableResource):
     """The pipeline's folders and device, by default those of the settings behind the definitions.
 
-    The run configuration can override any of them; empty fields keep the default.
+    The run configuration can override them.
     """
 
-    home: str = ""
-    data: list[str] = []
-    device: str = Field(default="", description="auto, cpu, cuda, or some GPUs: cuda:1, cuda:0,1")
+    home: str
+    data: list[str]
+    device: str = Field(description=DEVICES)
     _cells: CellResolver | None = PrivateAttr(default=None)
     _merge_later: bool = PrivateAttr(default=False)
 
@@ -41,11 +44,17 @@ class PipelineResource(dg.ConfigurableResource):
             cells: where the caller has resolved cells already. They last as long as this very object;
                 of a definition, Dagster makes an object for each run and each step's process.
         """
-        _built.pop(settings, None)
-        _built[settings] = settings  # the last one
-        resource = cls(
-            home=str(settings.home), data=[str(folder) for folder in settings.data], device=settings.device
+        _built[settings] = settings
+        # Defaults of a class: run configuration that overrides one field keeps them for the others.
+        bound: Any = create_model(
+            cls.__name__,
+            __base__=cls,
+            __module__=__name__,
+            home=(str, str(settings.home)),
+            data=(list[str], [str(folder) for folder in settings.data]),
+            device=(str, Field(default=settings.device, description=DEVICES)),
         )
+        resource: PipelineResource = bound()
         resource._cells = cells
         return resource
 
@@ -53,12 +62,8 @@ class PipelineResource(dg.ConfigurableResource):
     def cells(self) -> CellResolver:
         """Resolves each cell once a run (or step's process)."""
         if self._cells is None:
-            base = next(reversed(_built.values()))  # a run's process builds definitions once
-            settings = Settings(
-                Path(self.home).absolute() if self.home else base.home,
-                tuple(Path(folder).absolute() for folder in self.data) or base.data,
-                self.device or base.device,
-            )
+            folders = tuple(Path(folder).absolute() for folder in self.data)
+            settings = Settings(Path(self.home).absolute(), folders, self.device)
             self._cells = CellResolver(_built.get(settings, settings))
         return self._cells
 

@@ -357,7 +357,7 @@ def test_a_ruined_checkpoint_stops_at_the_gate(world: World, here: Any) -> None:
         [published_checkpoint.build(cells(sorted(world.settings.catalog.recipes)))],
         partition_key=cell.partition,
         instance=world.instance,
-        resources={"pipeline": PipelineResource()},
+        resources={"pipeline": PipelineResource.of(world.settings)},
         raise_on_error=False,
     )
     assert not alone.success and not (world.settings.home / "published").exists()
