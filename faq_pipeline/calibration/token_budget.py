@@ -42,10 +42,10 @@ def select(pieces: Sequence[BudgetItem], budget: int, longest: int) -> Selection
     """Choose pieces of at most `longest` tokens each, `budget` tokens together.
 
     Domains take turns in the order of their first piece, each giving its pieces in the order given,
-    as long as the budget holds a full round. In the last round each domain gives one piece or none
-    (a domain that is alone gives as many as fit): of the pieces that must stay whole those that
-    together fill the budget best (a subset sum), then pieces that may be cut, the last of them cut
-    to fit. So, until a domain is used up, no two domains differ by more than one piece.
+    as long as the budget holds a full round. In the last round each domain gives at most one piece (a
+    domain that is alone may give several). First come pieces that must stay whole, chosen to fill the
+    budget best (a subset sum); then pieces that may be cut, the last of which is cut to fit. So, until
+    a domain is used up, no two domains differ by more than one piece.
     """
     too_long = [p for p in pieces if p.whole and p.tokens > longest]
     queues: dict[str, list[BudgetItem]] = {}

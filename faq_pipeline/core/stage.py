@@ -62,7 +62,7 @@ class Stage:
             (round-to-nearest needs no calibration set).
         work: how much there is to do for a cell; time and disk are estimated by it. It is kept in the
             manifest, so that later estimates learn from the run.
-        labels: how the fields of the identity are called where a change of them is told, see `labels`.
+        labels: names shown to users when a field of the identity has changed, see `labels`.
         checks: the contract of the artifact. They run with every materialization, on hits too.
         preflight: raises a FaqError for what would stop the build, before any stage of the cell has taken
             its time. It reads local files at most.

@@ -1,4 +1,4 @@
-"""How much a stage of a cell has to do, in figures that time and disk are taken to grow with."""
+"""The amount of work of a stage, in quantities that are assumed proportional to time and disk use."""
 
 from __future__ import annotations
 

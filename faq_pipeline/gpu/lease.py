@@ -23,9 +23,9 @@ PAUSE = 0.1
 TELL = 60.0
 """Seconds after which one who still waits tells again for whom."""
 GONE = 60.0
-"""Most seconds that the memory of a killed holder is waited for: its server is ended within twenty."""
+"""Longest wait, in seconds, until a killed holder's GPU memory is free; its server stops within 20 s."""
 CONTEXTS = 2 * 2**30
-"""Bytes more or less on a GPU that tell nothing: each process that has used it keeps 0.7 GiB to its end."""
+"""Tolerance in bytes when comparing free memory: each process on a GPU keeps 0.7 GiB until it exits."""
 
 
 class Lease:

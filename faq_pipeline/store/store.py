@@ -92,8 +92,8 @@ class Store:
         it compares the bytes of the inputs with their manifests.
 
         Args:
-            within: entered while it is built, and only then. What that waits for is not counted in
-                the artifact's seconds.
+            within: a context manager entered only for a build. Time spent waiting to enter it is not
+                counted in the artifact's seconds.
             note: is told of a broken artifact in this one's place, which is moved aside.
 
         Returns:
