@@ -150,7 +150,7 @@ def test_outside_its_with_block_an_engine_refuses(tiny_cell: Cell) -> None:
 def test_an_unknown_engine_names_the_known(tiny_cell: Cell) -> None:
     with pytest.raises(FaqError, match=r"unknown engine 'transformer' \(did you mean 'transformers'\?"):
         make_engine("transformer", EngineSpec(tiny_cell.target, "cpu", 4))
-    with pytest.raises(FaqError, match="known: endpoint, transformers, vllm"):
+    with pytest.raises(FaqError, match="known: transformers, vllm, endpoint"):
         make_engine("zzz", EngineSpec(tiny_cell.target, "cpu", 4))
 
 
