@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from faq_pipeline.core.cell import Cell
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.stage import DIVERGENCE
-from faq_pipeline.models.weights import Weights, find_weights
-from faq_pipeline.core.resolver import resolve_cell
-from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.models.weights import Weights, find_weights
+from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import LENGTH, fingerprint
 from tests.identity.machine import NATIVE_BF16, machine
 

@@ -42,7 +42,9 @@ def test_float32_moves_what_a_model_computes_and_nothing_else(made: Golden) -> N
         for stage, cells in made.items()
     }
     every = set(made["seed_data"])
-    by_model = {cell for cell in every if not cell.partition("|")[2].startswith(("original-", "random-tokens"))}
+    by_model = {
+        cell for cell in every if not cell.partition("|")[2].startswith(("original-", "random-tokens"))
+    }
     served = {cell for cell in every if cell.endswith("-vllm")}
     assert moved["weights"] == moved["seed_data"] == set()
     assert moved["calibration_set"] == moved["quantized_checkpoint"] == every
