@@ -24,6 +24,7 @@ from tests.noting import Noting
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.quantization.test_stage import with_quantization
 
+REPOSITORY = Path(__file__).parents[2]
 SPEC: dict[str, Any] = {"method": "gptq", "scheme": "W4A16", "group_size": 64, "dampening": 0.1}
 
 
@@ -133,7 +134,7 @@ def test_no_rank_outlives_the_process_that_started_it(tiny_cell: Cell, tmp_path:
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     command = [sys.executable, str(script), str(tiny_cell.target.folder), str(tmp_path / "out")]
-    parent = subprocess.Popen(command)
+    parent = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     family: list[psutil.Process] = []
     deadline = time.monotonic() + 60
     while len(family) < 2 and time.monotonic() < deadline:
