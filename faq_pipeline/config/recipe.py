@@ -178,6 +178,9 @@ class Quantization(Strict):
     """Columns that share a scale, or `channel` for one scale a row."""
     ignore: list[str] = ["lm_head"]
     """Modules that stay as they are: exact names, or `re:` and a pattern."""
+    observer: Literal["minmax", "mse", "imatrix"] = "minmax"
+    """How weight scales are found. `minmax`: from the largest weight. `mse`: the least rounding error.
+    `imatrix`: the least error, weighted by the mean square of each input channel on the calibration set."""
     actorder: Literal["static", "weight"] | None = None
     """In which order GPTQ takes columns; left out: as they come."""
     dampening: PositiveFloat = 0.01

@@ -5,7 +5,7 @@ from __future__ import annotations
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage_work import StageWork
 from faq_pipeline.models.device import device_kind
-from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.quantization.methods import needs_calibration
 
 
 def checkpoint_work(cell: Cell) -> StageWork:
@@ -13,7 +13,7 @@ def checkpoint_work(cell: Cell) -> StageWork:
     spec, parameters = cell.recipe.quantization, cell.target.member.parameters
     return StageWork(
         f"{spec.method} on {device_kind(cell.device)}",
-        cell.recipe.calibration.tokens if find_method(spec.method).calibrated else 0,
+        cell.recipe.calibration.tokens if needs_calibration(spec) else 0,
         parameters,
         parameters,
         f"{spec.scheme} {spec.group_size}",

@@ -15,7 +15,7 @@ from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_toke
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
-from faq_pipeline.quantization.methods import Method, find_method
+from faq_pipeline.quantization.methods import find_method, needs_calibration
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
 from faq_pipeline.quantization.token_weights import is_weighted, row_weights
 from faq_pipeline.quantization.widening import narrow, widen
@@ -91,7 +91,7 @@ def run(
     Raises:
         FaqError: no rows for a method that needs some.
     """
-    calibrated = find_method(spec.method).calibrated
+    calibrated = needs_calibration(spec)
     counts = token_counts(spec, weights, rows, device, progress, samples)
     between = activations_device(weights, rows, device) if calibrated else "cpu"
 
@@ -125,7 +125,7 @@ def token_counts(
     Raises:
         FaqError: no rows for a method that needs some.
     """
-    calibrated = find_method(spec.method).calibrated
+    calibrated = needs_calibration(spec)
     if calibrated and not any(rows):
         raise FaqError(
             f"method {spec.method!r} needs a calibration set, and this one is empty",
@@ -158,8 +158,7 @@ def run_once(
     from llmcompressor.core import reset_session
 
     torch.manual_seed(SEED)
-    method = find_method(spec.method)
-    modifiers = method.modifiers(spec)
+    modifiers = find_method(spec.method).modifiers(spec)
     fallback = _watched(modifiers)
     with quiet_llmcompressor(), computing_on(device):
         # Not the CPU's threads: the weights only lie there.
@@ -167,8 +166,8 @@ def run_once(
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
         wide = precision_for(weights.member, device) == "float32"
         stored = widen(model, modifiers) if wide else None
-        with reporting_to(progress, _blocks(model, method, modifiers)):
-            data = _data(rows, counts, between) if method.calibrated else {}
+        with reporting_to(progress, _blocks(model, modifiers)):
+            data = _data(rows, counts, between) if needs_calibration(spec) else {}
             tokenizer: Any = load_tokenizer(weights)
             try:
                 oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
@@ -249,11 +248,9 @@ def _watched(modifiers: list[Any]) -> list[list[str]]:
     return [m._rtn_fallback_module_names for m in modifiers if isinstance(m, GPTQModifier)]
 
 
-def _blocks(model: PreTrainedModel, method: Method, modifiers: list[Any]) -> int:
+def _blocks(model: PreTrainedModel, modifiers: list[Any]) -> int:
     """How many blocks llmcompressor goes through: the layers and the head, for each calibration."""
     layers = int(model.config.get_text_config().num_hidden_layers) + 1
-    if not method.calibrated:
-        return 1
     calibrating = sum(1 for modifier in modifiers if modifier.requires_calibration_data)
     return layers * calibrating + len(modifiers) - calibrating
 

@@ -84,6 +84,15 @@ and not asked of compressed-tensors, so that a plan need not load torch. Floatin
 their own."""
 
 
+OBSERVERS: dict[str, dict[str, Any]] = {
+    "minmax": {},
+    "mse": {"observer": "memoryless_mse"},
+    # Without `strict`, a layer that no token reached gets unweighted scales and only a line in a log.
+    "imatrix": {"observer": "imatrix_mse", "observer_kwargs": {"strict": True}},
+}
+"""How weight scales are found, as compressed-tensors says it. Nothing for `minmax`, which is its default."""
+
+
 def config_groups(spec: Quantization) -> dict[str, Any]:
     """The recipe's scheme for all linear layers, as `config_groups` of llmcompressor's modifiers.
 
@@ -102,5 +111,6 @@ def config_groups(spec: Quantization) -> dict[str, Any]:
         fields |= {"strategy": "channel"}
     else:
         fields |= {"strategy": "group", "group_size": spec.group_size}
+    fields |= OBSERVERS[spec.observer]
     weights = QuantizationArgs(**fields)
     return {"group_0": scheme.model_copy(update={"weights": weights})}

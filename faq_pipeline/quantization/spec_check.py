@@ -68,7 +68,8 @@ def _check_variants(spec: Quantization) -> None:
     """Refuse what would be without effect, where a recipe asks for it in so many words."""
     built_in = METHODS.built_in.values()
     for name in sorted({name for method in built_in for name in method.variants}):
-        if getattr(spec, name) is None or name in find_method(spec.method).variants:
+        default = Quantization.model_fields[name].default
+        if getattr(spec, name) == default or name in find_method(spec.method).variants:
             continue
         able = [method.name for method in built_in if name in method.variants]
         raise FaqError(

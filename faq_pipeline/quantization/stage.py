@@ -13,7 +13,7 @@ from faq_pipeline.models.device import compute_identity, roomy_device
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work
-from faq_pipeline.quantization.methods import METHODS, find_method
+from faq_pipeline.quantization.methods import METHODS, find_method, needs_calibration
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.spec_check import check_ranks, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
@@ -25,6 +25,8 @@ CHECKPOINT = "checkpoint"
 
 TOOLS = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 COMMON = ("method", "scheme", "group_size", "ignore")
+EVERY_METHOD = ("observer",)
+"""Variants that every method has."""
 
 
 def identity(cell: Cell) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def identity(cell: Cell) -> dict[str, Any]:
 
 def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
     """No inputs for a method that looks at no data."""
-    return inputs if find_method(cell.recipe.quantization.method).calibrated else ()
+    return inputs if needs_calibration(cell.recipe.quantization) else ()
 
 
 def build(job: Build) -> dict[str, Any]:
@@ -101,11 +103,12 @@ def _lengths(job: Build) -> list[list[int]] | None:
 
 
 def _used(cell: Cell) -> dict[str, Any]:
-    """The fields that the method reads: others must not move its fingerprint."""
+    """The fields that the method reads: others must not move its fingerprint. Variants count where they
+    differ from their default."""
     spec = cell.recipe.quantization
     method = find_method(spec.method)
     used = spec.model_dump(mode="json", include={*COMMON, *method.options})
-    variants = spec.model_dump(mode="json", include=set(method.variants), exclude_none=True)
+    variants = spec.model_dump(mode="json", include={*EVERY_METHOD, *method.variants}, exclude_defaults=True)
     if "token_weights" in variants:
         variants["precision"] = precision_for(cell.target.member, cell.device)
     return used | variants

@@ -212,6 +212,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.scheme": (field("quantization.scheme", "W4A16"), "Q"),
     "quantization.group_size": (field("quantization.group_size", 64), "Q"),
     "quantization.ignore": (field("quantization.ignore", ["lm_head", "re:.*down.*"]), "Q"),
+    "quantization.observer": (field("quantization.observer", "mse"), "Q"),
     "quantization.actorder": (field("quantization.actorder", "weight"), "Q"),
     "quantization.dampening": (field("quantization.dampening", 0.02), "Q"),
     "quantization.smoothing": (field("quantization.smoothing", 0.7), ""),  # GPTQ has none

@@ -33,6 +33,11 @@ CASES = [
     ("awq", "W3A16", "channel", {}),
     ("smoothquant", "W8A8", "channel", {}),
     ("smoothquant", "W4A16", 128, {}),
+    ("rtn", "W3A16", "channel", {"observer": "mse"}),
+    ("rtn", "W4A16_ASYM", 64, {"observer": "imatrix"}),
+    ("gptq", "W3A16", "channel", {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),
+    ("awq", "W3A16", "channel", {"observer": "imatrix"}),
+    ("smoothquant", "W4A8", "channel", {"observer": "imatrix"}),
 ]
 
 

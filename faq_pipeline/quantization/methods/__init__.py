@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.config.registry import Registry
 from faq_pipeline.quantization.methods.awq import Awq
 from faq_pipeline.quantization.methods.gptq import Gptq
@@ -17,6 +18,11 @@ METHODS = Registry(
     key="quantization.method",
     has=("name", "calibrated", "options", "variants", "modifiers"),
 )
+
+
+def needs_calibration(spec: Quantization) -> bool:
+    """Whether the method, or the search for its scales, looks at a calibration set."""
+    return find_method(spec.method).calibrated or spec.observer == "imatrix"
 
 
 def find_method(name: str) -> Method:

@@ -12,11 +12,11 @@ class Method(Protocol):
 
     Attributes:
         name: the name in a recipe's `quantization.method`.
-        calibrated: whether it uses a calibration set.
-        options: fields of `Quantization` that it reads besides method, scheme, group_size and ignore.
-            Other fields have no effect and are not fingerprint inputs.
-        variants: optional fields; they are fingerprint inputs only if they are set. `check_spec`
-            refuses those that a method does not support.
+        calibrated: whether it uses a calibration set, whatever the observer of the scales is.
+        options: fields of `Quantization` that it reads besides method, scheme, group_size, ignore and
+            observer. Other fields have no effect and are not fingerprint inputs.
+        variants: optional fields; they are fingerprint inputs only if they differ from their default.
+            `check_spec` refuses those that a method does not support.
     """
 
     name: str

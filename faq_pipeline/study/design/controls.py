@@ -10,7 +10,7 @@ from faq_pipeline.config.recipe import ORIGINAL, RANDOM, SELF, TEACHER, Recipe
 from faq_pipeline.config.study import Control, Study
 from faq_pipeline.config.yaml import place
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.study.design.recipes import Spec
 
 Recipes = Mapping[Spec, Recipe]
@@ -18,7 +18,7 @@ Recipes = Mapping[Spec, Recipe]
 
 def has_draws(recipe: Recipe) -> bool:
     """Whether the recipe's checkpoint depends on the draw. It does not if the method uses no data."""
-    return find_method(recipe.quantization.method).calibrated
+    return needs_calibration(recipe.quantization)
 
 
 def _source(name: str, **more: Any) -> Callable[[Recipe], bool]:

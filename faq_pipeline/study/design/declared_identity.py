@@ -21,15 +21,15 @@ from faq_pipeline.study.design.stages import STUDY_STAGES
 UNSAID = {"name", "title", "families", "baselines"}
 """Fields of a recipe that do not influence any result. Nor do the folders of its files."""
 
-ADDED = (("quantization", "ranks"),)
-"""Keys of a recipe that came after results were kept: they count only where a recipe sets them."""
+ADDED = {("quantization", "ranks"): None, ("quantization", "observer"): "minmax"}
+"""Keys of a recipe that came after results were kept, and their defaults: only other values count."""
 
 
 def declared_recipe(recipe: Recipe) -> dict[str, Any]:
     """What a recipe says of its results."""
     said = recipe.model_dump(mode="json", exclude=UNSAID, context={NAMES_ONLY: True})
-    for section, key in ADDED:
-        if said[section][key] is None:
+    for (section, key), default in ADDED.items():
+        if said[section][key] == default:
             del said[section][key]
     return said
 
