@@ -2,7 +2,7 @@
 # make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
 # make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon
 # make wheel  a wheel in dist/ that works without the checkout;  make wheel-resolve  installs it in full
-# make study  the main study (docs/STUDIES.md);  make faults  runs killed at many moments
+# make study  the main study (docs/STUDIES.md);  make faults  faults at many moments: docs/FAULTS.md
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
 
 PYTHON ?= python3
@@ -50,8 +50,7 @@ study: setup
 	$(BIN)/faq study report main --out docs/study-main
 
 faults: setup
-	FAQ_ALL_MOMENTS=1 $(BIN)/python -m pytest tests/faults tests/operation/test_killed_daemon.py \
-		tests/inference/test_pipeline_vllm.py
+	$(BIN)/python -m tests.faults
 
 wheel: setup
 	rm -rf dist

@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, settings
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
+from tests.faults.table import fault_table
 from tests.tiny import make_family
+
+__all__ = ["fault_table"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from faq_pipeline.store.artifact import MANIFEST, Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
+from tests.faults.table import FaultTable
 
 FLIPS = {MANIFEST: 6_000, "rows.parquet": 2_000, "checkpoint/config.json": 1_000}
 """Seeded, 9,000 in all."""
@@ -32,9 +32,7 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 @pytest.mark.parametrize("name", FLIPS)
-def test_every_flipped_bit_is_found(
-    artifact: Artifact, name: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_flipped_bit_is_found(artifact: Artifact, name: str, fault_table: FaultTable) -> None:
     """Any bit of the file: `verify` reports it, and nothing once it is put back."""
     store, path = Store(artifact.path.parent.parent), artifact.file(name)
     whole = path.read_bytes()
@@ -46,7 +44,7 @@ def test_every_flipped_bit_is_found(
         path.write_bytes(flipped)
         if not store.verify(Artifact(artifact.path)):
             unseen.append(bit)
-    record_property("flips", len(bits))
+    fault_table.add("flipped bits of an artifact", len(bits), len(bits) - len(unseen))
     assert unseen == []
     path.write_bytes(whole)
     assert store.verify(Artifact(artifact.path)) == []
