@@ -58,8 +58,15 @@ def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
 
 def _preflight(cell: Cell) -> None:
     """The experts need no more models on the device than it holds."""
+    scheme = cell.recipe.quantization.scheme
     for expert in experts_named(cell.recipe.competition.experts):
         if "scheme" in expert.needs:
+            if SCHEMES.find(scheme).float_weights:
+                raise FaqError(
+                    f"expert {expert.name!r} rounds to integers, and the weights of {scheme!r} are none",
+                    hint="leave out the expert",
+                    key=f"competition.experts.{expert.name}",
+                )
             try:
                 check_fits(cell.target.member, cell.device, copies=2)
             except FaqError as error:

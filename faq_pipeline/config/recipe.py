@@ -173,9 +173,10 @@ class Quantization(Strict):
     method: str
     """`rtn`, `gptq`, `awq` (AWQ, then round-to-nearest) or `smoothquant` (SmoothQuant, then GPTQ)."""
     scheme: str
-    """A preset of compressed-tensors: W4A16, W3A16, W8A8, ..."""
-    group_size: PositiveInt | Literal["channel"]
-    """Columns that share a scale, or `channel` for one scale a row."""
+    """A preset of compressed-tensors: W4A16, W3A16, W8A8, FP8_DYNAMIC, NVFP4A16, ..."""
+    group_size: PositiveInt | Literal["channel"] | None = None
+    """Columns that share a scale, or `channel` for one scale a row. For schemes with integer weights, which
+    need it; float formats have groups of their own."""
     ignore: list[str] = ["lm_head"]
     """Modules that stay as they are: exact names, or `re:` and a pattern."""
     observer: Literal["minmax", "mse", "imatrix"] = "minmax"

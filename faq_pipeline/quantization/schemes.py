@@ -12,11 +12,12 @@ from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.config.registry import Registry
 
 if TYPE_CHECKING:
+    import torch
     from compressed_tensors.quantization import QuantizationScheme
 
 
 class Scheme(Protocol):
-    """Which tensors become integers of how many bits. A recipe chooses the size of weight groups itself."""
+    """Which tensors are rounded, and to how many bits."""
 
     @property
     def name(self) -> str:
@@ -30,8 +31,17 @@ class Scheme(Protocol):
     def activation_bits(self) -> int:
         """Bits of an activation; 16 where activations are not rounded."""
 
+    @property
+    def float_weights(self) -> bool:
+        """Whether weights become small floats, in groups that the format fixes. Of integer weights the
+        recipe chooses the groups."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scales of activations are found beforehand, on the calibration set."""
+
     def build(self) -> QuantizationScheme:
-        """The scheme for all linear layers, as compressed-tensors has it, with integer weights."""
+        """The scheme for all linear layers, as compressed-tensors has it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Preset:
     """A preset of compressed-tensors, whose name tells its bits."""
 
     name: str
+    calibrated: bool = False
 
     @property
     def weight_bits(self) -> int:
@@ -46,7 +57,11 @@ class Preset:
 
     @property
     def activation_bits(self) -> int:
-        return _bits(self.name)[1]
+        return _bits(self.name)[-1]
+
+    @property
+    def float_weights(self) -> bool:
+        return not self.name.startswith("W")
 
     def build(self) -> QuantizationScheme:
         from compressed_tensors.quantization import preset_name_to_scheme
@@ -54,8 +69,25 @@ class Preset:
         return preset_name_to_scheme(self.name, ["Linear"])
 
 
+@dataclass(frozen=True)
+class Asymmetric(Preset):
+    """Integer weights with a zero point for each group."""
+
+    def build(self) -> QuantizationScheme:
+        scheme = Preset(self.name.removesuffix("_ASYM")).build()
+        assert scheme.weights is not None
+        weights = scheme.weights.model_copy(update={"symmetric": False, "zp_dtype": _int8()})
+        return scheme.model_copy(update={"weights": weights})
+
+
+def _int8() -> torch.dtype:
+    import torch
+
+    return torch.int8
+
+
 def _bits(name: str) -> list[int]:
-    """The numbers in a preset's name: of bits, weights first."""
+    """The numbers in a preset's name: of bits, weights first. One number says both."""
     return [int(number) for number in re.findall(r"\d+", name)]
 
 
@@ -70,18 +102,22 @@ def _hint(name: str, known: Sequence[str]) -> str:
 _INTEGER = [
     f"W{weights}A{activations}" for activations in (16, 8, 4) for weights in range(2, min(activations, 8) + 1)
 ]
-_PRESETS: tuple[Scheme, ...] = tuple(Preset(name) for name in (*_INTEGER, "W4A16_ASYM", "W4AFP8"))
+_FLOAT = ("FP8_DYNAMIC", "FP8_BLOCK", "NVFP4A16", "MXFP4", "MXFP4A16")
+_PRESETS: tuple[Scheme, ...] = (
+    *(Preset(name) for name in (*_INTEGER, "W4AFP8")),
+    *(Asymmetric(f"W{bits}A16_ASYM") for bits in range(2, 9)),
+    *(Preset(name) for name in _FLOAT),
+    *(Preset(name, calibrated=True) for name in ("FP8", "NVFP4")),
+)
 SCHEMES = Registry(
     "scheme",
     "schemes",
     {scheme.name: scheme for scheme in _PRESETS},
     key="quantization.scheme",
-    has=("name", "weight_bits", "activation_bits", "build"),
+    has=("name", "weight_bits", "activation_bits", "float_weights", "calibrated", "build"),
     hint=_hint,
 )
-"""Built in are the presets with integer weights: the ones whose groups a recipe may choose. Named here,
-and not asked of compressed-tensors, so that a plan need not load torch. Floating-point presets fix
-their own."""
+"""Named here, and not asked of compressed-tensors, so that a plan need not load torch."""
 
 
 OBSERVERS: dict[str, dict[str, Any]] = {
@@ -96,15 +132,18 @@ OBSERVERS: dict[str, dict[str, Any]] = {
 def config_groups(spec: Quantization) -> dict[str, Any]:
     """The recipe's scheme for all linear layers, as `config_groups` of llmcompressor's modifiers.
 
-    Activations are as the scheme says; weight scales are per output channel, or per group of
-    `group_size` columns.
+    Activations are as the scheme says. Scales of integer weights are per output channel, or per group
+    of `group_size` columns; float formats have groups of their own.
 
     Raises:
         FaqError: unknown scheme.
     """
     from compressed_tensors.quantization import QuantizationArgs
 
-    scheme = SCHEMES.find(spec.scheme).build()
+    found = SCHEMES.find(spec.scheme)
+    scheme = found.build()
+    if found.float_weights:
+        return {"group_0": scheme}
     assert scheme.weights is not None
     fields = scheme.weights.model_dump(exclude={"strategy", "group_size", "scale_dtype", "zp_dtype"})
     if spec.group_size == "channel":

@@ -16,8 +16,10 @@ X86 = ("x86_64", "AMD64")
 
 
 def has_kernel(scheme: str, device: str) -> bool:
-    """Whether vLLM reads the packed integers of the scheme on this machine's device."""
+    """Whether vLLM reads the packed weights of the scheme on this machine's device."""
     found = SCHEMES.find(scheme)
+    if device == "cpu" and found.float_weights:
+        return False
     if device != "cpu" or found.activation_bits < 16:
         return found.weight_bits in GPU_BITS
     return found.weight_bits in CPU_BITS and cpu_reads_packed()

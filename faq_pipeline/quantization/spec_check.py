@@ -25,13 +25,13 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     when its checkpoint is built.
 
     Raises:
-        FaqError: unknown method or scheme, a variant that the method does not have, a target that is
-            quantized already, nothing left to quantize, or a group size that does not divide the
-            columns of a quantized layer.
+        FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a
+            variant that the method does not have, a target that is quantized already, nothing left to
+            quantize, or a group size that does not divide the columns of a quantized layer.
     """
     find_method(spec.method)
     _check_variants(spec)
-    SCHEMES.find(spec.scheme)
+    _check_groups_chosen(spec)
     folder = _folder_here(weights)
     if folder is None:
         return
@@ -45,8 +45,31 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
             hint="shorten the list",
             key="quantization.ignore",
         )
-    if spec.group_size != "channel":
+    if isinstance(spec.group_size, int):
         _check_groups(spec.group_size, {name: columns for name, (_, columns) in quantized.items()})
+
+
+def _check_groups_chosen(spec: Quantization) -> None:
+    """A recipe chooses the groups of integer weights, and their scales; those of float formats are fixed."""
+    if not SCHEMES.find(spec.scheme).float_weights:
+        if spec.group_size is None:
+            raise FaqError(
+                f"scheme {spec.scheme!r} needs a group_size",
+                hint="128, or channel for one scale a row",
+                key="quantization.scheme",
+            )
+    elif spec.group_size is not None:
+        raise FaqError(
+            f"the groups of {spec.scheme!r} are fixed by its format",
+            hint="group_size: null",
+            key="quantization.group_size",
+        )
+    elif spec.observer != "minmax":
+        raise FaqError(
+            f"observer {spec.observer!r} searches scales of integer weights, and {spec.scheme!r} has none",
+            hint="remove it",
+            key="quantization.observer",
+        )
 
 
 def check_ranks(spec: Quantization, device: str) -> None:

@@ -69,7 +69,7 @@ def build(job: Build) -> dict[str, Any]:
     job.settled()
     size, original_size = weight_bytes(folder), weight_bytes(original)
     row = CheckpointRow(
-        cell.target.partition, spec.method, spec.scheme, str(spec.group_size), size, original_size
+        cell.target.partition, spec.method, spec.scheme, str(spec.group_size or "fixed"), size, original_size
     )
     write_rows(job.directory / "checkpoints.parquet", [row], CheckpointRow)
     return {

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationArgs
     from transformers import PreTrainedModel
 
+GLOBAL_SCALE = "_global_scale"
 Stored = Mapping[str, "torch.dtype"]
 """What each of a model's parameters is stored in, by name."""
 
@@ -39,14 +40,15 @@ def widen(model: PreTrainedModel, modifiers: Sequence[Any]) -> Stored:
 def narrow(model: PreTrainedModel, modifiers: Sequence[Any], stored: Stored) -> None:
     """Store the model as if it had been quantized in bf16: parameters, and the configuration of scales.
 
-    Parameters that the run added, as scales are, become bf16 too. Integers that are packed from the
+    Parameters that the run added, as scales are, become bf16 too, but for the scales of a whole tensor
+    that formats such as NVFP4 have in float32. Integers that are packed from the
     narrowed weights are still those that the run chose: rounding to bf16 moves a weight by 1/512 of
     itself at most, which is a quarter of a step at 8 bits.
     """
     import torch
 
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point():
+        if parameter.is_floating_point() and not name.endswith(GLOBAL_SCALE):
             parameter.data = parameter.data.to(stored.get(name, torch.bfloat16))
     schemes = (getattr(module, "quantization_scheme", None) for module in model.modules())
     own = (scheme.weights for scheme in schemes if scheme is not None and scheme.weights is not None)

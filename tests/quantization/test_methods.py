@@ -38,6 +38,19 @@ CASES = [
     ("gptq", "W3A16", "channel", {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),
     ("awq", "W3A16", "channel", {"observer": "imatrix"}),
     ("smoothquant", "W4A8", "channel", {"observer": "imatrix"}),
+    ("rtn", "W3A16_ASYM", 32, {}),
+    ("rtn", "W4AFP8", 32, {}),
+    ("rtn", "FP8", None, {}),
+    ("rtn", "FP8_DYNAMIC", None, {}),
+    ("rtn", "FP8_BLOCK", None, {}),
+    ("rtn", "NVFP4", None, {}),
+    ("rtn", "NVFP4A16", None, {}),
+    ("rtn", "MXFP4", None, {}),
+    ("rtn", "MXFP4A16", None, {}),
+    ("gptq", "NVFP4A16", None, {}),
+    ("gptq", "FP8_DYNAMIC", None, {}),
+    ("awq", "NVFP4A16", None, {}),
+    ("smoothquant", "FP8_DYNAMIC", None, {}),
 ]
 
 

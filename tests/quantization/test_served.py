@@ -31,6 +31,8 @@ def machine(patch: pytest.MonkeyPatch, name: str, *, avx512: bool) -> None:
         ("W2A16", "dense", "dense", "dense"),
         ("W8A8", "packed", "packed", "packed"),
         ("W4A4", "packed", "packed", "packed"),
+        ("NVFP4A16", "packed", "dense", "dense"),
+        ("FP8_DYNAMIC", "packed", "packed", "packed"),
     ],
 )
 def test_what_vllm_has_no_kernel_for_is_served_dense(
@@ -48,6 +50,7 @@ def test_what_vllm_has_no_kernel_for_is_served_dense(
 def test_schemes_that_are_served_dense_are_told_apart_from_those_without_kernel() -> None:
     assert not served.has_kernel("W3A16", "cuda") and served.has_kernel("W8A8", "cuda")
     assert not served.has_kernel("W2A8", "cuda")
+    assert served.has_kernel("FP8", "cuda") and not served.has_kernel("FP8", "cpu")
 
 
 @pytest.mark.parametrize("group_size", [32, "channel"])

@@ -22,6 +22,11 @@ CASES = [
     ("gptq", "W8A8", "channel"),
     ("awq", "W4A16", 32),
     ("smoothquant", "W8A8", "channel"),
+    ("rtn", "FP8_DYNAMIC", None),
+    ("rtn", "NVFP4A16", None),
+    ("rtn", "MXFP4A16", None),
+    ("gptq", "NVFP4", None),
+    ("gptq", "FP8", None),
 ]
 
 
@@ -42,7 +47,8 @@ def test_a_checkpoint_has_the_same_form_in_either_precision(
     assert {name: (t.dtype, t.shape) for name, t in one.items()} == {
         name: (t.dtype, t.shape) for name, t in other.items()
     }
-    if method == "rtn":  # no data, and so the same bytes
+    # No data, and so the same bytes; but NVFP4 divides by two scales, and bf16 rounds in between.
+    if method == "rtn" and scheme != "NVFP4A16":
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 

@@ -27,6 +27,6 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     return {
         "method": spec.method,
         "scheme": spec.scheme,
-        "group_size": str(spec.group_size),
+        "group_size": str(spec.group_size or "fixed"),
         "checkpoint": dg.MetadataValue.path(str(outcome.artifact.file("checkpoint"))),
     }

@@ -9,6 +9,7 @@ from faq_pipeline.quantization.methods.gptq import Gptq
 from faq_pipeline.quantization.methods.protocol import Method
 from faq_pipeline.quantization.methods.rtn import Rtn
 from faq_pipeline.quantization.methods.smoothquant import SmoothQuant
+from faq_pipeline.quantization.schemes import SCHEMES
 
 _BUILT_IN: tuple[Method, ...] = (Rtn(), Gptq(), Awq(), SmoothQuant())
 METHODS = Registry(
@@ -21,8 +22,12 @@ METHODS = Registry(
 
 
 def needs_calibration(spec: Quantization) -> bool:
-    """Whether the method, or the search for its scales, looks at a calibration set."""
-    return find_method(spec.method).calibrated or spec.observer == "imatrix"
+    """Whether the method, the search for scales or the scheme's activations need a calibration set."""
+    return (
+        find_method(spec.method).calibrated
+        or spec.observer == "imatrix"
+        or SCHEMES.find(spec.scheme).calibrated
+    )
 
 
 def find_method(name: str) -> Method:

@@ -16,6 +16,8 @@ class MseScheme:
     name: str = "W4A16-MSE"
     weight_bits: int = 4
     activation_bits: int = 16
+    float_weights: bool = False
+    calibrated: bool = False
 
     def build(self) -> QuantizationScheme:
         """For all linear layers; the recipe's group size is laid upon it."""
