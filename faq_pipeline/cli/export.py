@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from faq_pipeline.cli.display import say
+from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.settings import Settings
@@ -25,8 +26,9 @@ def export(
 
     found = find_checkpoint(Settings.from_environment().store, fingerprint)
     copy_checkpoint(found, folder)
-    scheme = str(found.manifest.identity["quantization"]["scheme"])
-    if scheme in SCHEMES and has_kernel(scheme, "cuda"):  # the scheme's plugin may be uninstalled
+    said: dict[str, Any] = found.manifest.identity["quantization"]
+    spec = Quantization.model_validate({key: said[key] for key in said.keys() & Quantization.model_fields})
+    if spec.scheme in SCHEMES and has_kernel(spec, "cuda"):  # the scheme's plugin may be uninstalled
         say(f"{folder}: serve it with  vllm serve {folder}")
     else:
-        say(f"{folder}: load it with transformers; vLLM has no kernel for {scheme}")
+        say(f"{folder}: load it with transformers; vLLM has no kernel for {spec.scheme}")

@@ -167,6 +167,26 @@ class Calibration(Strict):
         return self
 
 
+Bits = Annotated[int, Field(ge=2, le=8)]
+
+
+class BitPlan(Strict):
+    """Bits chosen layer by layer, by the divergence that each layer costs."""
+
+    average_bits: Annotated[float, Field(ge=2, le=8)]
+    """Mean bits of the weights' integers. Scales come on top, as they do with equal bits."""
+    bits: Annotated[list[Bits], Field(min_length=1)] = [3, 4, 5, 6]
+    """What a layer can have, from few to many."""
+
+    @model_validator(mode="after")
+    def _check_bits(self) -> BitPlan:
+        if sorted(set(self.bits)) != self.bits:
+            raise ValueError("'bits' must rise")
+        if self.average_bits < self.bits[0]:
+            raise ValueError("'average_bits' is less than the fewest 'bits'")
+        return self
+
+
 class Quantization(Strict):
     """Weights to integers, by llmcompressor."""
 
@@ -182,6 +202,11 @@ class Quantization(Strict):
     observer: Literal["minmax", "mse", "imatrix"] = "minmax"
     """How weight scales are found. `minmax`: from the largest weight. `mse`: the least rounding error.
     `imatrix`: the least error, weighted by the mean square of each input channel on the calibration set."""
+    layer_bits: dict[str, Bits] | None = None
+    """Integer bits of single layers, in the place of the scheme's: exact names, or `re:` and a pattern; the
+    first that matches counts."""
+    plan: BitPlan | None = None
+    """Has the bits of all layers chosen, in the place of the scheme's."""
     actorder: Literal["static", "weight"] | None = None
     """In which order GPTQ takes columns; left out: as they come."""
     dampening: PositiveFloat = 0.01
@@ -195,6 +220,12 @@ class Quantization(Strict):
     ranks: Annotated[int, Field(ge=2)] | None = None
     """Processes that share the calibration rows, on a GPU each. The number is part of the identity: sums
     over rows round differently."""
+
+    @model_validator(mode="after")
+    def _check_plan(self) -> Quantization:
+        if self.plan is not None and (self.layer_bits is not None or self.ranks is not None):
+            raise ValueError("'plan' goes with neither 'layer_bits' nor 'ranks'")
+        return self
 
 
 class Gate(Strict):

@@ -103,7 +103,7 @@ def _served_form(cell: Cell, checkpoint: Path) -> Iterator[Path]:
     """The checkpoint, or a temporary dense copy if vLLM has no kernel for its scheme."""
     from faq_pipeline.quantization.dense import write_dense
 
-    if served_as(cell.recipe.quantization.scheme, cell.device) == "packed":
+    if served_as(cell.recipe.quantization, cell.device) == "packed":
         yield checkpoint
         return
     with TemporaryDirectory(prefix="faq-dense-") as folder:

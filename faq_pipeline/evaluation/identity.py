@@ -48,8 +48,8 @@ def evaluation_identity(cell: Cell) -> dict[str, Any]:
 
 def report_identity(cell: Cell) -> dict[str, Any]:
     """The shared identity, how the checkpoint is served, and the gate."""
-    spec, scheme = cell.recipe.evaluation, cell.recipe.quantization.scheme
-    served = {"served_as": served_as(scheme, cell.device)} if target_traits(cell).served else {}
+    spec, quantization = cell.recipe.evaluation, cell.recipe.quantization
+    served = {"served_as": served_as(quantization, cell.device)} if target_traits(cell).served else {}
     gate = None if spec.gate is None else spec.gate.model_dump(mode="json")
     return {**evaluation_identity(cell), **served, "gate": gate}
 

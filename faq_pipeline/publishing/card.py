@@ -70,7 +70,7 @@ def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reductio
         size=inspection["bytes"],
         original_size=inspection["original_bytes"],
         criteria=verdict.criteria,
-        kernel=has_kernel(spec.scheme, "cuda"),
+        kernel=has_kernel(spec, "cuda"),
         base=_base(cell.target),
         base_revision=_revision(cell.target),
         teacher=_teacher(finished),

@@ -15,8 +15,10 @@ from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_toke
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
+from faq_pipeline.quantization.layers import linear_layers, read_tensors
 from faq_pipeline.quantization.methods import find_method, needs_calibration
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
+from faq_pipeline.quantization.schemes import with_exact_names
 from faq_pipeline.quantization.token_weights import is_weighted, row_weights
 from faq_pipeline.quantization.widening import narrow, widen
 from faq_pipeline.util.progress import Progress
@@ -158,6 +160,7 @@ def run_once(
     from llmcompressor.core import reset_session
 
     torch.manual_seed(SEED)
+    spec = with_exact_names(spec, linear_layers(read_tensors(weights.folder)))
     modifiers = find_method(spec.method).modifiers(spec)
     fallback = _watched(modifiers)
     with quiet_llmcompressor(), computing_on(device):

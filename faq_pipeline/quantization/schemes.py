@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.config.registry import Registry
+from faq_pipeline.quantization.layers import is_ignored
 
 if TYPE_CHECKING:
     import torch
@@ -133,7 +134,8 @@ def config_groups(spec: Quantization) -> dict[str, Any]:
     """The recipe's scheme for all linear layers, as `config_groups` of llmcompressor's modifiers.
 
     Activations are as the scheme says. Scales of integer weights are per output channel, or per group
-    of `group_size` columns; float formats have groups of their own.
+    of `group_size` columns; float formats have groups of their own. Layers with `layer_bits` of their own
+    come in a group for each width, by their names: see `with_exact_names`.
 
     Raises:
         FaqError: unknown scheme.
@@ -151,5 +153,24 @@ def config_groups(spec: Quantization) -> dict[str, Any]:
     else:
         fields |= {"strategy": "group", "group_size": spec.group_size}
     fields |= OBSERVERS[spec.observer]
-    weights = QuantizationArgs(**fields)
-    return {"group_0": scheme.model_copy(update={"weights": weights})}
+    groups = {"group_0": scheme.model_copy(update={"weights": QuantizationArgs(**fields)})}
+    by_bits: dict[int, list[str]] = {}
+    for target, bits in (spec.layer_bits or {}).items():
+        by_bits.setdefault(bits, []).append(target)
+    for index, (bits, targets) in enumerate(sorted(by_bits.items()), start=1):
+        weights = QuantizationArgs(**fields | {"num_bits": bits})
+        groups[f"group_{index}"] = scheme.model_copy(update={"weights": weights, "targets": targets})
+    return groups
+
+
+def with_exact_names(spec: Quantization, modules: Iterable[str]) -> Quantization:
+    """The section with `layer_bits` by exact names of these modules, since llmcompressor orders patterns
+    in its own way. Ignored modules and those with the scheme's own bits are left out."""
+    if spec.layer_bits is None:
+        return spec
+    bits, own = {}, SCHEMES.find(spec.scheme).weight_bits
+    for module in modules:
+        found = next((n for target, n in spec.layer_bits.items() if is_ignored(module, [target])), own)
+        if found != own and not is_ignored(module, spec.ignore):
+            bits[module] = found
+    return spec.model_copy(update={"layer_bits": bits})

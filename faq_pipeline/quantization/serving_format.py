@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
+from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.quantization.schemes import SCHEMES
 
 Form = Literal["packed", "dense"]
@@ -15,25 +16,32 @@ GPU_BITS, CPU_BITS = (4, 8), (4,)
 X86 = ("x86_64", "AMD64")
 
 
-def has_kernel(scheme: str, device: str) -> bool:
-    """Whether vLLM reads the packed weights of the scheme on this machine's device."""
-    found = SCHEMES.find(scheme)
-    if device == "cpu" and found.float_weights:
+def has_kernel(spec: Quantization, device: str) -> bool:
+    """Whether vLLM reads the packed weights of a recipe's checkpoint on this machine's device."""
+    scheme, widths = SCHEMES.find(spec.scheme), _widths(spec)
+    if device == "cpu" and scheme.float_weights:
         return False
-    if device != "cpu" or found.activation_bits < 16:
-        return found.weight_bits in GPU_BITS
-    return found.weight_bits in CPU_BITS and cpu_reads_packed()
+    if device != "cpu" or scheme.activation_bits < 16:
+        return widths <= {*GPU_BITS}
+    return widths <= {*CPU_BITS} and cpu_reads_packed()
 
 
-def served_as(scheme: str, device: str) -> Form:
-    """How a checkpoint of the scheme is handed to vLLM on this machine.
+def _widths(spec: Quantization) -> set[int]:
+    """Bits that the layers of a checkpoint may have."""
+    if spec.plan is not None:
+        return {*spec.plan.bits}
+    return {SCHEMES.find(spec.scheme).weight_bits, *(spec.layer_bits or {}).values()}
+
+
+def served_as(spec: Quantization, device: str) -> Form:
+    """How a recipe's checkpoint is handed to vLLM on this machine.
 
     Where only the weights are integers and vLLM has no kernel for them, they are made dense: the
     same numbers in bf16, at the memory and speed of the unquantized model. Schemes that round
     activations too stay packed, since dense weights alone would be another model.
     """
-    weight_only = SCHEMES.find(scheme).activation_bits == 16
-    return "dense" if weight_only and not has_kernel(scheme, device) else "packed"
+    weight_only = SCHEMES.find(spec.scheme).activation_bits == 16
+    return "dense" if weight_only and not has_kernel(spec, device) else "packed"
 
 
 def cpu_reads_packed() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from faq_pipeline.config.recipe import Quantization
@@ -10,9 +11,10 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
 from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.fused_layers import disagreeing
 from faq_pipeline.quantization.layers import is_ignored, linear_layers, read_tensors
 from faq_pipeline.quantization.methods import METHODS, find_method
-from faq_pipeline.quantization.schemes import SCHEMES
+from faq_pipeline.quantization.schemes import SCHEMES, with_exact_names
 
 GROUPS = (128, 64, 32, 16)
 """Group sizes to suggest: those that inference kernels know, largest first."""
@@ -45,6 +47,7 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
             hint="shorten the list",
             key="quantization.ignore",
         )
+    _check_layer_bits(spec, quantized)
     if isinstance(spec.group_size, int):
         _check_groups(spec.group_size, {name: columns for name, (_, columns) in quantized.items()})
 
@@ -58,6 +61,12 @@ def _check_groups_chosen(spec: Quantization) -> None:
                 hint="128, or channel for one scale a row",
                 key="quantization.scheme",
             )
+    elif spec.plan is not None or spec.layer_bits is not None:
+        raise FaqError(
+            f"the bits of {spec.scheme!r} are fixed by its format",
+            hint="use a scheme with integer weights, such as W4A16",
+            key="quantization.scheme",
+        )
     elif spec.group_size is not None:
         raise FaqError(
             f"the groups of {spec.scheme!r} are fixed by its format",
@@ -69,6 +78,27 @@ def _check_groups_chosen(spec: Quantization) -> None:
             f"observer {spec.observer!r} searches scales of integer weights, and {spec.scheme!r} has none",
             hint="remove it",
             key="quantization.observer",
+        )
+
+
+def _check_layer_bits(spec: Quantization, modules: Iterable[str]) -> None:
+    """Each entry matches a layer, and layers that inference engines fuse have the same bits."""
+    if spec.layer_bits is None:
+        return
+    for target in spec.layer_bits:
+        if not any(is_ignored(module, [target]) for module in modules):
+            raise FaqError(
+                f"{target!r} matches no layer that is quantized",
+                hint="exact names, or re: and a pattern",
+                key="quantization.layer_bits",
+            )
+    own = SCHEMES.find(spec.scheme).weight_bits
+    exact = with_exact_names(spec, modules).layer_bits or {}
+    if parts := disagreeing({module: exact.get(module, own) for module in modules}):
+        raise FaqError(
+            f"{' and '.join(parts)} have different bits, and inference engines fuse them into one layer",
+            hint="give them the same",
+            key="quantization.layer_bits",
         )
 
 

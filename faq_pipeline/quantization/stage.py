@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
@@ -18,14 +19,22 @@ from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.spec_check import check_ranks, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
-from faq_pipeline.store.tables import CheckpointRow, Sample, TokenRow, read_rows, write_rows
+from faq_pipeline.store.tables import (
+    CheckpointRow,
+    PlannedLayer,
+    Sample,
+    TokenRow,
+    Trace,
+    read_rows,
+    write_rows,
+)
 
 CHECKPOINT = "checkpoint"
 """Folder of an artifact that transformers and vLLM load."""
 
 TOOLS = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 COMMON = ("method", "scheme", "group_size", "ignore")
-EVERY_METHOD = ("observer",)
+EVERY_METHOD = ("observer", "layer_bits")
 """Variants that every method has."""
 
 
@@ -43,16 +52,21 @@ def identity(cell: Cell) -> dict[str, Any]:
 
 
 def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """No inputs for a method that looks at no data."""
-    return inputs if needs_calibration(cell.recipe.quantization) else ()
+    """No calibration set for a method that looks at no data, and traces for a bit plan alone."""
+    spec = cell.recipe.quantization
+    unused = set() if needs_calibration(spec) else {stage_names.CALIBRATION_SET}
+    if spec.plan is None:
+        unused.add(stage_names.INFERENCE_TRACES)
+    return tuple(name for name in inputs if name not in unused)
 
 
 def build(job: Build) -> dict[str, Any]:
     """Quantize the target.
 
-    Files: `checkpoint/` and `checkpoints.parquet` (one Checkpoint). Sizes in the metadata are in
-    bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up;
-    `inspection` holds what `inspect_checkpoint` found, so that checks need not load the model again.
+    Files: `checkpoint/`, `checkpoints.parquet` (one row), and `plan.parquet` where a bit plan was made
+    (one row for each layer). Sizes in the metadata are in bytes; `ratio` is quantized to original;
+    `rtn_fallback` lists modules that GPTQ gave up; `inspection` holds what `inspect_checkpoint` found, so
+    that checks need not load the model again.
 
     Raises:
         FaqError: see `check_spec`, `run`.
@@ -65,6 +79,9 @@ def build(job: Build) -> dict[str, Any]:
     original = cell.target.folder  # a hub member is downloaded here, and so checked below
     check_spec(spec, cell.target)
     folder = job.directory / CHECKPOINT
+    planned: dict[str, Any] = {}
+    if spec.plan is not None:
+        spec, planned = _planned(job)
     fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
     job.settled()
     size, original_size = weight_bytes(folder), weight_bytes(original)
@@ -78,10 +95,33 @@ def build(job: Build) -> dict[str, Any]:
         "ratio": size / original_size,
         "bits_per_weight": bits_per_weight(folder, original),
         "rtn_fallback": list(fallback),
+        **planned,
         "inspection": asdict(
             inspect_checkpoint(folder, cell.target, roomy_device(cell.target.member, cell.device))
         ),
     }
+
+
+def _planned(job: Build) -> tuple[Quantization, dict[str, Any]]:
+    """The recipe's section with the bits that a plan gives to layers, and figures of the plan."""
+    from faq_pipeline.quantization.bit_plan import make_plan
+
+    spec, cell = job.cell.recipe.quantization, job.cell
+    assert spec.plan is not None
+    traces = read_rows(job.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
+    ids = [trace.input_ids for trace in traces]
+    plan = make_plan(spec, spec.plan, cell.target, _rows(job), ids, cell.device, job.progress)
+    write_rows(job.directory / "plan.parquet", plan.layers, PlannedLayer)
+    if plan.bits is None:
+        job.progress.note(f"{plan.uniform_bits} bits everywhere are kept: the bit plan is no better")
+    bits = {"re:.*": plan.uniform_bits} if plan.bits is None else plan.bits
+    figures = {
+        "plan_kept": plan.bits is not None,
+        "plan_kl": plan.kl,
+        "plan_uniform_bits": plan.uniform_bits,
+        "plan_uniform_kl": plan.uniform_kl,
+    }
+    return spec.model_copy(update={"plan": None, "layer_bits": bits}), figures
 
 
 def _rows(job: Build) -> list[list[int]]:
@@ -122,7 +162,7 @@ def _preflight(cell: Cell) -> None:
 QUANTIZED_CHECKPOINT = Stage(
     name=stage_names.QUANTIZED_CHECKPOINT,
     version=1,
-    inputs=(stage_names.CALIBRATION_SET,),
+    inputs=(stage_names.CALIBRATION_SET, stage_names.INFERENCE_TRACES),
     identity=identity,
     build=build,
     gpus=lambda cell: cell.recipe.quantization.ranks or 1,

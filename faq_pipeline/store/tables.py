@@ -153,6 +153,23 @@ class CheckpointRow:
 
 
 @dataclass(frozen=True)
+class PlannedLayer:
+    """A layer of a bit plan: one that inference engines fuse counts as one.
+
+    Attributes:
+        modules: how many modules it is made of.
+        weights: of all of them.
+        cost: KL divergence per token, in nats, when it alone is quantized to `bits`.
+    """
+
+    layer: str
+    modules: int
+    weights: int
+    bits: int
+    cost: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """One evaluated question, joined between models on (task, doc_hash, filter).
 
@@ -227,6 +244,7 @@ RECORDS: dict[str, type] = {
     **TABLES,
     "failed": Failed,
     "rows": TokenRow,
+    "plan": PlannedLayer,
     "traces": Trace,
     "answers": Answer,
     "reference_answers": Answer,

@@ -13,6 +13,7 @@ from faq_pipeline.quantization.dense import write_dense
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.util.progress import SilentProgress
+from tests.quantization.conftest import make_spec
 
 
 def machine(patch: pytest.MonkeyPatch, name: str, *, avx512: bool) -> None:
@@ -38,19 +39,34 @@ def machine(patch: pytest.MonkeyPatch, name: str, *, avx512: bool) -> None:
 def test_what_vllm_has_no_kernel_for_is_served_dense(
     scheme: str, gpu: str, with_avx512: str, without: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert served.served_as(scheme, "cuda") == gpu
+    spec = make_spec("rtn", scheme)
+    assert served.served_as(spec, "cuda") == gpu
     machine(monkeypatch, "x86_64", avx512=True)
-    assert served.served_as(scheme, "cpu") == with_avx512
+    assert served.served_as(spec, "cpu") == with_avx512
     machine(monkeypatch, "x86_64", avx512=False)
-    assert served.served_as(scheme, "cpu") == without
+    assert served.served_as(spec, "cpu") == without
     machine(monkeypatch, "aarch64", avx512=True)
-    assert served.served_as(scheme, "cpu") == without
+    assert served.served_as(spec, "cpu") == without
 
 
-def test_schemes_that_are_served_dense_are_told_apart_from_those_without_kernel() -> None:
-    assert not served.has_kernel("W3A16", "cuda") and served.has_kernel("W8A8", "cuda")
-    assert not served.has_kernel("W2A8", "cuda")
-    assert served.has_kernel("FP8", "cuda") and not served.has_kernel("FP8", "cpu")
+@pytest.mark.parametrize(
+    ("able", "spec"),
+    [
+        (False, make_spec("rtn", "W3A16")),
+        (True, make_spec("rtn", "W8A8")),
+        (False, make_spec("rtn", "W2A8")),
+        (True, make_spec("rtn", "W4A16", layer_bits={"re:.*down_proj": 8})),
+        (False, make_spec("rtn", "W4A16", layer_bits={"re:.*down_proj": 5})),
+        (False, make_spec("rtn", "W4A16", plan={"average_bits": 4, "bits": [3, 4, 5]})),
+    ],
+)
+def test_every_width_needs_a_kernel(able: bool, spec: Quantization) -> None:
+    assert served.has_kernel(spec, "cuda") == able
+
+
+def test_a_cpu_has_no_kernels_for_small_floats() -> None:
+    spec = make_spec("rtn", "FP8", None)
+    assert served.has_kernel(spec, "cuda") and not served.has_kernel(spec, "cpu")
 
 
 @pytest.mark.parametrize("group_size", [32, "channel"])

@@ -22,12 +22,13 @@ METHODS = Registry(
 
 
 def needs_calibration(spec: Quantization) -> bool:
-    """Whether the method, the search for scales or the scheme's activations need a calibration set."""
-    return (
-        find_method(spec.method).calibrated
-        or spec.observer == "imatrix"
-        or SCHEMES.find(spec.scheme).calibrated
-    )
+    """Whether the method, the search for scales or the scheme's activations need a calibration set.
+
+    An unknown scheme needs none: `check_spec` refuses it.
+    """
+    if find_method(spec.method).calibrated or spec.observer == "imatrix":
+        return True
+    return spec.scheme in SCHEMES and SCHEMES.find(spec.scheme).calibrated
 
 
 def find_method(name: str) -> Method:

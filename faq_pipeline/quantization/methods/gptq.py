@@ -15,7 +15,7 @@ class Gptq:
     name = "gptq"
     calibrated = True
     options: tuple[str, ...] = ("actorder", "dampening")
-    variants: tuple[str, ...] = ("sample_weights", "token_weights", "ranks")
+    variants: tuple[str, ...] = ("sample_weights", "token_weights", "ranks", "plan")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One GPTQModifier, weighted where the recipe says so."""

@@ -14,7 +14,7 @@ class Rtn:
     name = "rtn"
     calibrated = False
     options: tuple[str, ...] = ()
-    variants: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ("plan",)
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One data-free QuantizationModifier."""

@@ -14,7 +14,7 @@ class SmoothQuant:
     name = "smoothquant"
     calibrated = True
     options: tuple[str, ...] = ("smoothing", *Gptq.options)
-    variants: tuple[str, ...] = tuple(name for name in Gptq.variants if name != "ranks")
+    variants: tuple[str, ...] = tuple(name for name in Gptq.variants if name not in ("ranks", "plan"))
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """SmoothQuantModifier (a transform only), then the modifier of GPTQ."""

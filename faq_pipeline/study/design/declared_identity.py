@@ -21,7 +21,12 @@ from faq_pipeline.study.design.stages import STUDY_STAGES
 UNSAID = {"name", "title", "families", "baselines"}
 """Fields of a recipe that do not influence any result. Nor do the folders of its files."""
 
-ADDED = {("quantization", "ranks"): None, ("quantization", "observer"): "minmax"}
+ADDED = {
+    ("quantization", "ranks"): None,
+    ("quantization", "observer"): "minmax",
+    ("quantization", "layer_bits"): None,
+    ("quantization", "plan"): None,
+}
 """Keys of a recipe that came after results were kept, and their defaults: only other values count."""
 
 

@@ -1,0 +1,165 @@
+"""A bit plan: how many bits each layer gets, so that the model loses least at a mean number of bits.
+
+The cost of a layer at some bits is measured: the KL divergence from the unquantized model when this layer
+alone is quantized, on the target's own inference traces. Costs of layers are added up (they nearly do, down
+to 3 bits), and the cheapest sum within the budget is found exactly. The plan is then measured as a whole,
+on traces that no cost was measured on, beside uniform bits: the better of them is kept.
+
+The idea is HAWQ's (arXiv 1905.03696) with a measured cost in the place of a curvature; the linearity is
+HIGGS's (arXiv 2411.17525).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faq_pipeline.config.recipe import BitPlan, Quantization
+from faq_pipeline.models.divergence import mean_divergences
+from faq_pipeline.models.loading import load_model, release
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.fused_layers import fused_layers
+from faq_pipeline.quantization.knapsack import Option, cheapest
+from faq_pipeline.quantization.oneshot import run
+from faq_pipeline.store.tables import PlannedLayer
+from faq_pipeline.util.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+COST_TOKENS = 2_000
+"""Tokens of traces that a layer's cost is measured on: enough to rank layers, few enough to ask of all."""
+
+Rounded = Mapping[str, "torch.Tensor"]
+"""Weights on the grid of a scheme, by module."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan that was measured.
+
+    Attributes:
+        layers: one row for each fused layer.
+        bits: of each module; None where uniform bits were no worse, and are kept.
+        uniform_bits: the most bits that all layers can have within the budget.
+        kl, uniform_kl: of the plan and of uniform bits, in nats per token, on traces that no cost was
+            measured on.
+    """
+
+    layers: tuple[PlannedLayer, ...]
+    bits: dict[str, int] | None
+    uniform_bits: int
+    kl: float
+    uniform_kl: float
+
+
+def make_plan(
+    spec: Quantization,
+    plan: BitPlan,
+    weights: Weights,
+    rows: Sequence[Sequence[int]],
+    traces: Sequence[Sequence[int]],
+    device: str,
+    progress: Progress,
+) -> Planned:
+    """Measure the layers, choose their bits, and measure the choice.
+
+    Quantizes the member once for each width, once with the plan, and runs a forward pass over
+    `COST_TOKENS` for each layer and width.
+
+    Args:
+        spec: the recipe's section; its own bits are not used.
+        rows: calibration sequences, as `oneshot.run` takes them.
+        traces: the target's own generations, in token ids; at least two.
+
+    Raises:
+        FaqError: see `oneshot.run`.
+    """
+    held_out, costing = list(traces[::2]), _first(traces[1::2], COST_TOKENS)
+    reference = load_model(weights, device)
+    candidate = load_model(weights, device)
+
+    def divergence(samples: Sequence[Sequence[int]]) -> float:
+        means = mean_divergences(reference, candidate, samples, lambda _: None)
+        tokens = [len(sample) for sample in samples]
+        return sum(m * n for m, n in zip(means, tokens, strict=True)) / sum(tokens)
+
+    def quantized(bits: dict[str, int]) -> Rounded:
+        given = spec.model_copy(update={"plan": None, "layer_bits": bits})
+        return _rounded(run(given, weights, rows, device, progress).model)
+
+    costs: dict[str, list[float]] = {}
+    sizes: dict[str, int] = {}
+    uniform_bits = max(bits for bits in plan.bits if bits <= plan.average_bits)
+    uniform_kl = 0.0
+    for bits in plan.bits:
+        found = quantized({"re:.*": bits})
+        layers = fused_layers(found)
+        progress.start(f"layers at {bits} bits", len(layers))
+        for name, modules in layers.items():
+            sizes[name] = sum(found[module].numel() for module in modules)
+            with _replaced(candidate, {module: found[module] for module in modules}):
+                costs.setdefault(name, []).append(divergence(costing))
+            progress.advance()
+        if bits == uniform_bits:
+            with _replaced(candidate, found):
+                uniform_kl = divergence(held_out)
+        del found
+        release()
+    chosen = _choose(plan, costs, sizes)
+    rows_of_plan = tuple(
+        PlannedLayer(name, len(layers[name]), sizes[name], plan.bits[index], costs[name][index])
+        for name, index in chosen.items()
+    )
+    assigned = {module: row.bits for row in rows_of_plan for module in layers[row.layer]}
+    with _replaced(candidate, quantized(assigned)):
+        kl = divergence(held_out)
+    return Planned(rows_of_plan, assigned if kl < uniform_kl else None, uniform_bits, kl, uniform_kl)
+
+
+def _choose(plan: BitPlan, costs: Mapping[str, list[float]], sizes: Mapping[str, int]) -> dict[str, int]:
+    """The index in `plan.bits` for each layer."""
+    options = [
+        [Option(sizes[name] * bits, cost) for bits, cost in zip(plan.bits, own, strict=True)]
+        for name, own in costs.items()
+    ]
+    budget = int(plan.average_bits * sum(sizes.values()))
+    return dict(zip(costs, cheapest(options, budget), strict=True))
+
+
+def _rounded(model: PreTrainedModel) -> Rounded:
+    """The weights of the quantized layers of a model that was quantized in memory."""
+    schemes = ((name, module) for name, module in model.named_modules())
+    return {
+        name: module.weight.detach()
+        for name, module in schemes
+        if getattr(getattr(module, "quantization_scheme", None), "weights", None) is not None
+    }
+
+
+@contextmanager
+def _replaced(model: PreTrainedModel, weights: Rounded) -> Iterator[None]:
+    """The model with these weights in the place of its own, for the time being."""
+    kept = {}
+    for name, weight in weights.items():
+        parameter = model.get_submodule(name).weight
+        kept[name] = parameter.data
+        parameter.data = weight.to(parameter)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name, data in kept.items():
+            model.get_submodule(name).weight.data = data
+
+
+def _first(samples: Sequence[Sequence[int]], tokens: int) -> list[Sequence[int]]:
+    """The first samples that have so many tokens together, or all."""
+    taken: list[Sequence[int]] = []
+    for sample in samples:
+        if taken and sum(map(len, taken)) >= tokens:
+            break
+        taken.append(sample)
+    return taken

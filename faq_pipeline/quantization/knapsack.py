@@ -1,0 +1,54 @@
+"""The exact choice of one option for each unit that costs least within a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+CELLS = 4000
+"""Most steps that a budget is divided into; sizes are rounded up to steps, so the budget is kept."""
+
+
+class Option(NamedTuple):
+    """What a unit can be: its size (a positive integer) and its cost."""
+
+    size: int
+    cost: float
+
+
+def cheapest(units: Sequence[Sequence[Option]], budget: int) -> list[int]:
+    """The index of the option of each unit: the least sum of costs with a sum of sizes of `budget` at most.
+
+    Multiple-choice knapsack by dynamic programming over sizes; exact where the sizes' greatest common
+    divisor divides the budget into at most `CELLS` steps, and where not, exact for sizes rounded up.
+    Of equal costs the smaller size.
+
+    Raises:
+        ValueError: even the smallest options do not fit.
+    """
+    step = max(math.gcd(*(option.size for unit in units for option in unit)), -(-budget // CELLS))
+    sizes = [[-(-option.size // step) for option in unit] for unit in units]
+    cells = budget // step
+    # best[s]: the least cost of the units so far at a size of s steps; chosen: by which options.
+    best: list[float] = [0.0, *[math.inf] * cells]
+    chosen: list[list[int]] = []
+    for unit, own in zip(units, sizes, strict=True):
+        following, picked = [math.inf] * (cells + 1), [-1] * (cells + 1)
+        for size, cost in enumerate(best):
+            if cost == math.inf:
+                continue
+            for index, option in enumerate(unit):
+                total = size + own[index]
+                if total <= cells and cost + option.cost < following[total]:
+                    following[total], picked[total] = cost + option.cost, index
+        best = following
+        chosen.append(picked)
+    size = min(range(cells + 1), key=lambda at: (best[at], at))
+    if best[size] == math.inf:
+        raise ValueError("no choice fits the budget")
+    answer = []
+    for picked, own in zip(reversed(chosen), reversed(sizes), strict=True):
+        answer.append(picked[size])
+        size -= own[answer[-1]]
+    return answer[::-1]

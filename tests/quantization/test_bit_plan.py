@@ -1,0 +1,146 @@
+"""Bits by layer: the exact choice, its limits, and a plan that is made and measured for real."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faq_pipeline.config.recipe import BitPlan
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Build, Stage
+from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.runner import materialize
+from faq_pipeline.quantization.fused_layers import disagreeing, fused_layers
+from faq_pipeline.quantization.inspection import bits_per_weight
+from faq_pipeline.quantization.knapsack import Option, cheapest
+from faq_pipeline.quantization.layers import read_tensors
+from faq_pipeline.quantization.load import load_quantized
+from faq_pipeline.quantization.spec_check import check_spec
+from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from faq_pipeline.store.store import Store
+from faq_pipeline.store.tables import PlannedLayer, Trace, read_rows, write_rows
+from tests.quantization.conftest import Make, make_rows, make_spec
+from tests.quantization.test_methods import logits
+from tests.quantization.test_stage import CALIBRATION, with_quantization
+
+UNITS = st.lists(
+    st.lists(st.builds(Option, st.integers(1, 30), st.integers(0, 100).map(float)), min_size=1, max_size=4),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(UNITS, st.integers(1, 120))
+def test_the_choice_is_the_cheapest_of_all(units: list[list[Option]], budget: int) -> None:
+    fitting = [
+        chosen
+        for chosen in product(*(range(len(unit)) for unit in units))
+        if sum(unit[i].size for unit, i in zip(units, chosen, strict=True)) <= budget
+    ]
+    if not fitting:
+        with pytest.raises(ValueError, match="fits the budget"):
+            cheapest(units, budget)
+        return
+
+    def cost(chosen: Any) -> float:
+        return sum(unit[i].cost for unit, i in zip(units, chosen, strict=True))
+
+    found = cheapest(units, budget)
+    assert tuple(found) in fitting
+    assert cost(found) == min(map(cost, fitting))
+
+
+def test_a_budget_of_many_steps_is_kept() -> None:
+    units = [[Option(bits * weights, 1 / bits) for bits in (3, 4, 8)] for weights in (999_983, 500_009, 7)]
+    budget = 4 * (999_983 + 500_009 + 7)
+    assert sum(unit[i].size for unit, i in zip(units, cheapest(units, budget), strict=True)) <= budget
+
+
+def test_layers_that_engines_fuse_are_one() -> None:
+    names = ["a.q_proj", "a.k_proj", "a.v_proj", "a.o_proj", "m.experts.0.up_proj", "m.experts.7.down_proj"]
+    found = fused_layers(names)
+    assert list(found) == ["a.qkv_proj", "a.o_proj", "m.experts"]
+    assert [name for parts in found.values() for name in parts] == names
+    assert disagreeing({"a.q_proj": 4, "a.k_proj": 4, "a.o_proj": 3}) is None
+    assert disagreeing({"a.q_proj": 4, "a.k_proj": 3}) == ["a.q_proj", "a.k_proj"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"layer_bits": {"re:.*q_proj": 5}}, "inference engines fuse them"),
+        ({"layer_bits": {"re:.*qproj": 5}}, "matches no layer"),
+        ({"layer_bits": {"lm_head": 5}}, "matches no layer"),
+        ({"scheme": "FP8", "group_size": None, "layer_bits": {"re:.*o_proj": 4}}, "fixed by its format"),
+        ({"method": "awq", "plan": BitPlan(average_bits=4)}, "'awq' has no plan"),
+    ],
+)
+def test_bits_that_cannot_work_are_refused_before_work(
+    fields: dict[str, Any], problem: str, tiny_cell: Cell
+) -> None:
+    with pytest.raises(FaqError, match=problem):
+        check_spec(make_spec(**{"method": "gptq", **fields}), tiny_cell.target)
+
+
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_layers_get_their_own_bits_and_load_back(method: str, make_checkpoint: Make, tiny_cell: Cell) -> None:
+    bits = {"model.layers.0.mlp.down_proj": 8, "re:.*layers.0.mlp.*": 5, "re:.*_proj": 3}
+    folder = make_checkpoint(method, "W4A16", 32, layer_bits=bits)
+    packed = {name: tensor.shape for name, tensor in read_tensors(folder).items() if "weight_packed" in name}
+    original = read_tensors(tiny_cell.target.folder)
+
+    def stored(module: str) -> float:
+        _, columns = original[f"{module}.weight"].shape
+        return 32 * packed[f"{module}.weight_packed"][1] / columns
+
+    assert stored("model.layers.0.mlp.down_proj") == 8
+    assert stored("model.layers.0.mlp.up_proj") >= 5 > stored("model.layers.1.mlp.up_proj") >= 3
+    uniform = {n: make_checkpoint(method, "W4A16", 32, layer_bits={"re:.*": n}) for n in (3, 8)}
+    plain = make_checkpoint(method, "W3A16", 32)
+    assert (uniform[3] / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
+    sizes = [bits_per_weight(path, tiny_cell.target.folder) for path in (uniform[3], folder, uniform[8])]
+    assert sizes == sorted(sizes)
+    made = load_quantized(folder, tiny_cell.target.member, "cpu")
+    assert torch.isfinite(logits(made)).all()
+
+
+def write_traces(job: Build) -> dict[str, Any]:
+    rows = [Trace(f"t{i}", "domain", ids, 8) for i, ids in enumerate(make_rows(12, 48))]
+    write_rows(job.directory / "traces.parquet", rows, Trace)
+    return {}
+
+
+TRACES = Stage("inference_traces", 1, (), lambda cell: {}, write_traces)
+
+
+def test_a_plan_keeps_its_budget_and_is_better_than_uniform_bits(tiny_cell: Cell, tmp_path: Path) -> None:
+    stages = {stage.name: stage for stage in (CALIBRATION, TRACES, QUANTIZED_CHECKPOINT)}
+    plan = BitPlan(average_bits=4, bits=[3, 4, 6])
+    cell = with_quantization(tiny_cell, group_size=32, plan=plan)
+    store = Store(tmp_path)
+    for name in stages:
+        made = materialize(name, cell, stages, store).artifact
+    rows = read_rows(made.file("plan.parquet"), PlannedLayer)
+    figures = made.metadata
+    assert sum(row.bits * row.weights for row in rows) <= 4 * sum(row.weights for row in rows)
+    assert figures["plan_kept"] == (figures["plan_kl"] < figures["plan_uniform_kl"])
+    assert figures["plan_uniform_bits"] == 4
+    # Codes, and a 16-bit scale for each 32 of them.
+    assert figures["bits_per_weight"] <= 4 + 16 / 32 + 0.1
+    assert {row.layer for row in rows} >= {
+        "model.layers.0.self_attn.qkv_proj",
+        "model.layers.0.mlp.gate_up_proj",
+    }
+    assert not QUANTIZED_CHECKPOINT.blocking_problem(cell, made)
+
+
+def test_only_a_plan_looks_at_the_traces(tiny_cell: Cell) -> None:
+    assert QUANTIZED_CHECKPOINT.inputs_for(tiny_cell) == ("calibration_set",)
+    planned = with_quantization(tiny_cell, plan=BitPlan(average_bits=4))
+    assert QUANTIZED_CHECKPOINT.inputs_for(planned) == ("calibration_set", "inference_traces")
