@@ -66,6 +66,9 @@ class TerminalProgress(ProgressResource):
             f"  {mark} {outcome.stage.name:<22} {artifact.fingerprint[:8]}  {seconds(outcome.seconds)}"
         )
 
+    def waits(self, message: str) -> None:
+        self.bars.console.print(f"  [yellow]note[/yellow] {escape(message)}", soft_wrap=True)
+
 
 class TerminalListener:
     """Shows the progress of one stage as a bar."""

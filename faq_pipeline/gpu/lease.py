@@ -22,6 +22,8 @@ PAUSE = 0.1
 """Seconds between two looks at GPUs that others hold."""
 TELL = 60.0
 """Seconds after which one who still waits tells again for whom."""
+SIGN = 1.0
+"""Seconds within which one who has taken a GPU has written who it is."""
 GONE = 60.0
 """Longest wait, in seconds, until a killed holder's GPU memory is free; its server stops within 20 s."""
 CONTEXTS = 2 * 2**30
@@ -57,6 +59,9 @@ class Lease:
                 enough = len(seats) - (self._count - len(taken)) + 1
                 seat = self._wait_for_one(seats[after:enough])
                 stack.callback(seat.give_back)
+                # What a killed holder had found free is still to be waited for, by whoever comes next.
+                left = None if seat.killed is None else seat.killed.free
+                seat.sign(self._holder.model_copy(update={"free": left}))
                 taken.append(seat)
             for seat in taken:
                 self._move_in(seat)
@@ -73,7 +78,7 @@ class Lease:
         self._stack.close()
 
     def _wait_for_one(self, seats: Sequence[_Seat]) -> _Seat:
-        told = -TELL
+        started, told = time.monotonic(), None
         with ExitStack() as fronts:
             for seat in seats:
                 fronts.callback(seat.leave_front)
@@ -81,14 +86,25 @@ class Lease:
                 for seat in seats:
                     if seat.reach_front() and seat.take():
                         return seat
-                if time.monotonic() - told >= TELL:
+                if self._must_tell(seats, started, told):
                     told = time.monotonic()
                     self._progress.note(f"waits for {' or '.join(map(str, seats))}")
                 time.sleep(PAUSE)
 
+    def _must_tell(self, seats: Sequence[_Seat], started: float, told: float | None) -> bool:
+        """Whether to tell now for whom it waits, since `started`; it was told last at `told`."""
+        waited = time.monotonic() - (started if told is None else told)
+        if told is not None or waited >= TELL:
+            return waited >= TELL
+        holders = [seat.holder for seat in seats]
+        if None in holders:  # who has just taken it signs in a moment
+            return waited >= SIGN
+        # Workers of one study or run take turns by design: that is told when it takes long.
+        return not all(self._holder.is_sibling(holder) for holder in holders if holder)
+
     def _move_in(self, seat: _Seat) -> None:
-        """Write who holds it, after waiting until the processes of a killed holder have left the GPU."""
-        killed = seat.holder
+        """Wait until the processes of a killed holder have left the GPU."""
+        killed = seat.killed
         free = gpus.free_memory(seat.gpu) if killed is None else killed.free
         seat.sign(self._holder.model_copy(update={"free": free}))
         if killed is None or free is None:
@@ -108,6 +124,9 @@ class Lease:
 class _Seat:
     """One GPU's lock, that of the place in front of it, and the file that says who holds it."""
 
+    killed: Holder | None = None
+    """Who was killed on it before it was taken."""
+
     def __init__(self, folder: Path, gpu: Gpu) -> None:
         self.gpu = gpu
         self._file = folder / f"{gpu.uuid}.json"
@@ -123,7 +142,7 @@ class _Seat:
 
     @property
     def holder(self) -> Holder | None:
-        """Who holds it; or of a GPU just taken, who was killed on it."""
+        """Who holds it."""
         return Holder.read(self._file)
 
     def __str__(self) -> str:
@@ -139,7 +158,10 @@ class _Seat:
 
     def take(self) -> bool:
         """Take it if nobody holds it."""
-        return _locked(self._lock)
+        taken = _locked(self._lock)
+        if taken:
+            self.killed = Holder.read(self._file)
+        return taken
 
     def sign(self, holder: Holder) -> None:
         """Let others read who holds it."""

@@ -1,8 +1,9 @@
-"""Who holds a GPU: shown to processes that wait for it."""
+"""Who holds a GPU or executes a run: shown to processes that wait for it."""
 
 from __future__ import annotations
 
 import getpass
+import multiprocessing
 import os
 import socket
 from datetime import UTC, datetime
@@ -12,13 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 
 class Holder(BaseModel):
-    """Who holds a GPU, as written beside its lock.
+    """Who holds a lock, as written beside it.
 
     Attributes:
         what: the stage and its cell.
         run: Dagster's run, where there is one.
         since: ISO 8601, in UTC.
         free: bytes that were free on the GPU before the holder took any; None where not known.
+        parent: the process whose worker it is, if it is one.
     """
 
     pid: int
@@ -28,10 +30,12 @@ class Holder(BaseModel):
     run: str = ""
     since: str
     free: int | None = None
+    parent: int | None = None
 
     @classmethod
     def this_process(cls, what: str, run: str = "") -> Holder:
         """This process, from now on."""
+        parent = multiprocessing.parent_process()
         return cls(
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -39,7 +43,12 @@ class Holder(BaseModel):
             what=what,
             run=run,
             since=datetime.now(UTC).isoformat(timespec="seconds"),
+            parent=None if parent is None else parent.pid,
         )
+
+    def is_sibling(self, other: Holder) -> bool:
+        """Whether both are workers of one process."""
+        return self.parent is not None and (self.host, self.parent) == (other.host, other.parent)
 
     def __str__(self) -> str:
         run = f", run {self.run[:8]}" if self.run else ""

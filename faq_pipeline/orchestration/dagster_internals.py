@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -21,6 +21,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._check import CheckError
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.execution import api, execute_in_process
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.executor import in_process, multiprocess
 from dagster._core.executor.base import Executor
@@ -32,7 +33,10 @@ from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from sqlalchemy import Engine, create_engine
 
+from faq_pipeline.orchestration.run_owners import owned
+from faq_pipeline.orchestration.slot_waits import SlotWaits
 from faq_pipeline.util.attributes import replaced_attribute
+from faq_pipeline.util.parent_watch import exit_with_parent
 
 __all__ = [
     "GRPC_INFO_TAG",
@@ -43,6 +47,7 @@ __all__ = [
     "WorkerStatus",
     "code_server_has_run",
     "in_process_executor",
+    "install_owned_runs",
     "install_slot_claims",
     "reuse_sqlite_engines",
     "without_compute_logs",
@@ -53,33 +58,61 @@ PAUSE = 0.05
 """Seconds between two looks of the executor's loop; events of running steps wait as long at most."""
 MOST_BETWEEN_CLAIMS = 2.0
 """Seconds after which the instance is asked for a slot again."""
+LOOK = 5.0
+"""Seconds between two looks at what a waiting step waits for."""
 SECONDS_TO_ANSWER = 10
 """How long a code server may take to say whether it has a run."""
 MOST_ENGINES = 8
 """SQLite databases that stay open: runs, the index of events, and the last runs' own events."""
 
-_no_slot: dict[str, frozenset[str]] = {}
+Note = Callable[[str], None]
+
+_no_slot: dict[str, Container[str]] = {}
 """Steps that need no slot of a pool, by run id."""
+_notes: dict[str, Note] = {}
+"""Who is told for whom a run waits, by run id."""
 
 
 class SlotClaims(InstanceConcurrencyContext):
     """The pool slots of one run, as Dagster's executors claim them.
 
-    Dagster's own class has two faults. While none of a run's steps is running, its executor looks for a
-    free slot in a loop without a pause, which takes a whole core. And it asks the instance ever more
-    rarely, every 15 seconds in the end, while a free GPU stays idle. Both are in `claim`.
+    Dagster's own class has four faults. While none of a run's steps is running, its executor looks for a
+    free slot in a loop without a pause, which takes a whole core. It asks the instance ever more rarely,
+    every 15 seconds in the end, while a free GPU stays idle. It waits for ever for a run whose process
+    is gone. And it does not say for whom it waits. All are in `claim`.
     """
+
+    def __init__(self, instance: dg.DagsterInstance, dagster_run: dg.DagsterRun) -> None:
+        super().__init__(instance, dagster_run)
+        note = _notes.get(self._run_id, dg.get_dagster_logger().info)
+        self._waits = SlotWaits(instance, self._run_id, note)
+        self._next_look: dict[str, float] = {}
 
     def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
         """Whether the step has a slot of the pool now, or needs none."""
-        if step_key in _no_slot.get(self._run_id, ()):
+        look = time.monotonic() >= self._next_look.get(step_key, 0.0)
+        # Asked again while it waits: another run may have made the artifact meanwhile.
+        if look and step_key in _no_slot.get(self._run_id, ()):
+            self._withdraw(step_key)
+            self._waits.over(concurrency_key)
             return True
         if super().claim(concurrency_key, step_key, step_priority):
+            self._waits.over(concurrency_key)
             return True
         soon = time.time() + MOST_BETWEEN_CLAIMS
+        if look:
+            self._next_look[step_key] = time.monotonic() + LOOK
+            if self._waits.look(concurrency_key):
+                soon = time.time()
         self._pending_timeouts[step_key] = min(self._pending_timeouts[step_key], soon)
         time.sleep(PAUSE)
         return False
+
+    def _withdraw(self, step_key: str) -> None:
+        if step_key in self._pending_claims:
+            self._instance.event_log_storage.free_concurrency_slot_for_step(self._run_id, step_key)
+            self._pending_claims.remove(step_key)
+            self._pending_timeouts.pop(step_key, None)
 
 
 def install_slot_claims() -> None:
@@ -92,13 +125,52 @@ def install_slot_claims() -> None:
 
 
 @contextmanager
-def without_slots(run_id: str, steps: frozenset[str]) -> Iterator[None]:
-    """Within the block these steps of the run need no slot of a pool (see `install_slot_claims`)."""
+def without_slots(run_id: str, steps: Container[str], note: Note | None = None) -> Iterator[None]:
+    """Within the block these steps of the run need no slot of a pool (see `install_slot_claims`).
+
+    Args:
+        steps: asked for a step before it claims a slot, and now and then while it waits.
+        note: is told for whom the run waits; by default Dagster's log is.
+    """
     _no_slot[run_id] = steps
+    if note is not None:
+        _notes[run_id] = note
     try:
         yield
     finally:
         del _no_slot[run_id]
+        _notes.pop(run_id, None)
+
+
+class WatchedStep(multiprocess.MultiprocessExecutorChildProcessCommand):
+    """What a step's process executes: it ends as soon as the process of its run has, also by SIGKILL.
+
+    Otherwise it would go on, with its GPU, while the run counts as failed and is run again.
+    """
+
+    def execute(self) -> Iterator[dg.DagsterEvent]:
+        """The events of the step."""
+        exit_with_parent()
+        yield from super().execute()
+
+
+def install_owned_runs() -> None:
+    """Let every run that this process executes have an owner, and its steps' processes end with it.
+
+    Dagster has no option for it: the function that executes a run, before it counts as started, is
+    replaced where Dagster looks it up, and so is the class of a step's process.
+    """
+    for module in (api, execute_in_process):
+        setattr(module, "job_execution_iterator", _owned_execution)  # noqa: B010 - as above
+    setattr(multiprocess, "MultiprocessExecutorChildProcessCommand", WatchedStep)  # noqa: B010
+
+
+_execution = api.job_execution_iterator
+
+
+def _owned_execution(job_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+    with owned(job_context.instance, job_context.dagster_run):
+        yield from _execution(job_context, execution_plan)
 
 
 def in_process_executor(like: Executor) -> Executor:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from faq_pipeline.orchestration.assets import build_assets
 from faq_pipeline.orchestration.automation import build_schedules, build_sensors
-from faq_pipeline.orchestration.cached_steps import cached_steps
+from faq_pipeline.orchestration.cached_steps import CachedSteps
 from faq_pipeline.orchestration.dagster_internals import reuse_sqlite_engines
 from faq_pipeline.orchestration.executor import cache_aware_executor
 from faq_pipeline.orchestration.jobs import build_jobs
@@ -48,7 +48,7 @@ def build_defs(
             "progress": ProgressResource(),
             **(resource_overrides or {}),
         },
-        executor=cache_aware_executor(EXECUTOR, partial(cached_steps, settings)),
+        executor=cache_aware_executor(EXECUTOR, partial(CachedSteps.of_run, settings)),
     )
 
 

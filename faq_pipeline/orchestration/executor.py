@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,13 +11,14 @@ import dagster as dg
 from faq_pipeline.orchestration.dagster_internals import (
     Executor,
     in_process_executor,
+    install_owned_runs,
     install_slot_claims,
     without_compute_logs,
     without_slots,
 )
 
-CachedSteps = Callable[[dg.DagsterRun], frozenset[str]]
-"""The steps of a run whose artifacts are there already."""
+StepsOf = Callable[[dg.DagsterRun], Container[str]]
+"""The steps of a run whose artifacts are there; asked again for a step that waits."""
 
 
 class CacheAwareExecutor(Executor):
@@ -27,7 +28,7 @@ class CacheAwareExecutor(Executor):
     would be for nothing.
     """
 
-    def __init__(self, inner: Executor, cached_steps: CachedSteps) -> None:
+    def __init__(self, inner: Executor, cached_steps: StepsOf) -> None:
         self._inner, self._cached_steps = inner, cached_steps
 
     @property
@@ -42,9 +43,9 @@ class CacheAwareExecutor(Executor):
         """The events of the run's steps."""
         run = plan_context.dagster_run
         cached = self._cached_steps(run)
-        all_cached = cached.issuperset(execution_plan.step_keys_to_execute)
+        all_cached = all(step in cached for step in execution_plan.step_keys_to_execute)
         with ExitStack() as stack:
-            stack.enter_context(without_slots(run.run_id, cached))
+            stack.enter_context(without_slots(run.run_id, cached, plan_context.log.info))
             if all_cached:
                 stack.enter_context(without_compute_logs(plan_context.instance))
             executor = in_process_executor(self._inner) if all_cached else self._inner
@@ -52,10 +53,11 @@ class CacheAwareExecutor(Executor):
 
 
 def cache_aware_executor(
-    config: dict[str, Any], cached_steps: CachedSteps = lambda run: frozenset()
+    config: dict[str, Any], cached_steps: StepsOf = lambda run: frozenset()
 ) -> dg.ExecutorDefinition:
     """Dagster's multiprocess executor with this configuration, as a `CacheAwareExecutor`."""
     install_slot_claims()
+    install_owned_runs()
     processes: Any = dg.multiprocess_executor
 
     @dg.executor(

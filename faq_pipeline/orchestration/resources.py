@@ -134,3 +134,7 @@ class ProgressResource:
 
     def finished(self, member: str, recipe: str, outcome: Outcome) -> None:
         """Called when a stage has its artifact. `recipe` is `all` for the comparison of a member."""
+
+    def waits(self, message: str) -> None:
+        """Called when a run in this process waits for a pool's slot, at once and then every minute."""
+        dg.get_dagster_logger().info(message)

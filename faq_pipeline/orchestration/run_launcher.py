@@ -20,7 +20,8 @@ from faq_pipeline.orchestration.dagster_internals import (
     WorkerStatus,
     code_server_has_run,
 )
-from faq_pipeline.util.processes import MARK, is_alive, mark_is_dead
+from faq_pipeline.orchestration.run_owners import GONE, Owner, owner_of
+from faq_pipeline.util.processes import number_in_use
 
 HERE = {"localhost", "127.0.0.1", "::1"}
 
@@ -28,9 +29,11 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 class WatchedRunLauncher(dg.DefaultRunLauncher):
     """The default launcher with support for run monitoring.
 
-    If the code server uses a socket or runs on this host, the launcher looks for the run's own process,
-    which may outlive the code server. Any other code server is asked about the run; while it does not
-    answer, the run counts as alive.
+    The lock of the run's owner decides (`run_owners`). A run without one was started by an earlier
+    version or another code location, or its host shares no files with this one. If its code server uses
+    a socket or runs on this host, the launcher looks for the number of the run's process, which may
+    outlive the code server. Any other code server is asked about the run; while it does not answer, the
+    run counts as alive.
     """
 
     @property
@@ -40,12 +43,13 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """NOT_FOUND if the process of a started run is known to be gone, otherwise RUNNING."""
         if self._is_gone(run):
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the process of this run is gone")
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, GONE)
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def _is_gone(self, run: dg.DagsterRun) -> bool:
-        if MARK in run.tags:
-            return mark_is_dead(run.tags[MARK])
+        owner = owner_of(self._instance, run)
+        if owner is not Owner.UNKNOWN:
+            return owner is Owner.DEAD
         if GRPC_INFO_TAG not in run.tags:
             return False  # run by another program in its own process
         server: dict[str, Any] = json.loads(run.tags[GRPC_INFO_TAG])
@@ -59,5 +63,5 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
             event = entry.dagster_event
             pid = event.engine_event_data.metadata.get("pid") if event and not event.step_key else None
             if pid is not None:
-                return is_alive(int(str(pid.value)), entry.timestamp)
+                return number_in_use(int(str(pid.value)))
         return True  # the run has not logged its process id yet

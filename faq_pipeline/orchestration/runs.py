@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterRunStatus, RunsFilter
 
 from faq_pipeline.execution.cell_resolver import CellResolver
-from faq_pipeline.orchestration.cached_steps import cached_stages
+from faq_pipeline.orchestration.cached_steps import CachedSteps
 from faq_pipeline.orchestration.dagster_internals import (
+    install_owned_runs,
+    install_slot_claims,
     reuse_sqlite_engines,
     without_compute_logs,
     without_slots,
@@ -26,13 +27,12 @@ from faq_pipeline.orchestration.definitions import build_defs
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.run_failures import failure
+from faq_pipeline.orchestration.run_owners import end_dead_runs
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import usual_collections
 from faq_pipeline.util.locks import ProcessLock
 from faq_pipeline.util.memoize import memoizing
-from faq_pipeline.util.processes import MARK, mark_is_dead, own_mark
-
-LIVE = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+from faq_pipeline.util.processes import MARK, own_mark
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
@@ -41,10 +41,12 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     A lock admits one process at a time, since concurrent creation of Dagster's tables would fail.
     """
     reuse_sqlite_engines()
+    install_slot_claims()
+    install_owned_runs()
     with ProcessLock(settings.home / "dagster.lock"):
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home())
         instance = dg.DagsterInstance.get()
-        _fail_dead_runs(instance)
+        end_dead_runs(instance)
     return instance
 
 
@@ -70,7 +72,7 @@ class Runs:
         Args:
             cells: where the caller has resolved cells already; they are resolved once for all runs.
         """
-        self._instance = instance
+        self._instance, self._progress = instance, progress
         self._cells = cells or CellResolver(settings)
         self._pipeline = PipelineResource.of(settings, self._cells)
         resources = {
@@ -94,10 +96,10 @@ class Runs:
             FaqError: a step failed because of a user error, or a blocking check failed.
         """
         definition, run = self._definitions.resolve_job_def(job), str(uuid.uuid4())
-        cached = cached_stages(self._cells, partition)
+        cached = CachedSteps(self._cells, partition)
         with ExitStack() as stack:
-            stack.enter_context(without_slots(run, cached))
-            if cached.issuperset(node.name for node in definition.nodes):
+            stack.enter_context(without_slots(run, cached, self._progress.waits))
+            if all(node.name in cached for node in definition.nodes):
                 stack.enter_context(without_compute_logs(self._instance))
                 stack.enter_context(memoizing())
             else:
@@ -121,15 +123,3 @@ class Runs:
                 metadata = event.materialization.metadata
                 return {name: value.value for name, value in metadata.items()}
         raise RuntimeError(f"job {job} materialized no {asset}")
-
-
-def _fail_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Mark runs of killed `faq` processes as failed, and free their pool slots.
-
-    Dagster's daemon does this too, but it may not be running.
-    """
-    for run in instance.get_runs(filters=RunsFilter(statuses=LIVE)):
-        if MARK not in run.tags or not mark_is_dead(run.tags[MARK]):
-            continue
-        instance.report_run_failed(run, "the process of this run is gone")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

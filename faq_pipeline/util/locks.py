@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -15,6 +16,10 @@ PAUSE = 0.05
 """Seconds between two attempts, where the wait has an end."""
 
 
+_held: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
+"""Locks that this process holds."""
+
+
 class LockTimeoutError(Exception):
     """Another holds the lock and did not give it back in time."""
 
@@ -22,7 +27,8 @@ class LockTimeoutError(Exception):
 class ProcessLock:
     """An exclusive lock on a file, which is made if need be and stays.
 
-    The file may be another user's: whoever may read it may lock it. Not reentrant.
+    The file may be another user's: whoever may read it may lock it. Not reentrant. A child made by
+    `fork` does not hold it: it would keep the lock of a parent that was killed.
     """
 
     def __init__(self, path: Path, timeout: float | None = None) -> None:
@@ -55,6 +61,7 @@ class ProcessLock:
                 raise
             if taken and os.fstat(handle).st_nlink:
                 self._handle = handle
+                _held.add(self)
                 return True
             os.close(handle)  # held by another, or the file was deleted while it was waited for
             if end is not None and not taken:
@@ -62,9 +69,15 @@ class ProcessLock:
                     return False
                 time.sleep(PAUSE)
 
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it through this object."""
+        return self._handle is not None
+
     def release(self) -> None:
         """Give the lock back."""
         handle, self._handle = self._handle, None
+        _held.discard(self)
         if handle is not None:
             os.close(handle)
 
@@ -75,6 +88,29 @@ class ProcessLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock on this file, in this process or another.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be opened.
+    """
+    handle = _opened_existing(path)
+    try:
+        return not _taken(handle, wait=False)
+    finally:
+        os.close(handle)
+
+
+def _let_go() -> None:
+    """In a forked child: close the files of its parent's locks, which stay locked there."""
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _opened(path: Path) -> int:

@@ -15,7 +15,6 @@ import pytest
 from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.util.processes import mark_is_dead, own_mark
-from tests.cases.known_fault import known_fault
 
 HOLDER = """
 import sys, time
@@ -38,7 +37,6 @@ with open_instance(Settings.from_environment()) as instance:
 """
 
 
-@known_fault("a run that Dagster's own command started has no mark of its process, so nobody frees its slot")
 def test_the_slot_of_a_killed_materialize_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next command finds that the run's process is gone, ends the run and frees pool `gpu`."""
     monkeypatch.setenv("FAQ_HOME", str(tmp_path / "home"))
@@ -82,7 +80,6 @@ def stepped_proc(folder: Path, seconds: int) -> Path:
     return folder
 
 
-@known_fault("a process is known by its second of birth, which a step of the clock changes")
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("seconds", [2, 3600])
 def test_a_step_of_the_clock_kills_no_process(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -20,8 +21,9 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
 
 from faq_pipeline.orchestration.run_launcher import WatchedRunLauncher
+from faq_pipeline.orchestration.run_owners import owned
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.util.processes import MARK, is_alive, own_mark
+from faq_pipeline.util.processes import MARK, number_in_use
 from tests.services import free_port
 
 SOCKET = {"host": "localhost", "socket": "/tmp/a-code-server-that-is-gone"}
@@ -71,10 +73,11 @@ def test_a_killed_process_is_gone_though_its_code_server_is_too(
     assert status(instance, run) is WorkerStatus.NOT_FOUND
 
 
-def test_a_number_that_another_process_has_by_now_is_not_the_runs() -> None:
-    born = psutil.Process().create_time()
-    assert is_alive(os.getpid(), born) and is_alive(os.getpid(), time.time())
-    assert not is_alive(os.getpid(), born - 60)
+def test_a_number_is_in_use_until_its_process_has_ended(process: subprocess.Popen[bytes]) -> None:
+    assert number_in_use(os.getpid()) and number_in_use(process.pid)
+    process.kill()
+    process.wait()
+    assert not number_in_use(process.pid)
 
 
 def test_what_cannot_be_known_is_left_alone(instance: DagsterInstance) -> None:
@@ -84,16 +87,30 @@ def test_what_cannot_be_known_is_left_alone(instance: DagsterInstance) -> None:
         started(instance, **{GRPC_INFO_TAG: json.dumps(SOCKET)}),  # has not said which process it is
         started(instance, **{GRPC_INFO_TAG: json.dumps(unreachable)}),
         started(instance, **{MARK: "another-host:1:1"}),
+        started(instance, **{MARK: "another-boot:4026531836:1:1"}),
     ):
         assert status(instance, run) is WorkerStatus.RUNNING
 
 
-def test_a_run_in_faqs_own_process_is_watched_too(
+def test_the_lock_of_the_owner_decides(instance: DagsterInstance, process: subprocess.Popen[bytes]) -> None:
+    """Whatever number the run has told: its process may have it in another namespace."""
+    run = started(instance, 2**22 - 1, **{GRPC_INFO_TAG: json.dumps(SOCKET)})
+    assert status(instance, run) is WorkerStatus.NOT_FOUND
+    with owned(instance, run):
+        assert status(instance, run) is WorkerStatus.RUNNING
+        (lock,) = Path(instance.storage_directory()).glob("run_owners/*.lock")
+    lock.touch()  # as a kill leaves it
+    run = started(instance, process.pid, **{GRPC_INFO_TAG: json.dumps(SOCKET)})
+    assert status(instance, run) is WorkerStatus.RUNNING
+    lock.rename(lock.with_name(f"{run.run_id}.lock"))
+    assert status(instance, run) is WorkerStatus.NOT_FOUND
+
+
+def test_a_run_of_an_earlier_faq_is_watched_too(
     instance: DagsterInstance, process: subprocess.Popen[bytes]
 ) -> None:
-    assert status(instance, started(instance, **{MARK: own_mark()})) is WorkerStatus.RUNNING
-    host = own_mark().partition(":")[0]
-    run = started(instance, **{MARK: f"{host}:{process.pid}:{int(time.time())}"})
+    """Its mark has the host's name and a time of birth, which a step of the clock changes."""
+    run = started(instance, **{MARK: f"{socket.gethostname()}:{process.pid}:{int(time.time()) - 3600}"})
     assert status(instance, run) is WorkerStatus.RUNNING
     process.kill()
     process.wait()

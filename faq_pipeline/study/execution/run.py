@@ -78,7 +78,7 @@ def run_study(
     if waiting:
         device, what = waiting[0].cell.device, f"study {design.study.name}"
         count = min(processes, len(tasks))
-        with shared_gpus(device, count, what, listener) as gpus, workers(count) as executor:
+        with shared_gpus(device, count, what, listener) as gpus, workers(count, listener.note) as executor:
             turns = cycle(gpus[i:] + gpus[:i] for i in range(len(gpus) or 1))
             _execute(
                 tasks,

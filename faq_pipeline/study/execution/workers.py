@@ -6,12 +6,16 @@ import errno
 import gc
 import multiprocessing
 import signal
+import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +28,12 @@ from faq_pipeline.models.device import device_gpus, usable_cores
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.stages import STUDY_STAGES
+from faq_pipeline.util.attributes import replaced_attribute
 from faq_pipeline.util.parent_watch import exit_with_parent
-from faq_pipeline.util.progress import Progress
+from faq_pipeline.util.progress import Progress, SilentProgress
 
+LONGEST_NOTE = 900
+"""Characters of a note from a worker process."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -45,6 +52,27 @@ class TaskOutcome:
     trace: str = ""
 
 
+Note = Callable[[str], None]
+
+
+def _nobody(message: str) -> None:
+    """Tell nobody."""
+
+
+_tell: Note = _nobody
+"""Who reads the notes of the tasks that this process makes."""
+
+
+class _Notes(SilentProgress):
+    """Hands on the notes of a task, for whom it waits among them."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def note(self, message: str) -> None:
+        _tell(f"{self._what}: {message}")
+
+
 def make(stage: str, cell: Cell, root: Path, held: Sequence[Gpu] = ()) -> TaskOutcome:
     """Make the artifact of a stage in the store at `root`, which holds its inputs.
 
@@ -55,7 +83,8 @@ def make(stage: str, cell: Cell, root: Path, held: Sequence[Gpu] = ()) -> TaskOu
         FaqError: the disk is full, so every other task would fail too.
     """
     try:
-        made = materialize(stage, cell, STUDY_STAGES, Store(root), held=held)
+        progress = _Notes(f"{stage} of {cell.partition}")
+        made = materialize(stage, cell, STUDY_STAGES, Store(root), progress, held=held)
         return TaskOutcome(made.artifact.fingerprint, made.stage.blocking_problem(cell, made.artifact))
     except FaqError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
@@ -119,14 +148,22 @@ def _and_freeze(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 
 @contextmanager
-def workers(count: int) -> Iterator[Executor]:
-    """An executor with `count` processes (1: this process). They end with it, or if this process dies."""
+def workers(count: int, note: Note = _nobody) -> Iterator[Executor]:
+    """An executor with `count` processes (1: this process). They end with it, or if this process dies.
+
+    Args:
+        note: reads the notes of what is made; called in another thread if there are processes.
+    """
     if count == 1:
-        yield InlineExecutor()
+        with replaced_attribute(sys.modules[__name__], "_tell", note):
+            yield InlineExecutor()
         return
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    pool = _Pool(count, context, initializer=_begin)
+    reading, writing = context.Pipe(duplex=False)
+    reader = threading.Thread(target=_read, args=(reading, note), daemon=True)
+    reader.start()
+    pool = _Pool(count, context, initializer=_begin, initargs=(writing,))
     try:
         yield pool
         pool.shutdown()
@@ -135,10 +172,28 @@ def workers(count: int) -> Iterator[Executor]:
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
         raise
+    finally:
+        writing.close()
+    reader.join()
 
 
-def _begin() -> None:
+def _read(notes: Connection, note: Note) -> None:
+    """Hand notes on until all who write them have ended."""
+    with suppress(EOFError, OSError):
+        while True:
+            note(notes.recv())
+
+
+def _begin(notes: Connection) -> None:
     """Initialize a worker process."""
+    global _tell
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent handles it
     warnings.filterwarnings("ignore")
     exit_with_parent()  # otherwise the workers of a killed parent would wait for work forever
+    _tell = partial(_send, notes)
+
+
+def _send(notes: Connection, message: str) -> None:
+    # Several processes write to one pipe: a message this short is written in one piece.
+    with suppress(OSError):
+        notes.send(message[:LONGEST_NOTE])
