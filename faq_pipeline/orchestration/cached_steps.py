@@ -34,9 +34,11 @@ class CachedSteps:
         pipeline = PipelineResource.of(settings)
         config: Any = run.run_config
         own = config.get("resources", {}).get("pipeline", {}).get("config", {})
-        if own:
-            pipeline = type(pipeline)(**own)
-        return cls(pipeline.cells, run.tags.get(PARTITION, ""))
+        try:
+            cells = (type(pipeline)(**own) if own else pipeline).cells
+        except (ValueError, dg.DagsterError):  # what only a step can read: variables of its environment
+            return cls(pipeline.cells, "")
+        return cls(cells, run.tags.get(PARTITION, ""))
 
     def __contains__(self, step: object) -> bool:
         if step not in self._known:

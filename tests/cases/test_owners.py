@@ -14,8 +14,11 @@ import pytest
 
 from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.settings import REPOSITORY, Settings
+from faq_pipeline.util import processes
 from faq_pipeline.util.processes import mark_is_dead, own_mark
+from tests.faults.table import FaultTable
 
+LIVENESS = "liveness of the process of a run"
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -37,7 +40,9 @@ with open_instance(Settings.from_environment()) as instance:
 """
 
 
-def test_the_slot_of_a_killed_materialize_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_slot_of_a_killed_materialize_is_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault_table: FaultTable
+) -> None:
     """The next command finds that the run's process is gone, ends the run and frees pool `gpu`."""
     monkeypatch.setenv("FAQ_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FAQ_DEVICE", "cpu")
@@ -62,8 +67,9 @@ def test_the_slot_of_a_killed_materialize_is_freed(tmp_path: Path, monkeypatch: 
     with open_instance(Settings.from_environment()) as instance:
         statuses = [run.status.value for run in instance.get_runs()]
         slots = instance.event_log_storage.get_concurrency_info("gpu")
-    assert len(statuses) == 1 and statuses[0] in ("FAILURE", "CANCELED")
-    assert slots.active_slot_count == 0
+    with fault_table.trial(LIVENESS):
+        assert len(statuses) == 1 and statuses[0] in ("FAILURE", "CANCELED")
+        assert slots.active_slot_count == 0
 
 
 def stepped_proc(folder: Path, seconds: int) -> Path:
@@ -83,11 +89,13 @@ def stepped_proc(folder: Path, seconds: int) -> Path:
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("seconds", [2, 3600])
 def test_a_step_of_the_clock_kills_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, fault_table: FaultTable
 ) -> None:
     """A process that runs on while the clock is set forward (NTP, a resumed machine) is alive."""
     mark = own_mark()
     if mark_is_dead(mark):
         raise RuntimeError("dead before the step")
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(stepped_proc(tmp_path / "proc", seconds)))
-    assert not mark_is_dead(mark)
+    monkeypatch.setattr(processes, "PROC", tmp_path / "proc")
+    with fault_table.trial(LIVENESS):
+        assert not mark_is_dead(mark)

@@ -126,6 +126,7 @@ def stages_under_way(home: Home, calm: Undisturbed) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fault_table")
 @pytest.mark.skipif(not ALL, reason="three moments need not meet many stages")
 def test_the_kills_fell_into_different_stages(under_way: list[str]) -> None:
     assert len(under_way) == KILLS["faq_run"]

@@ -21,6 +21,7 @@ from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
 from faq_pipeline.store.tables import Candidate, Failed, read_rows
 from tests.faults.regenerating import regenerate
+from tests.faults.table import FaultTable
 from tests.inference.fake_server import Asked, FakeServer, Fault
 
 SEEDS, CANDIDATES = 12, 4
@@ -131,8 +132,10 @@ def moments() -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", moments())
-def test_a_killed_regeneration_goes_on_where_it_was(moment: int, tiny_data: Path, tmp_path: Path) -> None:
-    with staggered() as server:
+def test_a_killed_regeneration_goes_on_where_it_was(
+    moment: int, tiny_data: Path, tmp_path: Path, fault_table: FaultTable
+) -> None:
+    with fault_table.trial("kills of a regeneration from an endpoint"), staggered() as server:
         work = bench(server, tiny_data, tmp_path)
         work.kill_at(moment)
         recorded = work.recorded

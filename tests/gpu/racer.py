@@ -7,6 +7,7 @@ It answers each line with lines of its own:
     stay DEVICE COUNT DELAY HOLD   waits DELAY seconds, takes GPUs, stays for HOLD   -> `done DEVICE`
     hold DEVICE COUNT              takes GPUs and keeps them                         -> `held DEVICE`
     start HOW                      starts a child that outlives us, while it holds   -> `started PID`
+    patience SECONDS               tells that often for whom it waits               -> `patient`
     give back                      gives back what it holds                          -> `given back`
     materialize STORE DRAW DEVICE  the artifacts of toy stages, two of them on a GPU -> `done CACHES`
 
@@ -88,6 +89,10 @@ class Racer:
         if placed is not None:
             placed.__exit__(None, None, None)
         say("given back")
+
+    def patience(self, seconds: str) -> None:
+        lease.TELL = float(seconds)
+        say("patient")
 
     def start(self, how: str) -> None:
         if how == "fork":

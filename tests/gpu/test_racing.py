@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from faq_pipeline.gpu.lease_holder import Holder
 from tests.gpu.conftest import Start
 from tests.gpu.fakes import Diary, make_gpus
 
@@ -89,6 +90,36 @@ def test_who_waits_is_told_for_whom(start: Start) -> None:
     assert note.endswith(": quantized_checkpoint of tiny-s@aaaaaaaa|tiny-faq") and ", run 1a2b3c4d " in note
     assert holder.ask("give back") == "given back"
     assert waiter.answer() == "held cuda:0"
+
+
+def test_who_still_waits_tells_again(start: Start) -> None:
+    holder, waiter = start("0", "0")
+    assert waiter.ask("patience 0.05") == "patient"
+    assert holder.ask("hold cuda:0 1") == "held cuda:0"
+    notes = [waiter.ask("hold cuda 1"), waiter.answer(), waiter.answer()]
+    assert all(f"held by pid {holder.pid} of " in note for note in notes)
+    assert holder.ask("give back") == "given back"
+    while (answer := waiter.answer()) != "held cuda:0":
+        assert answer in notes
+    assert waiter.ask("patience 60") == "patient"
+
+
+def test_who_holds_one_of_several_and_waits_for_another_is_named_already(start: Start) -> None:
+    one, several, third = start("0,1", "0,1", "0,1")
+    # In the order of their UUIDs, which is not that of their numbers.
+    assert one.ask("hold cuda:0 1") == "held cuda:0"
+    assert several.ask("hold cuda 2").startswith(f"note waits for GPU 0 ({FIRST})")
+    assert f"GPU 1 ({SECOND}), held by pid {several.pid} of " in third.ask("hold cuda:1 1")
+    for racer, held in ((one, several), (several, third)):
+        assert racer.ask("give back") == "given back"
+        assert held.answer().startswith("held cuda:")
+
+
+def test_workers_of_one_process_are_siblings() -> None:
+    ours, theirs = (Holder(pid=1, host="h", user="u", what="w", since="s", parent=p) for p in (7, 8))
+    assert ours.is_sibling(ours.model_copy(update={"pid": 2})) and not ours.is_sibling(theirs)
+    alone = ours.model_copy(update={"parent": None})
+    assert not alone.is_sibling(alone) and not ours.is_sibling(ours.model_copy(update={"host": "other"}))
 
 
 def test_a_killed_holders_gpus_are_free_at_once(start: Start) -> None:

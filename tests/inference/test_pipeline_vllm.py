@@ -24,6 +24,7 @@ from faq_pipeline.inference.vllm_engine import VllmEngine
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
 from faq_pipeline.util.progress import SilentProgress
+from tests.faults.table import FaultTable
 from tests.orchestration.cli import Faq
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -129,21 +130,24 @@ def test_a_killed_server_loses_nothing(
     vllm_environment: Environment,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    fault_table: FaultTable,
 ) -> None:
     """`kill -9` of the server, its engine or a worker: every sample comes once, and the server is
     started again wherever a request was lost with it. A late kill, or one of many processes on few
     cores, may come when the last answer is on its way.
     """
-    monkeypatch.setenv("FAQ_HOME", str(tmp_path))
-    killer = Killer(moment, lambda processes: processes[number % len(processes)])
-    made = work(cell, tmp_path / "ledgers", Serving(data_parallel=copies, context=256), killer)
-    assert killer.killed and made.figures["restarts"] <= 1
-    assert made.figures["restarts"] == 1 or made.figures["retries"] == 0
-    if copies == 1 and moment <= REQUESTS // 4:
-        assert made.figures["restarts"] == 1
-    assert len(made.completions) == REQUESTS
-    assert all(completion.finish != "error" for completion in made.completions.values())
-    (segment,) = (tmp_path / "ledgers").glob("*/*.jsonl")
-    keys = [json.loads(line)["key"] for line in segment.read_text().splitlines()]
-    assert len(keys) == len(set(keys)) == REQUESTS
-    assert not [p for p in psutil.Process().children(recursive=True) if "vllm" in " ".join(p.cmdline())]
+    with fault_table.trial("kills of a vLLM server, its engine or a worker"):
+        monkeypatch.setenv("FAQ_HOME", str(tmp_path))
+        killer = Killer(moment, lambda processes: processes[number % len(processes)])
+        made = work(cell, tmp_path / "ledgers", Serving(data_parallel=copies, context=256), killer)
+        assert killer.killed and made.figures["restarts"] <= 1
+        assert made.figures["restarts"] == 1 or made.figures["retries"] == 0
+        if copies == 1 and moment <= REQUESTS // 4:
+            assert made.figures["restarts"] == 1
+        assert len(made.completions) == REQUESTS
+        assert all(completion.finish != "error" for completion in made.completions.values())
+        (segment,) = (tmp_path / "ledgers").glob("*/*.jsonl")
+        keys = [json.loads(line)["key"] for line in segment.read_text().splitlines()]
+        assert len(keys) == len(set(keys)) == REQUESTS
+        children = psutil.Process().children(recursive=True)
+        assert not [child for child in children if "vllm" in " ".join(child.cmdline())]

@@ -30,10 +30,11 @@ from faq_pipeline.orchestration.backfills import LAUNCH
 from faq_pipeline.planning.cell_plan import cell_plans, declared_keys
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.store import Store
+from tests.faults.table import FaultTable
 from tests.orchestration.cli import Faq
 from tests.services import PATIENCE, Service, answers, free_port, script, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fault_table")]
 
 EVERY = bool(os.environ.get("FAQ_ALL_MOMENTS"))
 MEMBERS = ("tiny-s", *(("tiny-m",) if EVERY else ()))
@@ -231,17 +232,24 @@ def test_ctrl_c_leaves_the_backfill_and_says_how_to_go_on(world: World, lost: di
     assert backfill is not None and backfill.status.value == "REQUESTED"
 
 
-def test_both_backfills_complete_every_cell(world: World, finished: dict[str, Any]) -> None:
-    assert finished["code"] == 0, finished["stderr"]
-    assert finished["cli"]["complete"] and set(finished["cli"]["partitions"]) == set(finished["partitions"])
-    assert {cell["status"] for cell in finished["cli"]["cells"]} == {"done"}
-    assert finished["stderr"].count("  done ") == len(finished["partitions"]) == CELLS
-    backfill = world.instance.get_backfill(finished["graphql"])
-    assert (
-        backfill is not None and backfill.status.value == "COMPLETED_SUCCESS" and backfill.is_asset_backfill
-    )
-    for state in cell_plans(Settings.from_environment(), list(MEMBERS), list(RECIPES)):
-        assert state.complete, state
+def test_both_backfills_complete_every_cell(
+    world: World, finished: dict[str, Any], fault_table: FaultTable
+) -> None:
+    with fault_table.trial("a backfill whose daemon is killed, alone and with its runs"):
+        assert finished["code"] == 0, finished["stderr"]
+        assert finished["cli"]["complete"] and set(finished["cli"]["partitions"]) == set(
+            finished["partitions"]
+        )
+        assert {cell["status"] for cell in finished["cli"]["cells"]} == {"done"}
+        assert finished["stderr"].count("  done ") == len(finished["partitions"]) == CELLS
+        backfill = world.instance.get_backfill(finished["graphql"])
+        assert (
+            backfill is not None
+            and backfill.status.value == "COMPLETED_SUCCESS"
+            and backfill.is_asset_backfill
+        )
+        for state in cell_plans(Settings.from_environment(), list(MEMBERS), list(RECIPES)):
+            assert state.complete, state
 
 
 def test_nothing_is_made_twice(world: World, finished: dict[str, Any]) -> None:

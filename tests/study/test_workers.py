@@ -7,7 +7,9 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from faq_pipeline.study.execution.workers import workers
+import pytest
+
+from faq_pipeline.study.execution.workers import tell, workers
 
 
 class Knot:
@@ -55,3 +57,12 @@ def test_what_one_piece_kept_and_a_later_one_let_go_is_collected() -> None:
             if process in alive:
                 break
     assert alive[process] == 0
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_workers_tell_arrives_whole(count: int) -> None:
+    """For whom they wait, say: of processes that tell at once, every note is read."""
+    sent, notes = [f"note {i} " + "x" * (7 * i) for i in range(60)], list[str]()
+    with workers(count, notes.append) as pool:
+        list(pool.map(tell, sent))
+    assert sorted(notes) == sorted(sent)

@@ -59,8 +59,13 @@ def _nobody(message: str) -> None:
     """Tell nobody."""
 
 
-_tell: Note = _nobody
-"""Who reads the notes of the tasks that this process makes."""
+_reader: Note = _nobody
+"""Reads the notes of the tasks that this process makes."""
+
+
+def tell(message: str) -> None:
+    """Hand a note to whoever runs the study, from one of its workers too."""
+    _reader(message)
 
 
 class _Notes(SilentProgress):
@@ -70,7 +75,7 @@ class _Notes(SilentProgress):
         self._what = what
 
     def note(self, message: str) -> None:
-        _tell(f"{self._what}: {message}")
+        tell(f"{self._what}: {message}")
 
 
 def make(stage: str, cell: Cell, root: Path, held: Sequence[Gpu] = ()) -> TaskOutcome:
@@ -155,7 +160,7 @@ def workers(count: int, note: Note = _nobody) -> Iterator[Executor]:
         note: reads the notes of what is made; called in another thread if there are processes.
     """
     if count == 1:
-        with replaced_attribute(sys.modules[__name__], "_tell", note):
+        with replaced_attribute(sys.modules[__name__], "_reader", note):
             yield InlineExecutor()
         return
     context = multiprocessing.get_context("spawn")
@@ -186,11 +191,11 @@ def _read(notes: Connection, note: Note) -> None:
 
 def _begin(notes: Connection) -> None:
     """Initialize a worker process."""
-    global _tell
+    global _reader
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent handles it
     warnings.filterwarnings("ignore")
     exit_with_parent()  # otherwise the workers of a killed parent would wait for work forever
-    _tell = partial(_send, notes)
+    _reader = partial(_send, notes)
 
 
 def _send(notes: Connection, message: str) -> None:
