@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve schemas lock engine-lock clean
+.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve architectures schemas lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +64,10 @@ wheel-resolve: wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet $(PIP_ARGS) dist/*.whl
 	cd / && $(abspath $(VENV)-wheel)/bin/faq doctor
 	rm -rf $(VENV)-wheel
+
+# Sends a small model of every architecture through the pipeline and writes the table of docs/MODELS.md.
+architectures: setup
+	FAQ_ARCHITECTURES=docs/MODELS.md $(BIN)/python -m pytest tests/quantization/test_architectures.py
 
 # Rewrites the JSON Schemas of the YAML files, after a change of their keys.
 schemas: setup

@@ -85,7 +85,7 @@ def _line(
         loaded = load_quantized(folder, weights.member, "cpu")
         equal = torch.allclose(loaded(probe).logits.float(), in_memory, atol=1e-2)
         divergence = mean_divergences(reference, loaded, prose, lambda _: None)
-        bits, size = bits_per_weight(folder, weights.folder), weight_bytes(folder) / 1e6
+        bits, size = bits_per_weight(folder, weights), weight_bytes(folder) / 1e6
     scheme = SCHEMES.find(spec.scheme)
     stored = f"{'float' if scheme.float_weights else 'int'}{scheme.weight_bits}"
     activations = "as they are" if scheme.activation_bits == 16 else f"{scheme.activation_bits} bits"

@@ -25,6 +25,7 @@ from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import (
     Candidate,
     ChannelMismatch,
+    RoutedTokens,
     Sample,
     Seed,
     Standing,
@@ -80,13 +81,20 @@ def _used(cell: Cell) -> dict[str, Any]:
 
 
 def build(task: Build) -> dict[str, Any]:
-    """Write `samples.parquet`, `rows.parquet`, `fitness.parquet` and `fitness.png`."""
+    """Write `samples.parquet`, `rows.parquet`, `fitness.parquet`, `fitness.png`.
+
+    A mixture also gets `experts.parquet`, the tokens that each routed expert sees.
+    """
+    from faq_pipeline.activations.routing import routing_figures
+
     _check_teacher(task)
     made = _assembled(task)
     write_rows(task.directory / "samples.parquet", made.samples, Sample)
     write_rows(task.directory / "rows.parquet", made.rows, TokenRow)
-    measured = _fitness(task, made.rows)
+    measured, routed = _measured(task, made.rows)
     write_rows(task.directory / "fitness.parquet", measured, ChannelMismatch)
+    if routed:
+        write_rows(task.directory / "experts.parquet", routed, RoutedTokens)
     draw_fitness_by_layer(measured, task.directory / "fitness.png")
     budget = task.cell.recipe.calibration.tokens
     notes = _notes(made.tokens, budget)
@@ -105,6 +113,7 @@ def build(task: Build) -> dict[str, Any]:
         "fitness_by_layer": [
             {"layer": layer, "mismatch": value} for layer, value in by_layer(measured).items()
         ],
+        **({"routed_tokens": routing_figures(routed)} if routed else {}),
         "notes": notes,
     }
 
@@ -152,19 +161,24 @@ def _assembled(task: Build) -> Assembled:
     return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
 
 
-def _fitness(task: Build, rows: list[TokenRow]) -> list[ChannelMismatch]:
-    """Mismatch of every linear layer of the target; empty where there are no traces."""
+def _measured(task: Build, rows: list[TokenRow]) -> tuple[list[ChannelMismatch], list[RoutedTokens]]:
+    """Mismatch of every linear layer of the target, and what each expert gets of the set.
+
+    Both are empty where there are no traces.
+    """
     from faq_pipeline.activations.moments import input_moments
+    from faq_pipeline.activations.routing import routed_tokens, routing_rows
 
     traces = read_rows(task.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
     traces = [trace for trace in traces if trace.input_ids]
     if not traces:
-        return []
+        return [], []
     task.progress.start("rows through the target", len(rows) + len(traces))
     with measuring(task.cell) as model:
-        own = input_moments(model, (row.input_ids for row in rows), task.progress.advance)
+        with routed_tokens(model) as counts:
+            own = input_moments(model, (row.input_ids for row in rows), task.progress.advance)
         theirs = input_moments(model, (t.input_ids for t in traces), task.progress.advance)
-    return mismatches(own, theirs)
+    return mismatches(own, theirs), routing_rows(counts)
 
 
 CALIBRATION_SET = Stage(
@@ -179,7 +193,7 @@ CALIBRATION_SET = Stage(
     identity=identity,
     build=build,
     gpus=lambda cell: 1,
-    measurements=("fitness.parquet", "fitness.png"),
+    measurements=("fitness.parquet", "fitness.png", "experts.parquet"),
     work=calibration_work,
     labels=labels.TARGET,
     checks=CALIBRATION_CHECKS,

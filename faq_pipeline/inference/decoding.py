@@ -45,7 +45,8 @@ def continue_batch(
     """Continue each row to an end mark or for `max_new_tokens`, with torch's global generator.
 
     In a single call, a batch would run at its full width until its longest row ends, which doubles the
-    work for samples of mixed lengths.
+    work for samples of mixed lengths. Models with a recurrent state do run in a single call: see
+    `rows_can_leave`.
 
     Args:
         ids: left-padded prompts, (batch, length).
@@ -53,17 +54,18 @@ def continue_batch(
     """
     written = [Continuation() for _ in ids]
     open_rows, cache = written, None
-    for start in range(0, sampling.max_new_tokens, LEG):
+    leg = LEG if rows_can_leave(model) else sampling.max_new_tokens
+    for start in range(0, sampling.max_new_tokens, leg):
         noted = ChosenLogProbs()
         out = model.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
-            generation_config=_config(sampling, min(LEG, sampling.max_new_tokens - start)),
+            generation_config=_config(sampling, min(leg, sampling.max_new_tokens - start)),
             logits_processor=[noted],
         )
         ended = _take(out.sequences[:, ids.shape[1] :], open_rows, noted, model.generation_config)
-        if ended.all():
+        if ended.all() or start + leg >= sampling.max_new_tokens:
             break
         going = (~ended).nonzero().squeeze(1)
         open_rows = [open_rows[row] for row in going.tolist()]
@@ -72,6 +74,19 @@ def continue_batch(
         ids = out.sequences[going]
         mask = torch.nn.functional.pad(mask[going], (0, ids.shape[1] - mask.shape[1]), value=1)
     return written
+
+
+def rows_can_leave(model: PreTrainedModel) -> bool:
+    """Whether rows can be taken out of the model's cache, as they can where all of it is keys and values.
+
+    The cache of a state-space model, of linear attention or of short convolutions has no such method.
+    """
+    from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
+
+    if getattr(model, "_is_stateful", False):
+        return False
+    layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    return not any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
 
 
 def _take(

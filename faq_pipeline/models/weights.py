@@ -15,7 +15,7 @@ import struct
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,13 @@ class Weights:
         member: its path, if it has one, is a folder with plain weights, unpacked if need be.
         digest: identity of the weights: the hub commit, or a hash of the local files' bytes.
         tokenizer_digest: identity of tokenizer and chat template.
+        cache: folder that remembers what is read of the files, None where nothing is remembered.
     """
 
     member: Member
     digest: str
     tokenizer_digest: str
+    cache: Path | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -97,15 +99,15 @@ def find_weights(member: Member, cache: Path) -> Weights:
     """
     if member.path is None:
         commit = str(member.revision)
-        return Weights(member, commit, f"{member.hub}@{commit}")
+        return Weights(member, commit, f"{member.hub}@{commit}", cache)
     check_folder(member, member.path)
     folder = complete_folder(member.path, cache, lambda path: _cached_digest(path, cache))
     if folder != member.path:
         check_folder(member, folder)
         member = member.model_copy(update={"path": folder})
     weights = [*_present(folder, SETTINGS), *weight_files(folder)]
-    digests = [_digest(folder, names, cache) for names in (weights, tokenizer_files(folder))]
-    return Weights(member, *digests)
+    own, tokenizer = (_digest(folder, names, cache) for names in (weights, tokenizer_files(folder)))
+    return Weights(member, own, tokenizer, cache)
 
 
 def copy_companions(source: Path, target: Path) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.errors import FaqError
+from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import (
-    Tensor,
     is_quantized,
-    linear_layers,
     opened,
     read_tensors,
     shards,
@@ -32,10 +30,10 @@ class Inspection:
     Attributes:
         bytes, original_bytes: size of the safetensors files, quantized and original.
         nan_tensors: tensors that hold a NaN or an infinity.
-        missing_tensors: tensors of the original that the checkpoint has neither as they were nor
+        missing_tensors: tensors of the model that the checkpoint has neither as they were nor
             quantized.
-        unquantized_linear_layers: linear layers that are still as they were; a recipe's `ignore`
-            names the ones that should be.
+        unquantized_linear_layers: layers that could be quantized and are still as they were; a recipe's
+            `ignore` names the ones that should be.
         loads: whether transformers loads it, and a first forward pass gives finite logits.
         load_error: why not; empty if it does.
     """
@@ -55,7 +53,7 @@ def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> In
     Args:
         target: the member that was quantized.
     """
-    tensors, original = read_tensors(folder), read_tensors(target.folder)
+    tensors, architecture = read_tensors(folder), architecture_of(target)
     with ThreadPoolExecutor(1) as beside:
         nan_tensors = beside.submit(find_nan, folder)
         error = _load_error(folder, target.member, device)
@@ -63,9 +61,11 @@ def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> In
         bytes=weight_bytes(folder),
         original_bytes=weight_bytes(target.folder),
         nan_tensors=tuple(nan_tensors.result()),
-        missing_tensors=tuple(_missing(folder, tensors, original)),
+        missing_tensors=tuple(
+            name for name in architecture.tensors if name not in tensors and f"{name}_packed" not in tensors
+        ),
         unquantized_linear_layers=tuple(
-            name for name in linear_layers(original) if not is_quantized(name, tensors)
+            layer.module for layer in architecture.quantizable if not is_quantized(layer, tensors)
         ),
         loads=not error,
         load_error=error,
@@ -95,26 +95,16 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
-def bits_per_weight(folder: Path, original_folder: Path) -> float:
+def bits_per_weight(folder: Path, target: Weights) -> float:
     """Stored bits (integers, scales, zero points, shapes) for each weight of the quantized layers."""
-    tensors, original = read_tensors(folder), read_tensors(original_folder)
-    bits = weights = 0
-    for name, (rows, columns) in linear_layers(original).items():
-        if is_quantized(name, tensors):
-            weights += rows * columns
-            bits += sum(t.bits for key, t in tensors.items() if key.startswith(f"{name}.weight"))
-    return bits / weights if weights else 0.0
-
-
-def _missing(folder: Path, tensors: dict[str, Tensor], original: dict[str, Tensor]) -> list[str]:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    # Some originals hold a head that is tied; saving leaves the copy out.
-    tied = {"lm_head.weight"} if config.get("tie_word_embeddings") else set()
-    return [
-        name
-        for name in original
-        if name not in tensors and f"{name}_packed" not in tensors and name not in tied
-    ]
+    tensors = read_tensors(folder)
+    own: dict[str, int] = defaultdict(int)
+    for name, tensor in tensors.items():
+        module, _, last = name.rpartition(".")
+        own[module] += tensor.bits if last.startswith("weight") else 0
+    layers = [layer for layer in architecture_of(target).layers if is_quantized(layer, tensors)]
+    weights = sum(layer.rows * layer.columns for layer in layers)
+    return sum(own[layer.stored] for layer in layers) / weights if weights else 0.0
 
 
 def _load_error(folder: Path, member: Member, device: str) -> str:
@@ -131,9 +121,11 @@ def _load_error(folder: Path, member: Member, device: str) -> str:
 
     try:
         return "" if _first_logits_are_finite(folder, member, device) else "logits are not finite"
-    except (FaqError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever it raises says that the checkpoint cannot be used
         if not is_out_of_memory(error):
-            return str(error).splitlines()[0]
+            return str(error).splitlines()[0] if str(error) else type(error).__name__
         if device == "cpu":
             raise
     finally:

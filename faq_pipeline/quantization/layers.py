@@ -1,4 +1,4 @@
-"""Layers and tensors of a checkpoint folder, read from safetensors headers only."""
+"""Tensors of a checkpoint folder, read from safetensors headers only, and what a recipe ignores."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.architecture import LinearLayer
 
 BITS = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16, "I16": 16}
 """Width of safetensors' dtypes; those left out are 8 bits wide."""
-
-_EMBEDDING = re.compile(r"embed|(^|\.)(wte|wpe)$")
 
 
 @dataclass(frozen=True)
@@ -57,24 +56,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def linear_layers(tensors: dict[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """Linear layers of an unquantized checkpoint: (rows, columns) of the weight, by module name.
-
-    A matrix called `<module>.weight` is a linear layer unless its name is that of an embedding. A
-    head that is tied to the embedding is not in the file, and not in the answer.
-    """
-    found: dict[str, tuple[int, int]] = {}
-    for name, tensor in tensors.items():
-        module = name.removesuffix(".weight")
-        if module == name or len(tensor.shape) != 2 or _EMBEDDING.search(module):
-            continue
-        found[module] = (tensor.shape[0], tensor.shape[1])
-    return found
-
-
-def is_quantized(module: str, tensors: dict[str, Tensor]) -> bool:
-    """Whether a checkpoint holds the module's weight as integers with scales."""
-    return f"{module}.weight_scale" in tensors
+def is_quantized(layer: LinearLayer, tensors: dict[str, Tensor]) -> bool:
+    """Whether a checkpoint holds the layer's weight with scales."""
+    return f"{layer.stored}.weight_scale" in tensors
 
 
 def is_ignored(module: str, ignore: Iterable[str]) -> bool:

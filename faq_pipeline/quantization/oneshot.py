@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.device import fix_threads
 from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_tokenizer, release
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights, copy_companions
+from faq_pipeline.quantization.checkpoint_config import complete_ignored
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
-from faq_pipeline.quantization.layers import linear_layers, read_tensors
 from faq_pipeline.quantization.methods import find_method, needs_calibration
+from faq_pipeline.quantization.preparation import experts_as_prepared, prepare
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
 from faq_pipeline.quantization.schemes import with_exact_names
 from faq_pipeline.quantization.token_weights import is_weighted, row_weights
@@ -160,13 +162,13 @@ def run_once(
     from llmcompressor.core import reset_session
 
     torch.manual_seed(SEED)
-    spec = with_exact_names(spec, linear_layers(read_tensors(weights.folder)))
-    modifiers = find_method(spec.method).modifiers(spec)
-    fallback = _watched(modifiers)
-    with quiet_llmcompressor(), computing_on(device):
+    spec = with_exact_names(spec, [layer.module for layer in architecture_of(weights).quantizable])
+    with quiet_llmcompressor(), computing_on(device), experts_as_prepared():
         # Not the CPU's threads: the weights only lie there.
         fix_threads(weights.member, device, processes)
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
+        modifiers = find_method(spec.method).modifiers(prepare(model, spec))
+        fallback = _watched(modifiers)
         wide = precision_for(weights.member, device) == "float32"
         stored = widen(model, modifiers) if wide else None
         with reporting_to(progress, _blocks(model, modifiers)):
@@ -213,6 +215,7 @@ def save_packed(model: PreTrainedModel, folder: Path) -> None:
 def add_companions(weights: Weights, folder: Path) -> None:
     """Put the target's own tokenizer and generation configuration beside saved weights."""
     _without_version(folder / "generation_config.json")
+    complete_ignored(weights, folder)
     copy_companions(weights.folder, folder)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.models.architecture import QUANTIZABLE
+from faq_pipeline.models.linear_parts import linear_parts
 from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.schemes import config_groups
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 def rounded_copy(model: PreTrainedModel, spec: Quantization) -> PreTrainedModel:
     """A copy of the model whose linear layers hold what the spec's scheme makes of their weights.
 
-    Everything else is shared with the model. The weights are those of a checkpoint of method `rtn` that
-    is made in bf16, whatever the spec's own method; activations are not rounded.
+    Everything else is shared with the model, routed experts too: they are fused in memory. The weights
+    are those of a checkpoint of method `rtn` that is made in bf16, whatever the spec's own method;
+    activations are not rounded.
 
     Raises:
         FaqError: unknown scheme.
@@ -30,8 +33,9 @@ def rounded_copy(model: PreTrainedModel, spec: Quantization) -> PreTrainedModel:
     assert arguments is not None
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     made = copy.deepcopy(model, shared)
-    for name, module in made.named_modules():
-        if isinstance(module, torch.nn.Linear) and not is_ignored(name, spec.ignore):
+    for name, part in linear_parts(made).items():
+        if part in QUANTIZABLE and not is_ignored(name, spec.ignore):
+            module: Any = made.get_submodule(name)
             weight = round_to_nearest(module.weight.detach(), arguments)
             module.weight = torch.nn.Parameter(weight, requires_grad=False)
     return made

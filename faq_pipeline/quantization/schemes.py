@@ -100,6 +100,9 @@ def _hint(name: str, known: Sequence[str]) -> str:
     return f"{suggestion}known: {', '.join(known)}"
 
 
+PACKED = "pack-quantized"
+"""compressed-tensors' name of integers that lie bit by bit in words of 32."""
+
 _INTEGER = [
     f"W{weights}A{activations}" for activations in (16, 8, 4) for weights in range(2, min(activations, 8) + 1)
 ]
@@ -153,14 +156,45 @@ def config_groups(spec: Quantization) -> dict[str, Any]:
     else:
         fields |= {"strategy": "group", "group_size": spec.group_size}
     fields |= OBSERVERS[spec.observer]
-    groups = {"group_0": scheme.model_copy(update={"weights": QuantizationArgs(**fields)})}
+
+    def group(bits: int, **more: Any) -> QuantizationScheme:
+        weights = QuantizationArgs(**fields | {"num_bits": bits})
+        packed = bits < 8 and found.activation_bits < 16
+        return scheme.model_copy(
+            update={"weights": weights, **({"format": PACKED} if packed else {}), **more}
+        )
+
+    groups = {"group_0": group(scheme.weights.num_bits)}
     by_bits: dict[int, list[str]] = {}
     for target, bits in (spec.layer_bits or {}).items():
         by_bits.setdefault(bits, []).append(target)
     for index, (bits, targets) in enumerate(sorted(by_bits.items()), start=1):
-        weights = QuantizationArgs(**fields | {"num_bits": bits})
-        groups[f"group_{index}"] = scheme.model_copy(update={"weights": weights, "targets": targets})
+        groups[f"group_{index}"] = group(bits, targets=targets)
     return groups
+
+
+def widths(spec: Quantization) -> set[int]:
+    """Bits that the layers of a recipe's checkpoint may have.
+
+    Raises:
+        FaqError: unknown scheme.
+    """
+    if spec.plan is not None:
+        return {*spec.plan.bits}
+    return {SCHEMES.find(spec.scheme).weight_bits, *(spec.layer_bits or {}).values()}
+
+
+def is_packed(spec: Quantization) -> bool:
+    """Whether integers are packed that compressed-tensors by itself would store in a byte each.
+
+    It packs them only where activations are not rounded. vLLM's kernels for weights below 8 bits read
+    packed ones alone.
+
+    Raises:
+        FaqError: unknown scheme.
+    """
+    scheme = SCHEMES.find(spec.scheme)
+    return not scheme.float_weights and scheme.activation_bits < 16 and min(widths(spec)) < 8
 
 
 def with_exact_names(spec: Quantization, modules: Iterable[str]) -> Quantization:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.quantization.schemes import SCHEMES
+from faq_pipeline.quantization.schemes import SCHEMES, widths
 
 Form = Literal["packed", "dense"]
 
@@ -18,19 +18,12 @@ X86 = ("x86_64", "AMD64")
 
 def has_kernel(spec: Quantization, device: str) -> bool:
     """Whether vLLM reads the packed weights of a recipe's checkpoint on this machine's device."""
-    scheme, widths = SCHEMES.find(spec.scheme), _widths(spec)
+    scheme, bits = SCHEMES.find(spec.scheme), widths(spec)
     if device == "cpu" and scheme.float_weights:
         return False
     if device != "cpu" or scheme.activation_bits < 16:
-        return widths <= {*GPU_BITS}
-    return widths <= {*CPU_BITS} and cpu_reads_packed()
-
-
-def _widths(spec: Quantization) -> set[int]:
-    """Bits that the layers of a checkpoint may have."""
-    if spec.plan is not None:
-        return {*spec.plan.bits}
-    return {SCHEMES.find(spec.scheme).weight_bits, *(spec.layer_bits or {}).values()}
+        return bits <= {*GPU_BITS}
+    return bits <= {*CPU_BITS} and cpu_reads_packed()
 
 
 def served_as(spec: Quantization, device: str) -> Form:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
+from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.fused_layers import disagreeing
-from faq_pipeline.quantization.layers import is_ignored, linear_layers, read_tensors
+from faq_pipeline.quantization.layer_check import check_layers, line_to_add
+from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.schemes import SCHEMES, with_exact_names
 
@@ -21,15 +23,17 @@ GROUPS = (128, 64, 32, 16)
 
 
 def check_spec(spec: Quantization, weights: Weights) -> None:
-    """Check that the recipe's quantization section fits the target; takes milliseconds.
+    """Check that the recipe's quantization section fits the target.
 
-    Reads safetensors headers. The layers of a hub member that is not downloaded yet are checked
-    when its checkpoint is built.
+    Builds the target's architecture without its weights: seconds at first, milliseconds once it is
+    remembered. The layers of a hub member that is not downloaded yet are checked when its checkpoint
+    is built.
 
     Raises:
         FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a
-            variant that the method does not have, a target that is quantized already, nothing left to
-            quantize, or a group size that does not divide the columns of a quantized layer.
+            variant that the method does not have, a target that is quantized already, layers that
+            cannot be quantized and that `ignore` does not name, nothing left to quantize, or a group
+            size that does not divide the columns of a quantized layer.
     """
     find_method(spec.method)
     _check_variants(spec)
@@ -37,19 +41,13 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     folder = _folder_here(weights)
     if folder is None:
         return
-    if "quantization_config" in weights.config:
-        raise FaqError(f"{weights.name!r} is quantized already", hint="quantize the original", file=folder)
-    layers = linear_layers(read_tensors(folder))
-    quantized = {name: size for name, size in layers.items() if not is_ignored(name, spec.ignore)}
-    if not quantized:
-        raise FaqError(
-            f"quantization.ignore leaves no layer of {weights.name!r} to quantize",
-            hint="shorten the list",
-            key="quantization.ignore",
-        )
-    _check_layer_bits(spec, quantized)
+    _check_dense(weights, folder)
+    architecture = architecture_of(weights)
+    layers = [layer for layer in architecture.quantizable if not is_ignored(layer.module, spec.ignore)]
+    check_layers(spec, architecture, layers)
+    _check_layer_bits(spec, [layer.module for layer in layers])
     if isinstance(spec.group_size, int):
-        _check_groups(spec.group_size, {name: columns for name, (_, columns) in quantized.items()})
+        _check_groups(spec, {layer.module: layer.columns for layer in layers})
 
 
 def _check_groups_chosen(spec: Quantization) -> None:
@@ -81,7 +79,7 @@ def _check_groups_chosen(spec: Quantization) -> None:
         )
 
 
-def _check_layer_bits(spec: Quantization, modules: Iterable[str]) -> None:
+def _check_layer_bits(spec: Quantization, modules: Collection[str]) -> None:
     """Each entry matches a layer, and layers that inference engines fuse have the same bits."""
     if spec.layer_bits is None:
         return
@@ -132,8 +130,24 @@ def _check_variants(spec: Quantization) -> None:
         )
 
 
-def _check_groups(size: int, columns: dict[str, int]) -> None:
-    """`columns` by module; every one must be a multiple of `size`."""
+def _check_dense(weights: Weights, folder: Path) -> None:
+    """Refuse a target whose weights are quantized already, as those of gpt-oss and DeepSeek-V3 are."""
+    text = weights.config.get("text_config")
+    own = weights.config.get("quantization_config") or (text or {}).get("quantization_config")
+    if own is None and "quantization_config" not in weights.config:
+        return
+    kind = own.get("quant_method") if isinstance(own, dict) else None
+    raise FaqError(
+        f"{weights.name!r} is quantized already{f' ({kind})' if kind else ''}",
+        hint="take the original, or save it dense first: transformers loads some kinds with dequantize=True",
+        file=folder / "config.json",
+    )
+
+
+def _check_groups(spec: Quantization, columns: dict[str, int]) -> None:
+    """`columns` by module; every one must be a multiple of the group size."""
+    size = spec.group_size
+    assert isinstance(size, int)
     wrong = [name for name, count in columns.items() if count % size]
     if not wrong:
         return
@@ -142,7 +156,7 @@ def _check_groups(size: int, columns: dict[str, int]) -> None:
     others = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     raise FaqError(
         f"group_size {size} does not divide the {columns[wrong[0]]} columns of {wrong[0]}{others}",
-        hint=f"group sizes that work: {', '.join([*working, 'channel'])}",
+        hint=f"group sizes that work: {', '.join([*working, 'channel'])}; or {line_to_add(spec, wrong)}",
         key="quantization.group_size",
     )
 

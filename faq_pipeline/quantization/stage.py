@@ -15,7 +15,7 @@ from faq_pipeline.models.precision import precision_for
 from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work
 from faq_pipeline.quantization.methods import METHODS, find_method, needs_calibration
-from faq_pipeline.quantization.schemes import SCHEMES
+from faq_pipeline.quantization.schemes import PACKED, SCHEMES, is_packed
 from faq_pipeline.quantization.spec_check import check_ranks, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
@@ -45,6 +45,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         "quantization": _used(cell),
         "target": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
+        **({"storage": PACKED} if is_packed(spec) else {}),
         **compute_identity(cell.target.member, cell.device),
         "tools": {name: tool_version(name) for name in TOOLS},
         **plugin_identity(METHODS.plugins([spec.method]), SCHEMES.plugins([spec.scheme])),
@@ -93,7 +94,7 @@ def build(job: Build) -> dict[str, Any]:
         "bytes": size,
         "original_bytes": original_size,
         "ratio": size / original_size,
-        "bits_per_weight": bits_per_weight(folder, original),
+        "bits_per_weight": bits_per_weight(folder, cell.target),
         "rtn_fallback": list(fallback),
         **planned,
         "inspection": asdict(

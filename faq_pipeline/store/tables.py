@@ -141,6 +141,16 @@ class ChannelMismatch:
 
 
 @dataclass(frozen=True)
+class RoutedTokens:
+    """Tokens of the calibration set that a router sends to one expert; `module` holds all of its block."""
+
+    module: str
+    layer: int
+    expert: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class CheckpointRow:
     """A quantized checkpoint. Sizes in bytes."""
 

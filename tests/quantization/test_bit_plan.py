@@ -104,7 +104,7 @@ def test_layers_get_their_own_bits_and_load_back(method: str, make_checkpoint: M
     uniform = {n: make_checkpoint(method, "W4A16", 32, layer_bits={"re:.*": n}) for n in (3, 8)}
     plain = make_checkpoint(method, "W3A16", 32)
     assert (uniform[3] / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
-    sizes = [bits_per_weight(path, tiny_cell.target.folder) for path in (uniform[3], folder, uniform[8])]
+    sizes = [bits_per_weight(path, tiny_cell.target) for path in (uniform[3], folder, uniform[8])]
     assert sizes == sorted(sizes)
     made = load_quantized(folder, tiny_cell.target.member, "cpu")
     assert torch.isfinite(logits(made)).all()

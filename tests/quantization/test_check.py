@@ -4,14 +4,15 @@ import json
 import math
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.config.recipe import Quantization
@@ -23,11 +24,20 @@ from faq_pipeline.quantization.spec_check import check_spec
 from tests.quantization.conftest import make_spec
 
 
-def weights_of(folder: Path, columns: dict[str, int]) -> Weights:
+def weights_of(folder: Path, hidden: int = 64, intermediate: int = 128, **more: object) -> Weights:
+    """A Llama of which there is the configuration alone; columns of its layers are one of the two sizes."""
     folder.mkdir(exist_ok=True)
-    tensors = {f"{name}.weight": np.zeros((2, count), np.float16) for name, count in columns.items()}
-    save_file(tensors, folder / "model.safetensors")
-    (folder / "config.json").write_text("{}")
+    config = {
+        "model_type": "llama",
+        "vocab_size": 32,
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "head_dim": hidden,
+        **more,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
     return Weights(Member(name="m", path=folder, parameters=1), "d", "t")
 
 
@@ -53,20 +63,20 @@ def test_a_group_size_that_does_not_divide_names_module_columns_and_mend(tiny_ce
 
 
 def test_a_group_larger_than_the_columns_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FaqError, match="64 columns of a"):
-        check_spec(make_spec("rtn", group_size=128), weights_of(tmp_path, {"a": 64}))
+    with pytest.raises(FaqError, match=r"64 columns of model\.layers\.0\.self_attn\.q_proj"):
+        check_spec(make_spec("rtn", group_size=128), weights_of(tmp_path))
+
+
+SIZES = st.integers(1, 40).map(lambda n: 16 * n)
 
 
 @settings(max_examples=40)
-@given(
-    columns=st.dictionaries(st.sampled_from("abcd"), st.integers(1, 40).map(lambda n: 16 * n), min_size=1),
-    size=st.integers(1, 300),
-)
+@given(hidden=SIZES, intermediate=SIZES, size=st.integers(1, 300))
 def test_group_sizes_are_refused_exactly_where_they_do_not_divide(
-    columns: dict[str, int], size: int, tmp_path: Path
+    hidden: int, intermediate: int, size: int, tmp_path: Path
 ) -> None:
-    weights = weights_of(tmp_path, columns)
-    if math.gcd(*columns.values()) % size == 0:
+    weights = weights_of(tmp_path, hidden, intermediate)
+    if math.gcd(hidden, intermediate) % size == 0:
         assert refusal(make_spec("rtn", group_size=size), weights) == ""
         return
     with pytest.raises(FaqError) as caught:
@@ -77,12 +87,76 @@ def test_group_sizes_are_refused_exactly_where_they_do_not_divide(
         assert refusal(make_spec("rtn", group_size=int(group)), weights) == ""
 
 
+def line_to_add(refused: FaqError) -> list[str]:
+    """What the hint says of `ignore`."""
+    ignore = yaml.safe_load(refused.hint[refused.hint.index("ignore:") :])["ignore"]
+    assert isinstance(ignore, list)
+    return ignore
+
+
 def test_ignored_layers_and_embeddings_need_not_divide(tmp_path: Path) -> None:
-    columns = {"model.embed_tokens": 50, "lm_head": 50, "model.odd.gate": 7, "model.fine": 64}
-    weights = weights_of(tmp_path, columns)
-    assert refusal(make_spec("rtn", group_size=32, ignore=["lm_head", "re:.*gate$"]), weights) == ""
-    assert "50 columns of lm_head" in refusal(make_spec("rtn", group_size=32, ignore=["re:.*gate$"]), weights)
-    assert "7 columns of model.odd.gate" in refusal(make_spec("rtn", group_size=32), weights)
+    weights = weights_of(tmp_path, 64, 48)
+    with pytest.raises(FaqError, match=r"48 columns of model\.layers\.0\.mlp\.down_proj") as caught:
+        check_spec(make_spec("rtn", group_size=32), weights)
+    ignore = line_to_add(caught.value)
+    assert refusal(make_spec("rtn", group_size=32, ignore=ignore), weights) == ""
+    assert "64 columns of" in refusal(make_spec("rtn", group_size=128, ignore=ignore), weights)
+
+
+def test_the_head_counts_where_it_is_not_tied_and_not_ignored(tmp_path: Path) -> None:
+    every = ["re:.*_proj$"]
+    weights = weights_of(tmp_path, tie_word_embeddings=False)
+    assert refusal(make_spec("rtn", ignore=every), weights) == ""
+    assert "no layer" in refusal(make_spec("rtn", ignore=[*every, "lm_head"]), weights)
+    tied = weights_of(tmp_path, tie_word_embeddings=True)
+    assert "no layer" in refusal(make_spec("rtn", ignore=every), tied)
+
+
+def test_an_architecture_that_transformers_does_not_know_is_refused(tmp_path: Path) -> None:
+    weights = weights_of(tmp_path, model_type="nonsense")
+    with pytest.raises(FaqError, match=r"no causal language model .*nonsense") as caught:
+        check_spec(make_spec("rtn"), weights)
+    assert caught.value.where.startswith(str(tmp_path / "config.json"))
+
+
+def test_an_architecture_is_remembered_so_that_a_plan_loads_no_torch(tmp_path: Path) -> None:
+    """The second process reads what the first has found; a damaged memory is found again."""
+    weights_of(tmp_path / "model", 64, 48)
+    code = f"""
+import sys
+from pathlib import Path
+from faq_pipeline.config.family import Member
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.spec_check import check_spec
+member = Member(name="m", path=Path({str(tmp_path / "model")!r}), parameters=1)
+try:
+    check_spec(
+        Quantization(method="rtn", scheme="W4A16", group_size=32),
+        Weights(member, "d", "t", Path({str(tmp_path / "cache")!r})),
+    )
+except FaqError as error:
+    print(error.problem, "torch" in sys.modules)
+"""
+
+    def told() -> str:
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    expected = "group_size 32 does not divide the 48 columns of model.layers.0.mlp.down_proj"
+    assert told() == f"{expected} True"
+    assert told() == f"{expected} False"
+    (memory,) = (tmp_path / "cache").iterdir()
+    memory.write_text(memory.read_text()[:100])
+    assert told() == f"{expected} True"
+
+
+@pytest.mark.parametrize("where", ["", "text_config"])
+def test_weights_that_are_quantized_already_are_refused_by_their_kind(where: str, tmp_path: Path) -> None:
+    own = {"quantization_config": {"quant_method": "mxfp4"}}
+    weights = weights_of(tmp_path, **({where: own} if where else own))
+    assert refusal(make_spec("rtn"), weights) == "'m' is quantized already (mxfp4)"
 
 
 def test_nothing_left_to_quantize_is_refused(tiny_cell: Cell) -> None:
@@ -102,8 +176,7 @@ def test_an_unknown_scheme_names_near_and_known_ones(tiny_cell: Cell) -> None:
 
 
 def test_a_target_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
-    weights = weights_of(tmp_path, {"a": 64})
-    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {}}))
+    weights = weights_of(tmp_path, quantization_config={})
     with pytest.raises(FaqError, match="quantized already"):
         check_spec(make_spec("rtn"), weights)
 
@@ -116,7 +189,7 @@ def test_a_hub_member_that_is_not_here_is_not_downloaded(
     member = Member(name="m", hub="nobody/nothing", revision="0" * 40, parameters=1)
     assert refusal(make_spec("rtn", group_size=7), Weights(member, "d", "t")) == "" and not asked
     assert "unknown scheme" in refusal(make_spec("rtn", "W4", group_size=7), Weights(member, "d", "t"))
-    assert "7 does not divide" in refusal(make_spec("rtn", group_size=7), weights_of(tmp_path, {"a": 64}))
+    assert "7 does not divide" in refusal(make_spec("rtn", group_size=7), weights_of(tmp_path))
 
 
 def test_the_schemes_are_the_presets_of_compressed_tensors() -> None:

@@ -104,6 +104,6 @@ def test_layers_left_unquantized_are_listed(make_checkpoint: Make, tiny_cell: Ce
 
 
 def test_bits_count_scales_too(rtn_checkpoint: Path, tiny_cell: Cell) -> None:
-    bits = bits_per_weight(rtn_checkpoint, tiny_cell.target.folder)
+    bits = bits_per_weight(rtn_checkpoint, tiny_cell.target)
     # 4 bits, a 16-bit scale for each row of 128 or 256 columns, a shape of 128 bits for each layer
     assert 4 + 16 / 256 < bits < 4 + 16 / 128 + 128 / (64 * 128)

@@ -13,7 +13,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_folder, load_model
 from faq_pipeline.models.weights import find_weights
 from faq_pipeline.quantization.inspection import inspect_checkpoint
-from faq_pipeline.quantization.layers import read_tensors
+from faq_pipeline.quantization.layers import read_tensors, weight_bytes
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.oneshot import quantize, run, save
 from faq_pipeline.util.progress import SilentProgress
@@ -51,6 +51,7 @@ CASES = [
     ("gptq", "FP8_DYNAMIC", None, {}),
     ("awq", "NVFP4A16", None, {}),
     ("smoothquant", "FP8_DYNAMIC", None, {}),
+    ("rtn", "W3A4", 32, {}),
 ]
 
 
@@ -78,6 +79,20 @@ def test_a_saved_checkpoint_is_the_model_that_was_quantized(
     found = inspect_checkpoint(tmp_path, tiny_cell.target)
     assert found.loads and found.bytes < found.original_bytes and not found.missing_tensors
     assert not found.unquantized_linear_layers
+
+
+@pytest.mark.parametrize("scheme", ["W4A8", "W4A4", "W4AFP8"])
+def test_weights_below_8_bits_are_packed_though_activations_are_rounded(
+    scheme: str, make_checkpoint: Make, rtn_checkpoint: Path, tiny_cell: Cell
+) -> None:
+    """They take as much as they do where activations stay as they are, and not a byte each."""
+    folder = make_checkpoint("rtn", scheme)
+    config = json.loads((folder / "config.json").read_text())["quantization_config"]
+    assert config["format"] == "pack-quantized"
+    assert weight_bytes(folder) == pytest.approx(weight_bytes(rtn_checkpoint), rel=0.01)
+    layer = "model.layers.0.mlp.up_proj.weight"
+    stored = [load_quantized(one, tiny_cell.target.member, "cpu") for one in (folder, rtn_checkpoint)]
+    assert torch.equal(*(model.get_parameter(layer) for model in stored))
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "smoothquant"])

@@ -12,6 +12,8 @@ from faq_pipeline.orchestration.assets.plots import picture
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
 from faq_pipeline.store.tables import Sample, read_rows
 
+ROUTED = "{idle} of {experts} experts get no token; the least {least}, the median {median}"
+
 
 def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset."""
@@ -29,8 +31,12 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     samples = read_rows(outcome.artifact.file("samples.parquet"), Sample)
     shown = [{"seed": s.seed_id, "domain": s.domain, "tokens": s.tokens, "text": s.text} for s in samples[:4]]
-    shares = outcome.artifact.metadata["domain_shares"]
+    shares, routed = (
+        outcome.artifact.metadata["domain_shares"],
+        outcome.artifact.metadata.get("routed_tokens"),
+    )
     return {
+        **({"routed_tokens": ROUTED.format(**routed)} if routed else {}),
         "selection": cell.recipe.calibration.selection,
         "fitness_by_layer": picture(outcome.artifact.file("fitness.png")),
         "first_samples": long_table(shown),
