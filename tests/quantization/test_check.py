@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.recipe import BitPlan, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import Weights
@@ -126,7 +126,7 @@ def test_an_architecture_is_remembered_so_that_a_plan_loads_no_torch(tmp_path: P
 import sys
 from pathlib import Path
 from faq_pipeline.config.family import Member
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.recipe import BitPlan, Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.spec_check import check_spec
@@ -150,6 +150,43 @@ except FaqError as error:
     (memory,) = (tmp_path / "cache").iterdir()
     memory.write_text(memory.read_text()[:100])
     assert told() == f"{expected} True"
+
+
+def mixture(folder: Path) -> Weights:
+    """A Mixtral of which there is the configuration alone."""
+    return weights_of(folder, model_type="mixtral", num_local_experts=4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"scheme": "W4A16_ASYM", "group_size": 32}, "symmetric integer weights alone, and not W4A16_ASYM"),
+        ({"scheme": "W8A8"}, "symmetric integer weights alone, and not W8A8"),
+        ({"scheme": "NVFP4A16", "group_size": None}, "symmetric integer weights alone, and not NVFP4A16"),
+        ({"ignore": ["lm_head", "re:.*experts.1\\..*"]}, "experts.1.gate_proj is left out, and experts go"),
+        ({"layer_bits": {"re:.*layers.0.*": 3}}, "experts of one width"),
+        ({"plan": BitPlan(average_bits=4)}, "experts of one width"),
+    ],
+)
+def test_experts_that_would_not_load_are_refused_with_the_line_to_add(
+    fields: dict, problem: str, tmp_path: Path
+) -> None:
+    spec = make_spec("gptq", **fields)
+    with pytest.raises(FaqError, match=problem) as caught:
+        check_spec(spec, mixture(tmp_path))
+    assert caught.value.problem.startswith("MixtralForCausalLM: model.layers.0.mlp.experts.")
+    ignore = line_to_add(caught.value)
+    assert ignore[0] == "lm_head" and ignore[-1] == r"re:.*\.experts\..*"
+    assert refusal(spec.model_copy(update={"ignore": ignore}), mixture(tmp_path)) == ""
+
+
+def test_experts_count_one_by_one(tmp_path: Path) -> None:
+    """Attention aside, the experts are all that there is: routers are no layers to quantize."""
+    weights = mixture(tmp_path)
+    assert refusal(make_spec("gptq", group_size=64), weights) == ""
+    attention = ["lm_head", "re:.*self_attn.*"]
+    assert refusal(make_spec("gptq", ignore=attention), weights) == ""
+    assert "no layer" in refusal(make_spec("gptq", ignore=[*attention, "re:.*experts.*"]), weights)
 
 
 @pytest.mark.parametrize("where", ["", "text_config"])
