@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.config.recipe import Dataset
@@ -59,6 +62,26 @@ def check_member(member: Member) -> None:
         HfApi().model_info(member.hub, revision=member.revision, timeout=PATIENCE)
     except Exception as error:  # as above
         raise _unreachable(f"member {member.name!r}: {member.hub}", error) from None
+
+
+@contextmanager
+def configuration(member: Member) -> Iterator[Path]:
+    """A folder with the `config.json` of a hub member, for as long as the context is open.
+
+    It is not that of the hub's cache, where a folder counts as the member's files.
+
+    Raises:
+        FaqError: it cannot be downloaded.
+    """
+    from huggingface_hub import hf_hub_download
+
+    assert member.hub is not None
+    with TemporaryDirectory() as folder:
+        try:
+            hf_hub_download(member.hub, "config.json", revision=member.revision, local_dir=folder)
+        except Exception as error:  # as above
+            raise _unreachable(f"member {member.name!r}: {member.hub}", error) from None
+        yield Path(folder)
 
 
 def check_dataset(dataset: Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from faq_pipeline.config.recipe import Quantization
@@ -26,8 +27,7 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     """Check that the recipe's quantization section fits the target.
 
     Builds the target's architecture without its weights: seconds at first, milliseconds once it is
-    remembered. The layers of a hub member that is not downloaded yet are checked when its checkpoint
-    is built.
+    remembered. For a hub member that is not downloaded yet see `check_remote_layers`.
 
     Raises:
         FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a
@@ -38,9 +38,29 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     find_method(spec.method)
     _check_variants(spec)
     _check_groups_chosen(spec)
-    folder = _folder_here(weights)
-    if folder is None:
+    if (folder := _folder_here(weights)) is not None:
+        _check_layers(spec, weights, folder)
+
+
+def check_remote_layers(spec: Quantization, weights: Weights) -> None:
+    """Check the layers of a hub member that is not here, by its configuration, which is downloaded.
+
+    One whose configuration names no architecture of transformers, or that brings its own code, is
+    checked when its checkpoint is built.
+
+    Raises:
+        FaqError: as `check_spec`, or the hub does not answer.
+    """
+    if _folder_here(weights) is not None or weights.member.trust_remote_code:
         return
+    with hub.configuration(weights.member) as folder:
+        here = weights.member.model_copy(update={"path": folder, "hub": None, "revision": None})
+        found = replace(weights, member=here)
+        if "model_type" in found.config:
+            _check_layers(spec, found, folder)
+
+
+def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     _check_dense(weights, folder)
     architecture = architecture_of(weights)
     layers = [layer for layer in architecture.quantizable if not is_ignored(layer.module, spec.ignore)]

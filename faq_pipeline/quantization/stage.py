@@ -16,7 +16,7 @@ from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work
 from faq_pipeline.quantization.methods import METHODS, find_method, needs_calibration
 from faq_pipeline.quantization.schemes import PACKED, SCHEMES, is_packed
-from faq_pipeline.quantization.spec_check import check_ranks, check_spec
+from faq_pipeline.quantization.spec_check import check_ranks, check_remote_layers, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.tables import (
@@ -172,4 +172,5 @@ QUANTIZED_CHECKPOINT = Stage(
     labels=labels.TARGET,
     checks=CHECKPOINT_CHECKS,
     preflight=_preflight,
+    preflight_missing=lambda cell: check_remote_layers(cell.recipe.quantization, cell.target),
 )

@@ -13,7 +13,11 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from faq_pipeline.config.family import Member
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.hub import cached
 from faq_pipeline.models.weights import Weights, find_weights
+from faq_pipeline.quantization.spec_check import check_remote_layers
 from faq_pipeline.settings import REPOSITORY
 from tests.hub import HubFolder, HubServer
 from tests.hub.client import use_hub
@@ -54,6 +58,22 @@ def test_our_member_is_downloaded_from_it(
     commit = hub.folder.add("acme/tiny-s", tiny_data / "models/tiny-s")
     weights = find_weights(Member(name="t", hub="acme/tiny-s", revision=commit, parameters=1), tmp_path)
     assert isinstance(weights, Weights) and weights.context == 512
+
+
+def test_layers_of_a_member_that_is_not_here_are_checked_by_its_configuration(
+    hub: HubServer, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else of it is downloaded, and afterwards it still counts as not being here."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    commit = hub.folder.add("acme/tiny-s", tiny_data / "models/tiny-s")
+    member = Member(name="t", hub="acme/tiny-s", revision=commit, parameters=1)
+    weights = find_weights(member, tmp_path / "digests")
+    check_remote_layers(Quantization(method="rtn", scheme="W4A16", group_size=64), weights)
+    with pytest.raises(FaqError, match="group_size 48 does not divide the 128 columns"):
+        check_remote_layers(Quantization(method="rtn", scheme="W4A16", group_size=48), weights)
+    asked = [request for request in hub.requests if "/resolve/" in str(request)]
+    assert asked and all("config.json" in str(request) for request in asked)
+    assert cached(member) is None
 
 
 def test_commits_and_rollbacks(hub: HubServer) -> None:
