@@ -79,6 +79,8 @@ class ProcessLock:
         handle, self._handle = self._handle, None
         _held.discard(self)
         if handle is not None:
+            with suppress(OSError):  # closing it does the same, but for a fork's copy
+                fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
 
     def __enter__(self) -> Self:
@@ -107,7 +109,10 @@ def is_locked(path: Path) -> bool:
 def _let_go() -> None:
     """In a forked child: close the files of its parent's locks, which stay locked there."""
     for lock in list(_held):
-        lock.release()
+        handle, lock._handle = lock._handle, None
+        if handle is not None:
+            os.close(handle)  # and no unlocking: that would unlock it in the parent
+    _held.clear()
 
 
 os.register_at_fork(after_in_child=_let_go)
