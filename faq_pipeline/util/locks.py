@@ -36,7 +36,7 @@ class ProcessLock:
         Args:
             timeout: seconds that `with` waits for it; without end where None.
         """
-        self._path, self._timeout = path, timeout
+        self.path, self._timeout = path, timeout
         self._handle: int | None = None
 
     def acquire(self, timeout: float | None = None) -> bool:
@@ -53,7 +53,7 @@ class ProcessLock:
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            handle = _opened(self._path)
+            handle = _opened(self.path)
             try:
                 taken = _taken(handle, wait=end is None)
             except BaseException:
@@ -85,7 +85,7 @@ class ProcessLock:
 
     def __enter__(self) -> Self:
         if not self.acquire(self._timeout):
-            raise LockTimeoutError(str(self._path))
+            raise LockTimeoutError(str(self.path))
         return self
 
     def __exit__(self, *_: object) -> None:
