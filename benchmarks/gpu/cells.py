@@ -23,9 +23,9 @@ from typing import Any
 import yaml
 
 from faq_pipeline.gpu.lease_folder import lease_folder
-from faq_pipeline.gpu.lease_holder import Holder
 from faq_pipeline.models.gpus import installed_gpus
 from faq_pipeline.settings import REPOSITORY, Settings
+from faq_pipeline.util.lock_holder import Holder
 
 DAGSTER = [sys.executable, "-c", "from dagster._cli import main; main()"]
 DAEMON = [sys.executable, "-c", "from dagster._daemon.cli import main; main()", "run"]

@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.gpu.lease_folder import VARIABLE, lease_folder, not_writable
-from faq_pipeline.gpu.lease_holder import Holder, forget
 from faq_pipeline.models import gpus
 from faq_pipeline.models.gpus import Gpu
+from faq_pipeline.util.lock_holder import Holder, forget
 from faq_pipeline.util.progress import Progress
 
 PAUSE = 0.1

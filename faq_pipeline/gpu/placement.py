@@ -12,10 +12,10 @@ from typing import Self
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.gpu.lease import Lease
-from faq_pipeline.gpu.lease_holder import Holder
 from faq_pipeline.models.device import device_gpus, device_of
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.models.loading import release
+from faq_pipeline.util.lock_holder import Holder
 from faq_pipeline.util.progress import Progress
 
 

@@ -21,7 +21,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.gpu.lease_holder import Holder
+from faq_pipeline.util.lock_holder import Holder
 from faq_pipeline.util.locks import ProcessLock, is_locked
 from faq_pipeline.util.processes import MARK, mark_is_dead
 

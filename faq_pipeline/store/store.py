@@ -7,7 +7,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,15 @@ from faq_pipeline.store.manifest import digest_of, written
 from faq_pipeline.store.verification import misplaced, problems
 from faq_pipeline.util.atomic_files import fsync_path, make_folder, set_mode
 from faq_pipeline.util.files import listing, stat_or_none, subfolders
+from faq_pipeline.util.lock_holder import Holder, forget
 from faq_pipeline.util.locks import ProcessLock
 
 __all__ = ["Key", "Store"]
+
+SIGN = 1.0
+"""Seconds within which one who begins to build has written who it is."""
+TELL = 60.0
+"""Seconds after which one who still waits for another's build tells so again."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class Store:
         Args:
             within: a context manager entered only for a build. Time spent waiting to enter it is not
                 counted in the artifact's seconds.
-            note: is told of a broken artifact in this one's place, which is moved aside.
+            note: is told of a broken artifact in this one's place, which is moved aside; and at once and
+                then every minute which process makes the artifact, while it is waited for.
 
         Returns:
             The artifact, and whether it was a hit.
@@ -106,7 +113,7 @@ class Store:
         hit = self.get(key.stage, key.fingerprint)
         if hit is not None:
             return hit, True
-        with self._lock(key.fingerprint):
+        with self._building(key, note):
             hit = self.get(key.stage, key.fingerprint)
             if hit is not None:
                 return hit, True
@@ -213,6 +220,24 @@ class Store:
         folder.rename(aside)
         fsync_path(folder.parent)
         return aside
+
+    @contextmanager
+    def _building(self, key: Key, note: Callable[[str], None]) -> Iterator[None]:
+        """Hold the lock of an artifact, with a word for those who wait for it who does."""
+        lock = self._lock(key.fingerprint)
+        patience = SIGN
+        while not lock.acquire(timeout=patience):
+            patience = TELL
+            holder = Holder.read(lock.path) or "another process"
+            note(f"waits for {key.stage} {key.fingerprint[:8]}, which is made by {holder}")
+        try:
+            with suppress(OSError):  # for messages alone, as on a full disk
+                Holder.this_process(f"{key.stage} {key.fingerprint[:8]}").write(lock.path)
+            yield
+        finally:
+            with suppress(OSError):
+                forget(lock.path)
+            lock.release()
 
     def _lock(self, fingerprint: str) -> ProcessLock:
         return ProcessLock(self.root / ".locks" / f"{fingerprint}.lock")

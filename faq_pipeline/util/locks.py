@@ -36,7 +36,7 @@ class ProcessLock:
         Args:
             timeout: seconds that `with` waits for it; without end where None.
         """
-        self._path, self._timeout = path, timeout
+        self.path, self._timeout = path, timeout
         self._handle: int | None = None
 
     def acquire(self, timeout: float | None = None) -> bool:
@@ -53,7 +53,7 @@ class ProcessLock:
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            handle = _opened(self._path)
+            handle = _opened(self.path)
             try:
                 taken = _taken(handle, wait=end is None)
             except BaseException:
@@ -79,11 +79,13 @@ class ProcessLock:
         handle, self._handle = self._handle, None
         _held.discard(self)
         if handle is not None:
+            with suppress(OSError):  # closing it does the same, but for a fork's copy
+                fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
 
     def __enter__(self) -> Self:
         if not self.acquire(self._timeout):
-            raise LockTimeoutError(str(self._path))
+            raise LockTimeoutError(str(self.path))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +109,10 @@ def is_locked(path: Path) -> bool:
 def _let_go() -> None:
     """In a forked child: close the files of its parent's locks, which stay locked there."""
     for lock in list(_held):
-        lock.release()
+        handle, lock._handle = lock._handle, None
+        if handle is not None:
+            os.close(handle)  # and no unlocking: that would unlock it in the parent
+    _held.clear()
 
 
 os.register_at_fork(after_in_child=_let_go)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faq_pipeline.gpu.lease_holder import Holder
+from faq_pipeline.util.lock_holder import Holder
 from tests.gpu.conftest import Start
 from tests.gpu.fakes import Diary, make_gpus
 

@@ -289,12 +289,18 @@ def test_a_run_that_was_created_and_never_started_ends_with_its_process(instance
 def test_a_forked_child_does_not_hold_its_parents_lock(tmp_path: Path) -> None:
     lock = ProcessLock(tmp_path / "a.lock")
     assert lock.acquire()
+    handle = lock._handle
+    assert handle is not None
+    reading, writing = os.pipe()
     child = os.fork()
     if not child:
+        os.write(writing, b"x")
         signal.pause()
     try:
+        os.read(reading, 1)
         assert is_locked(tmp_path / "a.lock")  # what the child let go is still its parent's
-        lock.release()
+        os.close(handle)  # as the end of a killed parent does; `release` also unlocks
+        lock._handle = None
         assert not is_locked(tmp_path / "a.lock")
     finally:
         os.kill(child, signal.SIGKILL)

@@ -42,7 +42,8 @@ def build(folder):
 
 print("ready", flush=True)
 sys.stdin.readline()
-artifact, hit = Store(root).produce(Key("toy", 1, "f" * 20, {}, {}, {}), build)
+note = (lambda line: print(line, flush=True)) if mode == "tell" else (lambda line: None)
+artifact, hit = Store(root).produce(Key("toy", 1, "f" * 20, {}, {}, {}), build, note=note)
 print((artifact.path / "data.txt").read_text(), hit, flush=True)
 """
 
@@ -133,17 +134,18 @@ def test_a_killed_builder_leaves_nothing_that_is_taken_for_a_hit(store: Store, t
     assert len(counter.read_text().splitlines()) == 2
 
 
-def test_who_waits_for_a_killed_builder_builds(store: Store, tmp_path: Path) -> None:
+def test_who_waits_for_a_builder_says_so_and_builds_when_it_is_killed(store: Store, tmp_path: Path) -> None:
     counter = tmp_path / "counter"
-    killed, waiter = start(store.root, counter, "hang"), start(store.root, counter)
+    killed, waiter = start(store.root, counter, "hang"), start(store.root, counter, "tell")
     for process in (killed, waiter):
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
         if process is killed:
             assert killed.stdout is not None and killed.stdout.readline() == "building\n"
-    time.sleep(0.3)
-    assert waiter.poll() is None
+    assert waiter.stdout is not None
+    told = waiter.stdout.readline()
+    assert told.startswith(f"waits for toy ffffffff, which is made by pid {killed.pid} of "), told
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     assert waiter.communicate(timeout=60)[0].strip() == "whole False"

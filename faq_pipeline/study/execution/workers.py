@@ -23,12 +23,12 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.runner import materialize
 from faq_pipeline.gpu.lease import Lease
-from faq_pipeline.gpu.lease_holder import Holder
 from faq_pipeline.models.device import device_gpus, usable_cores
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.util.attributes import replaced_attribute
+from faq_pipeline.util.lock_holder import Holder
 from faq_pipeline.util.parent_watch import exit_with_parent
 from faq_pipeline.util.progress import Progress, SilentProgress
 

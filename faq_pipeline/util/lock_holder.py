@@ -1,4 +1,4 @@
-"""Who holds a GPU or executes a run: shown to processes that wait for it."""
+"""Who holds a lock (on a GPU, a run, an artifact in the making): shown to processes that wait for it."""
 
 from __future__ import annotations
 
