@@ -24,7 +24,7 @@ from faq_pipeline.cli import (
     status,
     study,
 )
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, system_error
 
 app = typer.Typer(
     name="faq",
@@ -70,12 +70,20 @@ app.add_typer(engines.app, name="engines")
 
 
 def main() -> None:
-    """Entry point. A user error prints one line to stderr and exits with 2, without a traceback."""
+    """Entry point. A user error prints one line to stderr and exits with 2, without a traceback.
+
+    So does what the system says of a file, a folder or the disk. A bug keeps its traceback.
+    """
     warnings.filterwarnings("ignore")
     try:
         app()
     except FaqError as error:
         sys.stderr.write(f"faq: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        sys.stderr.write(f"faq: {system_error(error)}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("faq: interrupted; finished work is kept, and the next run continues from there\n")
