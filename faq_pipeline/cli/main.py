@@ -24,7 +24,8 @@ from faq_pipeline.cli import (
     status,
     study,
 )
-from faq_pipeline.errors import FaqError, system_error
+from faq_pipeline.cli.system_failure import system_failure
+from faq_pipeline.errors import FaqError
 
 app = typer.Typer(
     name="faq",
@@ -80,10 +81,10 @@ def main() -> None:
     except FaqError as error:
         sys.stderr.write(f"faq: {error}\n")
         sys.exit(2)
-    except OSError as error:
-        if error.errno is None:
+    except Exception as error:
+        if (told := system_failure(error)) is None:
             raise
-        sys.stderr.write(f"faq: {system_error(error)}\n")
+        sys.stderr.write(f"faq: {told}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("faq: interrupted; finished work is kept, and the next run continues from there\n")

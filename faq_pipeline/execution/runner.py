@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
-from faq_pipeline.errors import FaqError, MissingUpstreamError, as_system_error, system_error
+from faq_pipeline.errors import MissingUpstreamError, disk_error
 from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.artifact import Artifact
@@ -99,27 +97,13 @@ def materialize(
         job = Build(placed.cell, inputs, folder, store.ledgers, progress, lambda: store.settle(folder))
         return {**stage.build(job), "work": stage.work(cell).as_dict()}
 
-    with _system_errors_are_told(store):
-        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed, note=progress.note)
-    return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
-
-
-@contextmanager
-def _system_errors_are_told(store: Store) -> Iterator[None]:
-    """What the system says of the disk is one line. That a name is there or is not may be a bug of ours."""
     try:
-        yield
-    except FaqError:
-        raise
+        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed, note=progress.note)
     except Exception as error:
-        if (said := as_system_error(error)) is None:
+        if (told := disk_error(error, store.root.parent)) is None:
             raise
-        if said.errno in _OF_NAMES and store.root.is_dir():
-            raise
-        raise system_error(said, store.root) from error
-
-
-_OF_NAMES = (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+        raise told from error
+    return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 
 
 def _needed(stage: Stage, cell: Cell, stages: Mapping[str, Stage]) -> dict[str, Stage]:

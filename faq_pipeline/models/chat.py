@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.errors import FaqError, library_errors
+from faq_pipeline.models.tokenizer_files import TEMPLATES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,10 +90,11 @@ def _check_template(tokenizer: PreTrainedTokenizerBase) -> Path:
             file=folder,
         )
     if not file.is_file():
-        file = folder / "tokenizer_config.json"
+        further = folder / TEMPLATES
+        file = further if further.is_dir() else folder / "tokenizer_config.json"
     if isinstance(template, dict) and "default" not in template:
         raise FaqError(
-            f"none of the chat templates {', '.join(map(str, template))} is called 'default'",
+            f"no chat template is called 'default': there are {', '.join(map(str, template))}",
             hint="name one so, or add chat_template.jinja",
             file=file,
         )

@@ -11,6 +11,7 @@ from faq_pipeline.config.json_objects import read_object
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.device import fix_threads, torch_device
 from faq_pipeline.models.precision import Precision, precision_for
+from faq_pipeline.models.tokenizer_files import tokenizer_files
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.util.memoize import memoized
 
@@ -30,8 +31,16 @@ def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
 
     folder, trust = weights.folder, weights.member.trust_remote_code
     hint = "copy or download the tokenizer's files again, or save them with save_pretrained"
-    with library_errors("the tokenizer cannot be loaded", file=folder, hint=hint):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    try:
+        with library_errors("the tokenizer cannot be loaded", file=folder, hint=hint):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust
+            )
+    except FaqError:
+        for name in tokenizer_files(folder):  # where one of them is damaged, it is named
+            if name.endswith(".json"):
+                read_object(folder / name)
+        raise
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or _end_token(weights, tokenizer)
     return tokenizer
@@ -52,9 +61,43 @@ def load_config(weights: Weights) -> PretrainedConfig:
     from transformers import AutoConfig
 
     folder, trust = weights.folder, weights.member.trust_remote_code
-    with library_errors("the configuration cannot be loaded", file=folder / "config.json"):
+    file, hint = folder / "config.json", "correct it, or see which transformers it was written for"
+    with library_errors("the configuration cannot be loaded", file=file, hint=hint):
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     return config
+
+
+def check_settings(weights: Weights) -> None:
+    """Refuse a configuration, or generation settings, that the member could not be loaded or sampled with.
+
+    Raises:
+        FaqError: see `load_config`; or `generation_config.json` is invalid, which transformers finds when
+            the model is loaded, or passes over in silence.
+    """
+    from transformers import GenerationConfig
+
+    load_config(weights)
+    file = weights.folder / "generation_config.json"
+    if not file.is_file():
+        return
+    ends = read_object(file).get("eos_token_id")
+    with library_errors("the generation settings cannot be loaded", file=file, hint="correct them"):
+        GenerationConfig.from_pretrained(weights.folder)
+    if ends is not None and not all(type(end) is int for end in (ends if isinstance(ends, list) else [ends])):
+        problem = f"eos_token_id is {ends!r}, and not a token's number or a list of such"
+        raise FaqError(problem, hint="correct it", file=file)
+
+
+def forget_generation_settings(model: PreTrainedModel) -> None:
+    """Let a model be saved whose generation settings transformers loads and refuses to save.
+
+    As temperature without sampling, which many models are published with. The settings are those of
+    its configuration then; the file of its own is copied beside the weights.
+    """
+    from transformers import GenerationConfig
+
+    if model.can_generate():
+        model.generation_config = GenerationConfig.from_model_config(model.config)
 
 
 def _end_token(weights: Weights, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -12,7 +12,7 @@ from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.device import fix_threads
-from faq_pipeline.models.loading import load_folder, load_tokenizer, release
+from faq_pipeline.models.loading import forget_generation_settings, load_folder, load_tokenizer, release
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.checkpoint_config import complete_ignored
@@ -209,6 +209,7 @@ def save_packed(model: PreTrainedModel, folder: Path) -> None:
     """The part of `save` that every process takes part in where several have quantized the model."""
     from llmcompressor.core import reset_session
 
+    forget_generation_settings(model)
     with quiet_llmcompressor():
         model.save_pretrained(folder, save_compressed=True)
         reset_session()

@@ -116,13 +116,13 @@ def _preflight_missing(cell: Cell) -> None:
 
     So do a local teacher's configuration, tokenizer and template. Otherwise the build checks the seeds.
     """
-    from faq_pipeline.models.loading import load_config, shared_tokenizer
+    from faq_pipeline.models.loading import check_settings, shared_tokenizer
 
     seeds, teacher = cell.recipe.seeds, cell.teacher
     if teacher is not None and not teacher_traits(cell).remote:
         hub.check_member(teacher.member)
     if teacher is not None and teacher.member.path is not None:
-        load_config(teacher)
+        check_settings(teacher)
         thinking = (cell.teacher_family or cell.family).thinking
         check_renders(shared_tokenizer(teacher), thinking, replies=False)
     models = [cell.target, *([] if teacher is None else [teacher])]

@@ -107,10 +107,10 @@ def _preflight(cell: Cell) -> None:
 
 def _preflight_missing(cell: Cell) -> None:
     """A local target's configuration and tokenizer load, and its template renders the prompts."""
-    from faq_pipeline.models.loading import load_config, shared_tokenizer
+    from faq_pipeline.models.loading import check_settings, shared_tokenizer
 
     if cell.target.member.path is not None:
-        load_config(cell.target)
+        check_settings(cell.target)
         tokenizer = shared_tokenizer(cell.target)
         check_renders(tokenizer, cell.family.thinking, replies=False)
         _asked(cell, tokenizer)
