@@ -120,9 +120,9 @@ def find_weights(member: Member, cache: Path) -> Weights:
         check_folder(member, folder)
         member = member.model_copy(update={"path": folder})
     weights = [*_present(folder, SETTINGS), *weight_files(folder)]
-    digest, tokenizer = (_digest(folder, names, cache) for names in (weights, tokenizer_files(folder)))
+    own, tokenizer = (_digest(folder, names, cache) for names in (weights, tokenizer_files(folder)))
     _check_finite(folder, cache)
-    return Weights(member, digest, tokenizer, cache)
+    return Weights(member, own, tokenizer, cache)
 
 
 def copy_companions(source: Path, target: Path) -> None:
