@@ -56,7 +56,8 @@ def check_fits_context(
     folder = Path(tokenizer.name_or_path)
     with library_errors("the tokenizer fails", file=folder, hint="copy or download its files again"):
         ids = tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
-    _check_vocabulary(ids, member)
+    padding = [] if tokenizer.pad_token_id is None else [tokenizer.pad_token_id]
+    _check_vocabulary([padding, *ids], member)
     for (item, _), these in zip(pairs, ids, strict=True):
         if len(these) + new_tokens > member.context:
             also = f" and max_new_tokens {new_tokens}" if new_tokens else ""

@@ -112,6 +112,14 @@ def marks_gone(root: Path) -> None:
         edited(name, eos_token_id=None, pad_token_id=None)(root)
 
 
+def padding_without_embedding(root: Path) -> None:
+    """A padding token that was added to the tokenizer, and not to the model."""
+    tokenizer = json.loads((root / SMALL / "tokenizer.json").read_text())
+    known = [*tokenizer["model"]["vocab"].values(), *(added["id"] for added in tokenizer["added_tokens"])]
+    edited(CONFIG, vocab_size=max(known) + 1)(root)
+    edited(TOKENIZER, pad_token="<|unheard of|>")(root)
+
+
 BAD: dict[str, tuple[Spoil, str, str]] = {
     "half a character in an id": (line(SEEDS, 3, id=f"s{HALF}"), f"{SEEDS}:3", "half of a character"),
     "half a character in a text": (line(SEEDS, 2, text=f"a {HALF}"), f"{SEEDS}:2", "text: \\ud83d"),
@@ -181,6 +189,7 @@ BAD: dict[str, tuple[Spoil, str, str]] = {
     ),
     "no end and no padding": (marks_gone, TOKENIZER, 'add "eos_token"'),
     "tokens without an embedding": (edited(CONFIG, vocab_size=8), CONFIG, "vocab_size is 8"),
+    "padding without an embedding": (padding_without_embedding, CONFIG, "makes token"),
     "an unknown architecture": (edited(CONFIG, model_type="tyni"), CONFIG, "model type `tyni`"),
     "a value of another type": (edited(CONFIG, num_hidden_layers="two"), CONFIG, "num_hidden_layers"),
     "a context in words": (edited(CONFIG, max_position_embeddings="4k"), CONFIG, "'4k'"),
