@@ -18,6 +18,7 @@ from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.chat import check_renders
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import has_vocabulary, other_vocabulary
@@ -145,14 +146,7 @@ def _assembled(task: Build) -> Assembled:
     from faq_pipeline.models.loading import load_tokenizer
 
     cell = task.cell
-    length, context = cell.recipe.calibration.sequence_length, cell.target.context
-    if length > context:
-        raise FaqError(
-            f"recipe {cell.recipe.name!r}: calibration.sequence_length is {length}, and"
-            f" {cell.target.name!r} attends to {context} tokens",
-            hint=f"set it to {context} or less",
-            key="calibration.sequence_length",
-        )
+    _check_length(cell)
     seeds = read_rows(task.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
     corpus = read_rows(task.inputs[stage_names.REGENERATED_CORPUS].file("candidates.parquet"), Candidate)
     scores = task.inputs[stage_names.COMPETITION_SCORES].file("standings.parquet")
@@ -181,6 +175,31 @@ def _measured(task: Build, rows: list[TokenRow]) -> tuple[list[ChannelMismatch],
     return mismatches(own, theirs), routing_rows(counts)
 
 
+def _check_length(cell: Cell) -> None:
+    length, context = cell.recipe.calibration.sequence_length, cell.target.context
+    if length > context:
+        raise FaqError(
+            f"recipe {cell.recipe.name!r}: calibration.sequence_length is {length}, and"
+            f" {cell.target.name!r} attends to {context} tokens",
+            hint=f"set it to {context} or less",
+            key="calibration.sequence_length",
+        )
+
+
+def _preflight(cell: Cell) -> None:
+    """Rows fit the context of a local target."""
+    if cell.target.member.path is not None:
+        _check_length(cell)
+
+
+def _preflight_missing(cell: Cell) -> None:
+    """A local target's template renders samples, where the recipe has them rendered."""
+    from faq_pipeline.models.loading import shared_tokenizer
+
+    if cell.target.member.path is not None and cell.recipe.calibration.template == "chat":
+        check_renders(shared_tokenizer(cell.target), cell.family.thinking, replies=True)
+
+
 CALIBRATION_SET = Stage(
     name=stage_names.CALIBRATION_SET,
     version=2,
@@ -197,4 +216,6 @@ CALIBRATION_SET = Stage(
     work=calibration_work,
     labels=labels.TARGET,
     checks=CALIBRATION_CHECKS,
+    preflight=_preflight,
+    preflight_missing=_preflight_missing,
 )

@@ -24,6 +24,7 @@ from faq_pipeline.cli import (
     status,
     study,
 )
+from faq_pipeline.cli.system_failure import system_failure
 from faq_pipeline.errors import FaqError
 
 app = typer.Typer(
@@ -70,12 +71,20 @@ app.add_typer(engines.app, name="engines")
 
 
 def main() -> None:
-    """Entry point. A user error prints one line to stderr and exits with 2, without a traceback."""
+    """Entry point. A user error prints one line to stderr and exits with 2, without a traceback.
+
+    So does what the system says of a file, a folder or the disk. A bug keeps its traceback.
+    """
     warnings.filterwarnings("ignore")
     try:
         app()
     except FaqError as error:
         sys.stderr.write(f"faq: {error}\n")
+        sys.exit(2)
+    except Exception as error:
+        if (told := system_failure(error)) is None:
+            raise
+        sys.stderr.write(f"faq: {told}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("faq: interrupted; finished work is kept, and the next run continues from there\n")

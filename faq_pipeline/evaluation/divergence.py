@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from faq_pipeline.errors import library_errors
 from faq_pipeline.evaluation.bootstrap import IntervalEstimate, bootstrap_estimate
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def measure(
     """The model's divergence from the reference stored in `path`, for each sequence."""
     from safetensors.torch import load_file
 
-    stored = load_file(path)
+    with library_errors("the reference cannot be read", file=path, hint="see faq cache verify"):
+        stored = load_file(path)
     passages, found, position = _passages(stored), [], 0
     for passage, logits in zip(passages, predicted_logits(model, passages, advance), strict=True):
         total = 0.0

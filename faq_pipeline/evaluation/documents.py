@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from faq_pipeline.config.jsonl import read_jsonl
+from faq_pipeline.config.json_objects import read_objects
+from faq_pipeline.config.jsonl import read_jsonl, read_lines
 from faq_pipeline.config.recipe import Evaluation
+from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.tasks import TaskFolder
 
 LONG = 8
@@ -79,17 +81,16 @@ def _from_files(spec: Evaluation) -> Iterator[Document]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".json":
-        content = json.loads(text)
-        return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+        with suppress(FaqError):  # lines of JSON may have that name too
+            return read_objects(path)
+    return [row for _, row in read_lines(path)]
 
 
 def _from_harness(spec: Evaluation, scratch: Path) -> Iterator[Document]:
-    from faq_pipeline.evaluation.harness import task_manager
+    from faq_pipeline.evaluation.harness import load_tasks
 
-    for name, task in task_manager(spec, scratch).load(list(spec.tasks))["tasks"].items():
+    for name, task in load_tasks(spec, scratch).items():
         question, answer = task.config.doc_to_text, task.config.doc_to_target
         for number, row in enumerate(task.eval_docs):
             yield from _of_row(f"{name}/{number}", row, question, answer)

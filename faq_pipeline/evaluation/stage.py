@@ -7,10 +7,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.core import labels, stage_names
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import target_gpus
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.evaluation.checks import REPORT_CHECKS
 from faq_pipeline.evaluation.cost import evaluation_work
+from faq_pipeline.evaluation.documents import evaluation_documents, prose_rows
 from faq_pipeline.evaluation.identity import (
     divergence_identity,
     evaluation_identity,
@@ -146,6 +148,20 @@ def _divergences(
     return means[0], means[1], sequences
 
 
+def _preflight(cell: Cell) -> None:
+    """The held-out prose is well-formed."""
+    prose_rows(cell.recipe.evaluation.prose)
+
+
+def _preflight_missing(cell: Cell) -> None:
+    """Local tasks load, with their documents."""
+    if cell.recipe.evaluation.include is not None:
+        evaluation_documents(cell.recipe.evaluation)
+        from faq_pipeline.evaluation.harness import check_tasks
+
+        check_tasks(cell.recipe.evaluation)
+
+
 _LABELS = {
     **labels.TARGET,
     **labels.engine_labels("evaluation", "server"),
@@ -163,6 +179,8 @@ REFERENCE_EVAL = Stage(
     gpus=target_gpus,
     work=evaluation_work,
     labels=_LABELS,
+    preflight=_preflight,
+    preflight_missing=_preflight_missing,
 )
 EVAL_REPORT = Stage(
     name=stage_names.EVAL_REPORT,

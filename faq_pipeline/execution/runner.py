@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
-from faq_pipeline.errors import FaqError, MissingUpstreamError
+from faq_pipeline.errors import MissingUpstreamError, disk_error
 from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.artifact import Artifact
@@ -99,23 +97,13 @@ def materialize(
         job = Build(placed.cell, inputs, folder, store.ledgers, progress, lambda: store.settle(folder))
         return {**stage.build(job), "work": stage.work(cell).as_dict()}
 
-    with _full_disk_is_told(store):
-        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed, note=progress.note)
-    return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
-
-
-@contextmanager
-def _full_disk_is_told(store: Store) -> Iterator[None]:
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed, note=progress.note)
+    except Exception as error:
+        if (told := disk_error(error, store.root.parent)) is None:
             raise
-        raise FaqError(
-            "no space left on the disk",
-            hint="free some (see faq cache gc) and run again: what is finished is kept",
-            file=store.root,
-        ) from error
+        raise told from error
+    return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 
 
 def _needed(stage: Stage, cell: Cell, stages: Mapping[str, Stage]) -> dict[str, Stage]:

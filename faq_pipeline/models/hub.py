@@ -12,6 +12,8 @@ from faq_pipeline.config.recipe import Dataset
 from faq_pipeline.errors import FaqError
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model", "LICENSE*", "NOTICE*"]
+LEFT_OUT = ["consolidated*.safetensors"]
+"""The same weights once more, as some publishers add them in the form of their own tools."""
 PATIENCE = 8.0
 """Seconds that the hub has to answer before a run that needs it is refused."""
 
@@ -25,7 +27,11 @@ def cached(member: Member) -> Path | None:
     try:
         return Path(
             snapshot_download(
-                member.hub, revision=member.revision, allow_patterns=PATTERNS, local_files_only=True
+                member.hub,
+                revision=member.revision,
+                allow_patterns=PATTERNS,
+                ignore_patterns=LEFT_OUT,
+                local_files_only=True,
             )
         )
     except LocalEntryNotFoundError:
@@ -42,7 +48,11 @@ def download(member: Member) -> Path:
 
     assert member.hub is not None
     try:
-        return Path(snapshot_download(member.hub, revision=member.revision, allow_patterns=PATTERNS))
+        return Path(
+            snapshot_download(
+                member.hub, revision=member.revision, allow_patterns=PATTERNS, ignore_patterns=LEFT_OUT
+            )
+        )
     # What a hub client raises is no stable set: OSError, ValueError, its own and HTTP errors.
     except Exception as error:
         raise _unreachable(f"member {member.name!r}: {member.hub}", error) from None

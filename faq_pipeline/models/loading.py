@@ -7,25 +7,116 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.config.json_objects import read_object
+from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.device import fix_threads, torch_device
 from faq_pipeline.models.precision import Precision, precision_for
+from faq_pipeline.models.tokenizer_files import tokenizer_files
 from faq_pipeline.models.weights import Weights
+from faq_pipeline.util.memoize import memoized
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
-    """The member's tokenizer with its chat template."""
+    """The member's tokenizer with its chat template.
+
+    It always has a padding token: where its files name none, the token that ends a text.
+
+    Raises:
+        FaqError: the files cannot be loaded, or name neither a padding token nor one that ends a text.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        weights.folder, trust_remote_code=weights.member.trust_remote_code
-    )
+    folder, trust = weights.folder, weights.member.trust_remote_code
+    hint = "copy or download the tokenizer's files again, or save them with save_pretrained"
+    try:
+        with library_errors("the tokenizer cannot be loaded", file=folder, hint=hint):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust
+            )
+    except FaqError:
+        for name in tokenizer_files(folder):  # where one of them is damaged, it is named
+            if name.endswith(".json"):
+                read_object(folder / name)
+        raise
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token or _end_token(weights, tokenizer)
     return tokenizer
+
+
+@memoized
+def shared_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
+    """As `load_tokenizer`, for those who change nothing about it: within `memoizing()` all get the same."""
+    return load_tokenizer(weights)
+
+
+def load_config(weights: Weights) -> PretrainedConfig:
+    """The member's configuration with the defaults of its architecture.
+
+    Raises:
+        FaqError: transformers does not know the architecture, or a value does not fit it.
+    """
+    from transformers import AutoConfig
+
+    folder, trust = weights.folder, weights.member.trust_remote_code
+    file, hint = folder / "config.json", "correct it, or see which transformers it was written for"
+    with library_errors("the configuration cannot be loaded", file=file, hint=hint):
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    return config
+
+
+def check_settings(weights: Weights) -> None:
+    """Refuse a configuration, or generation settings, that the member could not be loaded or sampled with.
+
+    Raises:
+        FaqError: see `load_config`; or `generation_config.json` is invalid, which transformers finds when
+            the model is loaded, or passes over in silence.
+    """
+    from transformers import GenerationConfig
+
+    load_config(weights)
+    file = weights.folder / "generation_config.json"
+    if not file.is_file():
+        return
+    ends = read_object(file).get("eos_token_id")
+    with library_errors("the generation settings cannot be loaded", file=file, hint="correct them"):
+        GenerationConfig.from_pretrained(weights.folder)
+    if ends is not None and not all(type(end) is int for end in (ends if isinstance(ends, list) else [ends])):
+        problem = f"eos_token_id is {ends!r}, and not a token's number or a list of such"
+        raise FaqError(problem, hint="correct it", file=file)
+
+
+def forget_generation_settings(model: PreTrainedModel) -> None:
+    """Let a model be saved whose generation settings transformers loads and refuses to save.
+
+    As temperature without sampling, which many models are published with. The settings are those of
+    its configuration then; the file of its own is copied beside the weights.
+    """
+    from transformers import GenerationConfig
+
+    if model.can_generate():
+        model.generation_config = GenerationConfig.from_model_config(model.config)
+
+
+def _end_token(weights: Weights, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token that ends a text by the model's configuration.
+
+    Raises:
+        FaqError: there is none.
+    """
+    for name in ("generation_config.json", "config.json"):
+        file = weights.folder / name
+        ids = read_object(file).get("eos_token_id") if file.is_file() else None
+        first = ids[0] if isinstance(ids, list) and ids else ids
+        if isinstance(first, int) and 0 <= first < len(tokenizer):
+            return str(tokenizer.convert_ids_to_tokens(first))
+    raise FaqError(
+        "the tokenizer has neither a token that ends a text nor one for padding",
+        hint='add "eos_token"',
+        file=weights.folder / "tokenizer_config.json",
+    )
 
 
 def load_model(weights: Weights, device: str, precision: Precision | None = None) -> PreTrainedModel:
@@ -59,15 +150,10 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # it would tear the run's own display
-    try:
+    with library_errors("weights cannot be loaded", file=folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, output_loading_info=True, **kwargs
         )
-    except (RuntimeError, OSError, ValueError) as error:
-        if is_out_of_memory(error):
-            raise
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FaqError(f"weights cannot be loaded: {first}", file=folder) from error
     model, info = loaded
     # transformers only warns, and makes up random weights.
     if missing := sorted(info["missing_keys"]):
@@ -78,11 +164,6 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
             file=folder,
         )
     return model.to(torch_device(device)).eval()  # type: ignore[arg-type]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or main memory is full. torch has an exception of its own for some of the cases."""
-    return any(sign in str(error) for sign in ("out of memory", "ALLOC_FAILED", "can't allocate memory"))
 
 
 def release(*_: object) -> None:

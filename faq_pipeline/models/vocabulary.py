@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from faq_pipeline.config.json_objects import read_object
 from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.models.tokenizer_files import tokenizer_files
 from faq_pipeline.store.fingerprint import hash_file, short_hash
@@ -25,13 +26,15 @@ def vocabulary_digests(folder: Path) -> list[str]:
     """
     names = tokenizer_files(folder)
     if "tokenizer.json" in names:
-        model = _json(folder / "tokenizer.json").get("model")
+        model = read_object(folder / "tokenizer.json").get("model")
         model = model if isinstance(model, dict) else {}
         vocabulary, merges = model.get("vocab"), model.get("merges")
         return list(dict.fromkeys([_digest(vocabulary, _pairs(merges)), _digest(vocabulary, merges)]))
     if {"vocab.json", "merges.txt"} <= set(names):
         lines = _lines(folder / "merges.txt")
-        return [_digest(_json(folder / "vocab.json"), _pairs([ln for ln in lines if ln[:1] != "#" and ln]))]
+        return [
+            _digest(read_object(folder / "vocab.json"), _pairs([ln for ln in lines if ln[:1] != "#" and ln]))
+        ]
     if "vocab.txt" in names:
         return [_digest({token: number for number, token in enumerate(_lines(folder / "vocab.txt"))}, None)]
     held = [name for name in names if name == "tekken.json" or Path(name).suffix in BINARY]
@@ -58,14 +61,3 @@ def _lines(path: Path) -> list[str]:
             return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except ValueError as error:
         raise FaqError(f"is not UTF-8: {error}", file=path) from None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        with reading_file(path):
-            content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FaqError(f"cannot be read as JSON: {error}", file=path) from None
-    if not isinstance(content, dict):
-        raise FaqError("expected a JSON object", file=path)
-    return content

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from faq_pipeline.errors import library_errors
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.orchestration.cached_steps import CachedSteps
 from faq_pipeline.orchestration.dagster_internals import (
@@ -44,8 +45,10 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     install_slot_claims()
     install_owned_runs()
     with ProcessLock(settings.home / "dagster.lock"):
-        os.environ["DAGSTER_HOME"] = str(settings.dagster_home())
-        instance = dg.DagsterInstance.get()
+        home = settings.dagster_home()
+        os.environ["DAGSTER_HOME"] = str(home)
+        with library_errors("Dagster cannot open its home", file=home, hint="see faq doctor"):
+            instance = dg.DagsterInstance.get()
         end_dead_runs(instance)
     return instance
 

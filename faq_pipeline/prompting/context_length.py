@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ def check_fits_context(
     pairs = list(texts)
     if not pairs:
         return
-    ids = tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
+    folder = Path(tokenizer.name_or_path)
+    with library_errors("the tokenizer fails", file=folder, hint="copy or download its files again"):
+        ids = tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
+    padding = [] if tokenizer.pad_token_id is None else [tokenizer.pad_token_id]
+    _check_vocabulary([padding, *ids], member)
     for (item, _), these in zip(pairs, ids, strict=True):
         if len(these) + new_tokens > member.context:
             also = f" and max_new_tokens {new_tokens}" if new_tokens else ""
@@ -61,3 +66,17 @@ def check_fits_context(
                 f"takes {len(these)} tokens{also}, and the context of {member.name} is {member.context}",
                 "shorten it, or lower max_new_tokens" if new_tokens else "shorten it",
             )
+
+
+def _check_vocabulary(ids: Iterable[Iterable[int]], member: Weights) -> None:
+    """Refuse tokens that the member has no embedding for."""
+    parts = (member.config.get("text_config"), member.config)
+    sizes = [part.get("vocab_size") for part in parts if isinstance(part, dict)]
+    size = next((size for size in sizes if isinstance(size, int)), None)
+    greatest = max((token for these in ids for token in these), default=0)
+    if size is not None and greatest >= size:
+        raise FaqError(
+            f"the tokenizer of {member.name} makes token {greatest}, and vocab_size is {size}",
+            hint="is it the tokenizer of another model?",
+            file=member.folder / "config.json",
+        )

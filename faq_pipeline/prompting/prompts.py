@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from faq_pipeline.config.family import Family
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import library_errors
 from faq_pipeline.models.chat import Message, render
 from faq_pipeline.store.tables import Seed
 
@@ -25,19 +25,11 @@ def seed_messages(seed: Seed, family: Family) -> list[Message]:
         FaqError: the family's prompt is not valid Jinja, or uses more than `{{ text }}`.
     """
     key = f"prompts.{seed.kind}"
-    try:
+    what = f"{key} of family {family.name!r}"
+    with library_errors(f"{what} is not valid Jinja", file=None, hint="correct it in the family's YAML"):
         template = _JINJA.from_string(getattr(family.prompts, seed.kind))
+    with library_errors(f"{what} cannot be rendered", file=None, hint="a prompt may use {{ text }}"):
         content = template.render(text=seed.text)
-    except TemplateSyntaxError as error:
-        raise FaqError(
-            f"{key} of family {family.name!r} is not valid Jinja: {error.message}",
-            hint=f"fix its line {error.lineno}",
-        ) from None
-    except TemplateError as error:
-        raise FaqError(
-            f"{key} of family {family.name!r} cannot be rendered: {error.message}",
-            hint="a prompt may use {{ text }}",
-        ) from None
     return [{"role": "user", "content": content}]
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from faq_pipeline.models.device import torch_device
+from faq_pipeline.models.loading import load_config
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.util.attributes import replaced_attribute
 from faq_pipeline.util.progress import Progress
@@ -46,13 +47,11 @@ def activations_device(weights: Weights, rows: Sequence[Sequence[int]], device: 
     pass more, and AWQ keeps inputs of its own on the GPU.
     """
     import torch
-    from transformers import AutoConfig
 
     chosen = torch_device(device)
     if chosen.type == "cpu":
         return "cpu"
-    trust = weights.member.trust_remote_code
-    config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=trust).get_text_config()
+    config = load_config(weights).get_text_config()
     values = sum(len(row) * (config.hidden_size + len(row)) for row in rows)
     free, _ = torch.cuda.mem_get_info(chosen)
     return str(chosen) if values * torch.bfloat16.itemsize <= SHARE * free else "cpu"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.models.loading import release
+from faq_pipeline.models.loading import forget_generation_settings, release
 from faq_pipeline.models.weights import copy_companions
 from faq_pipeline.quantization.load import load_quantized
 
@@ -28,6 +28,7 @@ def write_dense(checkpoint: Path, member: Member, folder: Path, device: str) -> 
     # The loaded model still holds scales and shapes of the packed form, which a dense model must not have.
     names = architecture.state_dict().keys()
     state = {name: tensor for name, tensor in model.state_dict().items() if name in names}
+    forget_generation_settings(model)
     model.save_pretrained(folder, state_dict=state)
     del model, state
     release()

@@ -18,6 +18,7 @@ from faq_pipeline.quantization.layers import (
     shards,
     weight_bytes,
 )
+from faq_pipeline.util.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +118,7 @@ def _load_error(folder: Path, member: Member, device: str) -> str:
     Raises:
         RuntimeError: main memory is full.
     """
-    from faq_pipeline.models.loading import is_out_of_memory, release
+    from faq_pipeline.models.loading import release
 
     try:
         return "" if _first_logits_are_finite(folder, member, device) else "logits are not finite"

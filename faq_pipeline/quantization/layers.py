@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.architecture import LinearLayer
 
 BITS = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16, "I16": 16}
@@ -40,7 +40,9 @@ def opened(path: Path, framework: str = "numpy") -> Iterator[Any]:
     """A safetensors file, read lazily."""
     from safetensors import safe_open
 
-    with safe_open(path, framework=framework) as file:
+    with library_errors("the weights cannot be read", file=path, hint="copy or download them again"):
+        file = safe_open(path, framework=framework)
+    with file:
         yield file
 
 

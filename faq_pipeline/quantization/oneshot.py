@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.device import fix_threads
-from faq_pipeline.models.loading import is_out_of_memory, load_folder, load_tokenizer, release
+from faq_pipeline.models.loading import forget_generation_settings, load_folder, load_tokenizer, release
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.checkpoint_config import complete_ignored
@@ -23,6 +23,7 @@ from faq_pipeline.quantization.quiet import quiet_llmcompressor
 from faq_pipeline.quantization.schemes import with_exact_names
 from faq_pipeline.quantization.token_weights import is_weighted, row_weights
 from faq_pipeline.quantization.widening import narrow, widen
+from faq_pipeline.util.memory import is_out_of_memory
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def run_once(
             data = _data(rows, counts, between) if needs_calibration(spec) else {}
             tokenizer: Any = load_tokenizer(weights)
             try:
-                oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
+                with library_errors(f"{spec.method} failed on this model", file=weights.folder):
+                    oneshot(model=model, processor=tokenizer, recipe=modifiers, **data)
             except BaseException:
                 reset_session()  # it holds the model
                 raise
@@ -207,6 +209,7 @@ def save_packed(model: PreTrainedModel, folder: Path) -> None:
     """The part of `save` that every process takes part in where several have quantized the model."""
     from llmcompressor.core import reset_session
 
+    forget_generation_settings(model)
     with quiet_llmcompressor():
         model.save_pretrained(folder, save_compressed=True)
         reset_session()

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import device_gpus, device_kind, device_of, torch_device
-from faq_pipeline.models.loading import is_out_of_memory, release
+from faq_pipeline.models.loading import release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.compute_device import activations_device
 from faq_pipeline.quantization.oneshot import (
@@ -40,6 +40,7 @@ from faq_pipeline.quantization.oneshot import (
 )
 from faq_pipeline.quantization.spec_check import check_ranks
 from faq_pipeline.util.attributes import replaced_attribute
+from faq_pipeline.util.memory import is_out_of_memory
 from faq_pipeline.util.parent_watch import exit_with_parent
 from faq_pipeline.util.progress import Progress, SilentProgress
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from faq_pipeline.config.recipe import Quantization
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, nearest
 from faq_pipeline.models import hub
-from faq_pipeline.models.architecture import architecture_of
+from faq_pipeline.models.architecture import Architecture, architecture_of
 from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.fused_layers import disagreeing
@@ -19,6 +19,8 @@ from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.schemes import SCHEMES, with_exact_names
 
+HEAD = "lm_head"
+"""Not in the files of a model whose head is tied to its embedding."""
 GROUPS = (128, 64, 32, 16)
 """Group sizes to suggest: those that inference kernels know, largest first."""
 
@@ -63,6 +65,7 @@ def check_remote_layers(spec: Quantization, weights: Weights) -> None:
 def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     _check_dense(weights, folder)
     architecture = architecture_of(weights)
+    _check_ignore(spec, weights, architecture)
     layers = [layer for layer in architecture.quantizable if not is_ignored(layer.module, spec.ignore)]
     check_layers(spec, architecture, layers)
     _check_layer_bits(spec, [layer.module for layer in layers])
@@ -162,6 +165,24 @@ def _check_dense(weights: Weights, folder: Path) -> None:
         hint="take the original, or save it dense first: transformers loads some kinds with dequantize=True",
         file=folder / "config.json",
     )
+
+
+def _check_ignore(spec: Quantization, weights: Weights, architecture: Architecture) -> None:
+    """Refuse an entry of `ignore` that matches no module: the layers that it means would be quantized."""
+    layers, stored = architecture.layers, architecture.tensors
+    modules = sorted(
+        {HEAD, *(layer.module for layer in layers), *architecture.transposed}
+        | {name.rpartition(".")[0] for name in stored}
+    )
+    for entry in spec.ignore:
+        if any(is_ignored(module, [entry]) for module in modules):
+            continue
+        near = nearest(entry.removeprefix("re:"), modules)
+        raise FaqError(
+            f"quantization.ignore: {entry!r} matches no layer of {weights.name!r}",
+            hint=f"a full name{f' ({near})' if near else ''}, or 're:' and a regular expression",
+            key="quantization.ignore",
+        )
 
 
 def _check_groups(spec: Quantization, columns: dict[str, int]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from faq_pipeline.config.json_objects import half_of_a_character
 from faq_pipeline.config.jsonl import line_of, read_jsonl
 from faq_pipeline.config.recipe import Dataset, Seeds
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.store.fingerprint import file_digest
 from faq_pipeline.store.tables import Kind, Seed
 from faq_pipeline.util.seeded_choice import draw_balanced
@@ -19,7 +20,8 @@ from faq_pipeline.util.seeded_choice import draw_balanced
 POOL = 8
 """Of a hub dataset, the first `POOL * count` usable rows are read, and the draw is made among them."""
 LONGEST = 16_384
-"""Characters. Longer rows of a hub dataset are passed over: the user cannot fix them."""
+"""Characters. Longer rows of a hub dataset are passed over, and those cut inside of a character: the user
+cannot fix them."""
 
 
 def _not_empty(text: str) -> str:
@@ -86,7 +88,7 @@ def load_dataset_seeds(dataset: Dataset, count: int) -> list[Seed]:
     """
     import datasets
 
-    try:
+    with _dataset_errors(dataset):
         rows = datasets.load_dataset(
             dataset.name,
             dataset.config,
@@ -94,22 +96,28 @@ def load_dataset_seeds(dataset: Dataset, count: int) -> list[Seed]:
             revision=dataset.revision,
             streaming=True,
         )
-        seeds = list(islice(_usable(rows, dataset), POOL * count))
-    except FaqError:
-        raise
-    # What a hub client raises is no stable set: OSError, ValueError, its own and HTTP errors.
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise FaqError(
-            f"dataset {dataset.name!r} cannot be read: {reason}",
-            hint="check seeds.dataset and the network, or use seeds.path",
-        ) from error
+    seeds = list(islice(_usable(_each(rows, dataset), dataset), POOL * count))
     if len(seeds) < count:
         raise FaqError(
             f"dataset {dataset.name!r} has {len(seeds)} usable rows, and the recipe wants {count}",
             hint="lower seeds.count in the recipe",
         )
     return seeds
+
+
+def _dataset_errors(dataset: Dataset) -> library_errors:
+    hint = "check seeds.dataset and the network, or use seeds.path"
+    return library_errors(f"dataset {dataset.name!r} cannot be read", file=None, hint=hint)
+
+
+def _each(rows: Iterable[dict[str, Any]], dataset: Dataset) -> Iterator[dict[str, Any]]:
+    left = iter(rows)
+    while True:
+        with _dataset_errors(dataset):
+            row = next(left, None)
+        if row is None:
+            return
+        yield row
 
 
 def _usable(rows: Iterable[dict[str, Any]], dataset: Dataset) -> Iterable[Seed]:
@@ -120,7 +128,7 @@ def _usable(rows: Iterable[dict[str, Any]], dataset: Dataset) -> Iterable[Seed]:
                 f"dataset {dataset.name!r} has no text in column {dataset.text!r}",
                 hint=f"set seeds.dataset.text; columns: {', '.join(sorted(row))}",
             )
-        if text.strip() and len(text) <= LONGEST:
+        if text.strip() and len(text) <= LONGEST and not half_of_a_character(text):
             yield Seed(
                 id=f"{dataset.name}:{index}",
                 text=text,

@@ -12,6 +12,7 @@ from faq_pipeline.core.engines import teacher_gpus, teacher_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
+from faq_pipeline.models.chat import check_renders
 from faq_pipeline.models.weights import check_vocabulary, vocabulary_digest
 from faq_pipeline.prompting.context_length import check_fits_context, check_leaves_room
 from faq_pipeline.regeneration.checks import CORPUS_CHECKS
@@ -113,20 +114,24 @@ def _preflight(cell: Cell) -> None:
 def _preflight_missing(cell: Cell) -> None:
     """The teacher's repository answers; the seeds fit the models, where all of these are local.
 
-    Otherwise the build checks the seeds.
+    So do a local teacher's configuration, tokenizer and template. Otherwise the build checks the seeds.
     """
-    from faq_pipeline.models.loading import load_tokenizer
+    from faq_pipeline.models.loading import check_settings, shared_tokenizer
 
     seeds, teacher = cell.recipe.seeds, cell.teacher
     if teacher is not None and not teacher_traits(cell).remote:
         hub.check_member(teacher.member)
+    if teacher is not None and teacher.member.path is not None:
+        check_settings(teacher)
+        thinking = (cell.teacher_family or cell.family).thinking
+        check_renders(shared_tokenizer(teacher), thinking, replies=False)
     models = [cell.target, *([] if teacher is None else [teacher])]
     if seeds.path is None or any(model.member.path is None for model in models):
         return
     drawn = draw_seeds(load_seeds(seeds.path, seeds.count), seeds.count, cell.recipe.draw)
-    _check_seeds(cell, drawn, load_tokenizer(cell.target))
+    _check_seeds(cell, drawn, shared_tokenizer(cell.target))
     if teacher is not None:
-        checked_prompts(cell, drawn, load_tokenizer(teacher))
+        checked_prompts(cell, drawn, shared_tokenizer(teacher))
 
 
 def _check_seeds(cell: Cell, seeds: Sequence[Seed], tokenizer: PreTrainedTokenizerBase) -> None:

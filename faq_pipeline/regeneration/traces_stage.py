@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.core import labels, stage_names
@@ -10,7 +10,9 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import target_engine, target_gpus, target_identity
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.engine import Request
 from faq_pipeline.inference.sampling import check_sampled
+from faq_pipeline.models.chat import check_renders
 from faq_pipeline.prompting.context_length import check_fits_context, check_leaves_room
 from faq_pipeline.regeneration.cost import traces_work
 from faq_pipeline.regeneration.traces import (
@@ -22,6 +24,9 @@ from faq_pipeline.regeneration.traces import (
 )
 from faq_pipeline.store.fingerprint import file_digest
 from faq_pipeline.store.tables import Trace, write_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ANSWER_LIMIT = "evaluation.max_new_tokens"
 COUNT = 64
@@ -51,18 +56,9 @@ def _build(build: Build) -> dict[str, Any]:
     from faq_pipeline.models.loading import load_tokenizer
 
     cell, progress = build.cell, build.progress
-    prompts = pick_development(load_development(cell.family.development), COUNT)
     tokenizer = load_tokenizer(cell.target)
-    requests = trace_requests(prompts, tokenizer, cell.family.thinking)
+    prompts, requests = _asked(cell, tokenizer)
     sampling = Sampling(temperature=0, max_new_tokens=cell.recipe.evaluation.max_new_tokens)
-    check_fits_context(
-        zip(prompts, (request.prompt for request in requests), strict=True),
-        tokenizer,
-        cell.target,
-        Development.error,
-        new_tokens=sampling.max_new_tokens,
-        key=ANSWER_LIMIT,
-    )
     progress.start("traces", len(requests))
     completions = {}
     with target_engine(cell) as engine:
@@ -84,10 +80,40 @@ def _build(build: Build) -> dict[str, Any]:
     }
 
 
+def _asked(cell: Cell, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Development], list[Request]]:
+    """The development prompts that are answered, and what the target is asked.
+
+    Raises:
+        FaqError: the file is malformed, the chat template refuses a prompt, or one does not fit the context.
+    """
+    prompts = pick_development(load_development(cell.family.development), COUNT)
+    requests = trace_requests(prompts, tokenizer, cell.family.thinking)
+    check_fits_context(
+        zip(prompts, (request.prompt for request in requests), strict=True),
+        tokenizer,
+        cell.target,
+        Development.error,
+        new_tokens=cell.recipe.evaluation.max_new_tokens,
+        key=ANSWER_LIMIT,
+    )
+    return prompts, requests
+
+
 def _preflight(cell: Cell) -> None:
     """Answers leave room for a prompt; that of a member not downloaded yet is checked when it is built."""
     if cell.target.member.path is not None:
         check_leaves_room(cell.recipe.evaluation.max_new_tokens, cell.target, ANSWER_LIMIT)
+
+
+def _preflight_missing(cell: Cell) -> None:
+    """A local target's configuration and tokenizer load, and its template renders the prompts."""
+    from faq_pipeline.models.loading import check_settings, shared_tokenizer
+
+    if cell.target.member.path is not None:
+        check_settings(cell.target)
+        tokenizer = shared_tokenizer(cell.target)
+        check_renders(tokenizer, cell.family.thinking, replies=False)
+        _asked(cell, tokenizer)
 
 
 INFERENCE_TRACES = Stage(
@@ -106,4 +132,5 @@ INFERENCE_TRACES = Stage(
         "max_new_tokens": "evaluation.max_new_tokens",
     },
     preflight=_preflight,
+    preflight_missing=_preflight_missing,
 )

@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faq_pipeline.errors import library_errors
+
 Record = TypeVar("Record")
 
 Kind = Literal["question", "text"]
@@ -272,9 +274,15 @@ def write_rows(path: Path, rows: Iterable[Any], record: type) -> None:
 
 
 def read_rows(path: Path, record: type[Record]) -> list[Record]:
-    """Read what `write_rows` wrote."""
-    with pq.ParquetFile(path) as file:  # `pq.read_table` would load pandas
-        return [record(**row) for row in file.read().to_pylist()]
+    """Read what `write_rows` wrote.
+
+    Raises:
+        FaqError: the file is damaged, or no Parquet file.
+    """
+    told = library_errors("the table cannot be read", file=path, hint="see faq cache verify")
+    with told, pq.ParquetFile(path) as file:  # `pq.read_table` would load pandas
+        rows = file.read().to_pylist()
+    return [record(**row) for row in rows]
 
 
 def schema_of(record: type) -> pa.Schema:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tests.cases.architectures import FAMILIES, save_random, with_context
 from tests.cases.conftest import Lab
-from tests.cases.known_fault import known_fault
 
 
 def test_a_hybrid_model_runs(lab: Lab, tmp_path: Path) -> None:
@@ -31,7 +30,6 @@ def test_layers_that_cannot_be_quantized_are_refused_before_the_work(lab: Lab, t
     assert told.ran_or_was_refused_in_time, told.said
 
 
-@known_fault("the context is looked for in the outer configuration, and 2048 is assumed where it has none")
 def test_the_context_of_a_wrapped_language_model_is_found(lab: Lab, tmp_path: Path) -> None:
     """With 8192 tokens of context in `text_config`, 3000 new tokens are accepted."""
     lab.replace_member(

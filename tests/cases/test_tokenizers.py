@@ -7,11 +7,9 @@ import json
 import pytest
 
 from tests.cases.conftest import Lab
-from tests.cases.known_fault import known_fault
 from tests.tiny import TEMPLATE
 
 
-@known_fault("a tokenizer without an end mark is padded with none, and batching raises")
 def test_a_tokenizer_without_end_and_padding_runs(lab: Lab) -> None:
     """A member whose tokenizer has neither an end nor a padding token runs to its report."""
     for name, keys in {
@@ -33,7 +31,6 @@ SYSTEM_FIRST = (
 )
 
 
-@known_fault("an error that a chat template raises is a traceback")
 @pytest.mark.parametrize(
     ("template", "words"),
     [

@@ -10,11 +10,9 @@ import pytest
 
 from faq_pipeline.settings import REPOSITORY
 from tests.cases.conftest import Lab
-from tests.cases.known_fault import known_fault
 from tests.orchestration.cli import Faq
 
 
-@known_fault("a line of seeds that is nested too deep is a traceback")
 def test_a_line_of_brackets_is_told_by_file_and_line(lab: Lab) -> None:
     """A seed file with a damaged line of 100,000 brackets is refused by file and line."""
     path = lab.root / "seeds/mixed.jsonl"
@@ -24,7 +22,6 @@ def test_a_line_of_brackets_is_told_by_file_and_line(lab: Lab) -> None:
     assert f"{path}:{len(lines) + 1}: " in lab.plan().refusal
 
 
-@known_fault("half of an emoji passes as text, and raises where it is tokenized or stored")
 def test_half_of_an_emoji_is_told_by_file_and_line(lab: Lab) -> None:
     """A seed whose text holds a lone surrogate is refused by file and line."""
     path = lab.root / "seeds/mixed.jsonl"
@@ -34,7 +31,6 @@ def test_half_of_an_emoji_is_told_by_file_and_line(lab: Lab) -> None:
     assert f"{path}:3: " in lab.plan().refusal
 
 
-@known_fault("entries of 'ignore' that match no layer are accepted in silence")
 @pytest.mark.parametrize("entry", ["*.mlp.*", "model.layers.9.mlp.down_proj"])
 def test_an_entry_of_ignore_that_matches_nothing_is_told(lab: Lab, entry: str) -> None:
     """The plan refuses the entry, or notes that it matches no layer."""
@@ -45,7 +41,6 @@ def test_an_entry_of_ignore_that_matches_nothing_is_told(lab: Lab, entry: str) -
     assert entry in told.said and ("match" in told.said or "no layer" in told.said)
 
 
-@known_fault("a working folder that is gone is a traceback, even where every path is absolute")
 def test_a_working_folder_that_is_gone_does_no_harm(lab_data: Path, tmp_path: Path) -> None:
     """Started in a folder that was removed meanwhile, a command runs or is refused in one line."""
     gone, faq = tmp_path / "gone", Faq(tmp_path / "home", lab_data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors.torch import load_file, save_file
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.config.recipe import Quantization
@@ -74,6 +76,26 @@ def test_layers_of_a_member_that_is_not_here_are_checked_by_its_configuration(
     asked = [request for request in hub.requests if "/resolve/" in str(request)]
     assert asked and all("config.json" in str(request) for request in asked)
     assert cached(member) is None
+
+
+def test_weights_that_a_repository_holds_twice_are_downloaded_once_and_looked_at(
+    hub: HubServer, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those in two forms, the one that transformers loads; a NaN in them is refused."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    model = Path(shutil.copytree(tiny_data / "models/tiny-s", tmp_path / "model"))
+    shutil.copy(model / "model.safetensors", model / "consolidated.safetensors")
+    first = hub.folder.add("acme/tiny-s", model)
+    member = Member(name="t", hub="acme/tiny-s", revision=first, parameters=1)
+    held = {path.name for path in find_weights(member, tmp_path).folder.iterdir()}
+    assert "model.safetensors" in held and "consolidated.safetensors" not in held
+    tensors = load_file(model / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    spoilt = hub.folder.add("acme/spoilt", model)
+    member = Member(name="t", hub="acme/spoilt", revision=spoilt, parameters=1)
+    with pytest.raises(FaqError, match="NaN or an infinity"):
+        assert find_weights(member, tmp_path).folder
 
 
 def test_commits_and_rollbacks(hub: HubServer) -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.folder_check import check_folder
 from faq_pipeline.models.weights import (
     Weights,
-    check_folder,
     check_vocabulary,
     copy_companions,
     find_weights,
@@ -93,6 +93,7 @@ def test_digests_of_unchanged_files_are_remembered(
         raise AssertionError(f"{path} was read again")
 
     monkeypatch.setattr("faq_pipeline.models.weights.hash_file", read)
+    monkeypatch.setattr("faq_pipeline.models.finite_weights.read_header", read)
     assert find_weights(member(folder), tmp_path / "digests") == before
 
 

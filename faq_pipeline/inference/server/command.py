@@ -15,6 +15,7 @@ from faq_pipeline.inference.environment.python_probe import clean_environment
 from faq_pipeline.inference.server.ports import HOST
 from faq_pipeline.models.device import device_gpus, device_memory, usable_cores
 from faq_pipeline.models.gpus import VISIBLE
+from faq_pipeline.models.model_context import context_of
 
 GIB = 2**30
 OURS = {
@@ -176,7 +177,7 @@ def _cache_space(folder: Path, serving: Serving) -> int:
 
 
 def _context(folder: Path, serving: Serving) -> int:
-    return serving.context or int(_config(folder).get("max_position_embeddings") or 0)
+    return serving.context or context_of(_config(folder), folder / "config.json") or 0
 
 
 def _config(folder: Path) -> dict[str, Any]:

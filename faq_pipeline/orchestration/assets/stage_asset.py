@@ -7,7 +7,7 @@ import dagster as dg
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, disk_error
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration import tags
 from faq_pipeline.orchestration.asset_checks import check_results, check_specs
@@ -68,15 +68,20 @@ def stage_asset(
 
 
 class fail_on_faq_error:  # noqa: N801 - reads as a statement
-    """Context manager that turns a FaqError into a Dagster Failure with the same message, without retries."""
+    """Context manager that turns a FaqError into a Dagster Failure with the same message, without retries.
+
+    So does what the system says of the disk, see `disk_error`.
+    """
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FaqError):
+        told = disk_error(error) if isinstance(error, Exception) else None
+        told = told or (error if isinstance(error, FaqError) else None)
+        if told is not None:
             raise dg.Failure(
-                description=str(error), metadata={"faq_error": True}, allow_retries=False
+                description=str(told), metadata={"faq_error": True}, allow_retries=False
             ) from error
 
 

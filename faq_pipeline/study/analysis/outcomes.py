@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faq_pipeline.core import stage_names
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.evaluation.bootstrap import Array
 from faq_pipeline.evaluation.stage import ANSWERS, SEQUENCES
 from faq_pipeline.store.artifact import Artifact
@@ -178,20 +180,24 @@ def _named(questions: tuple[Any, ...]) -> str:
 
 def _answers(artifact: Artifact) -> tuple[tuple[Any, ...], Array]:
     """The identities of all questions, and their scores."""
-    table = pq.read_table(
-        artifact.file(ANSWERS), columns=["task", "doc_hash", "filter", "doc_id", "prompt_hash", "correct"]
-    )
-    columns = [table.column(name).to_pylist() for name in table.column_names[:-1]]
-    return tuple(zip(*columns, strict=True)), np.array(table.column("correct"), dtype=np.float64)
+    columns = ["task", "doc_hash", "filter", "doc_id", "prompt_hash", "correct"]
+    table = _table(artifact.file(ANSWERS), columns=columns)
+    questions = [table.column(name).to_pylist() for name in table.column_names[:-1]]
+    return tuple(zip(*questions, strict=True)), np.array(table.column("correct"), dtype=np.float64)
 
 
 def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:
     """KL in nats, and number of tokens, of each sequence."""
-    table = pq.read_table(artifact.file(SEQUENCES), filters=[("scope", "=", scope)])
+    table = _table(artifact.file(SEQUENCES), filters=[("scope", "=", scope)])
     return (
         np.array(table.column("nats"), dtype=np.float64),
         np.array(table.column("tokens"), dtype=np.float64),
     )
+
+
+def _table(file: Path, **wanted: Any) -> pa.Table:
+    with library_errors("the table cannot be read", file=file, hint="see faq cache verify"):
+        return pq.read_table(file, **wanted)
 
 
 def _reference(artifact: Artifact | None, cell: StudyCell) -> Artifact:

@@ -1,0 +1,57 @@
+"""The exception that a user's mistake becomes, and hints for unknown names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from pathlib import Path
+
+
+class FaqError(Exception):
+    """Bad input: one line that names where it is, what is wrong and how to fix it.
+
+    The CLI prints it without a traceback and exits with 2.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        hint: str = "",
+        file: Path | str | None = None,
+        line: int | None = None,
+        key: str = "",
+    ) -> None:
+        """
+        Args:
+            key: the recipe's key whose value is at fault, as `quantization.scheme`; who knows the
+                recipe's files adds file and line, see `Catalog.attach_location`.
+        """
+        self.problem, self.hint, self.file, self.line, self.key = problem, hint, file, line, key
+        self.where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
+        super().__init__(self.where + problem + (f" ({hint})" if hint else ""))
+
+
+class MissingUpstreamError(FaqError):
+    """A stage was asked for whose input has not been made yet."""
+
+
+def nearest_or_known(name: str, known: Collection[str], what: str = "known") -> str:
+    """The hint for an unknown name: the nearest of the known ones, or all where none is near."""
+    return _did_you_mean(name, known) or f"{what}: {', '.join(sorted(known)) or 'none'}"
+
+
+def nearest_and_known(name: str, known: Collection[str]) -> str:
+    """The hint for an unknown name of a few: the nearest if one is near, and all, in their order."""
+    return " ".join(filter(None, (_did_you_mean(name, known), f"known: {', '.join(known)}")))
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The nearest of the known names; "" if none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return near[0] if near else ""
+
+
+def _did_you_mean(name: str, known: Collection[str]) -> str:
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else ""
