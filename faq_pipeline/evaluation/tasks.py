@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from faq_pipeline.config.files import SUFFIXES
 from faq_pipeline.config.yaml import look, plain, read
 from faq_pipeline.errors import FaqError, nearest_or_known
 from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
@@ -88,7 +89,7 @@ class TaskFolder:
     def _index(self) -> dict[str, list[Path]]:
         """YAMLs by the name of their task, group or tag; a tag may have several."""
         found: dict[str, list[Path]] = {}
-        for path in sorted(self.root.glob("**/*.yaml")):
+        for path in sorted(path for suffix in SUFFIXES for path in self.root.glob(f"**/*{suffix}")):
             try:
                 tree = look(path)
             except FaqError:
@@ -145,7 +146,8 @@ def _included(path: Path, tree: CommentedMap) -> list[Path]:
 
 
 def _copy_of(path: Path, folder: Path) -> Path:
-    return folder / short_hash(str(path.parent.resolve()).encode()) / path.name
+    """lm-eval looks for `.yaml` alone."""
+    return folder / short_hash(str(path.parent.resolve()).encode()) / f"{path.stem}.yaml"
 
 
 def _listed(node: Any) -> list[str]:
