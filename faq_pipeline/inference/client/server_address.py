@@ -50,16 +50,25 @@ class ServerAddress:
         return FaqError(f"{self.name} denies access: {problem}", hint=hint)
 
     def open(self, most: int, timeout: float) -> AsyncOpenAI:
-        """Its client: no retries of its own, `most` connections, `timeout` seconds for an answer."""
+        """Its client, for `exchange`: no retries of its own, `most` connections.
+
+        Args:
+            timeout: seconds that the server may keep silent.
+        """
         import httpx2
         import openai
+
+        from faq_pipeline.inference.client.exchange import UNCOMPRESSED, bound_answer
 
         # aiohttp's transport, since a request costs a third of what it does with the default one,
         # which looks through all connections for each. It needs a number: for None it takes 100.
         limits = httpx2.Limits(max_connections=most, keepalive_expiry=IDLE)
         waits = httpx2.Timeout(timeout, connect=CONNECT, pool=None)
         http = openai.DefaultAioHttpClient(
-            limits=limits, timeout=waits, trust_env=not _is_local(self.base_url)
+            limits=limits,
+            timeout=waits,
+            trust_env=not _is_local(self.base_url),
+            event_hooks={"response": [bound_answer]},
         )
         # Keys of other services that the environment may hold are none of this server's business.
         return openai.AsyncOpenAI(
@@ -70,6 +79,7 @@ class ServerAddress:
             project="",
             max_retries=0,
             timeout=waits,
+            default_headers=UNCOMPRESSED,
             http_client=http,
         )
 
