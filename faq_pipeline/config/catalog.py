@@ -14,6 +14,7 @@ from faq_pipeline.config.family_files import FamilyFiles, read_families
 from faq_pipeline.config.files import (
     Sources,
     defined_twice,
+    mentions,
     read_recipe,
     read_study,
     recipe_under,
@@ -154,14 +155,12 @@ class Catalog:
         return self._of_families("member", name, self._members)
 
     def _of_families(self, kind: str, name: str, among: Mapping[str, T]) -> T:
-        """As `_pick`; a name that is not there may be in a family file that is broken."""
-        try:
-            return _pick(kind, name, among)
-        except FaqError as error:
-            if not self.broken_families:
-                raise
-            broken = "; ".join(map(str, self.broken_families.values()))
-            raise FaqError(error.problem, hint=f"{error.hint}; a family's file is broken: {broken}") from None
+        """As `_pick`; but a name that a broken family file mentions fails with what is wrong there."""
+        if name not in among:
+            for error in self.broken_families.values():
+                if error.file is not None and mentions(Path(error.file), name):
+                    raise error
+        return _pick(kind, name, among)
 
     @property
     def withdrawn(self) -> Mapping[str, WithdrawnMember]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from ruamel.yaml.comments import CommentedMap
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study, names_used
-from faq_pipeline.config.yaml import look, place, plain, validate
+from faq_pipeline.config.yaml import look, place, plain, read_text, validate
 from faq_pipeline.errors import FaqError, nearest_or_known
 
 SUFFIXES = (".yaml", ".yml")
@@ -140,6 +141,14 @@ def _beside(path: Path, name: Any, line: int) -> Path:
 def yaml_files(folder: Path) -> list[Path]:
     """The YAML files in a folder, in the order of their names."""
     return sorted(path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}"))
+
+
+def mentions(path: Path, name: str) -> bool:
+    """Whether a file that cannot be parsed holds a name; not if it cannot be read."""
+    try:
+        return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", read_text(path)) is not None
+    except FaqError:
+        return False
 
 
 def defined_twice(what: str, files: Sequence[Path], at: Path, line: int | None = None) -> FaqError:

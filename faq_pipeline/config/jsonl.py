@@ -54,8 +54,8 @@ def _object(raw: bytes, path: Path, line: int) -> dict[str, Any]:
         content = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
     except UnicodeDecodeError:
         raise FaqError("not UTF-8 text", hint="save it as UTF-8", file=path, line=line) from None
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "a number or a nesting without bound")
+    except ValueError as error:
+        reason = getattr(error, "msg", str(error))
         raise FaqError(
             f"not valid JSON: {reason}", hint="one complete JSON object a line", file=path, line=line
         ) from None

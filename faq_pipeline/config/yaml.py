@@ -45,7 +45,7 @@ def look(path: Path) -> CommentedMap:
     Raises:
         FaqError: as `read`.
     """
-    text = _text(path)
+    text = read_text(path)
     try:
         tree = parse(text)
     except BadYamlError as error:
@@ -55,7 +55,12 @@ def look(path: Path) -> CommentedMap:
     return tree
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a YAML file, with line feeds.
+
+    Raises:
+        FaqError: it is missing, too large, no file or not UTF-8, or cannot be read.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             raise FaqError("cannot be read: not a file", file=path)
