@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faq_pipeline.config.files import SUFFIXES, recipe_under
 from faq_pipeline.config.files import load_recipe as read_recipe_file
-from faq_pipeline.config.files import recipe_under
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.yaml import commented
 from faq_pipeline.core import resolver, stage_names
@@ -47,7 +47,7 @@ def load_recipe(
         FaqError: no recipe is called that, its file is wrong, or the changes are.
     """
     settings = settings or Settings.from_environment()
-    path = recipe if isinstance(recipe, Path) or recipe.endswith(".yaml") else None
+    path = recipe if isinstance(recipe, Path) or recipe.endswith(SUFFIXES) else None
     if changes is None:
         return settings.catalog.recipe(str(recipe)) if path is None else read_recipe_file(Path(path))
     if "name" not in changes:

@@ -27,6 +27,7 @@ from faq_pipeline.models.device import check_device
 from faq_pipeline.registry.merge import merge_registry
 from faq_pipeline.store.store import Store
 from faq_pipeline.util.atomic_files import link_atomic
+from faq_pipeline.util.secrets import secret_in
 
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "shipped"
@@ -53,8 +54,9 @@ class Settings:
         """Read the environment variables above.
 
         Raises:
-            FaqError: FAQ_HOME cannot be written to, or FAQ_DEVICE is no device.
+            FaqError: FAQ_HOME cannot be written to, FAQ_DEVICE is no device, or a variable holds a secret.
         """
+        _check_variables()
         home = _absolute(os.environ.get("FAQ_HOME") or default_home())
         _check_home(home)
         more = [_absolute(part) for part in os.environ.get("FAQ_DATA", "").split(":") if part]
@@ -135,6 +137,13 @@ def _is_shipped_elsewhere(config: Path, shipped: Path) -> bool:
 def default_home() -> Path:
     """The home where `FAQ_HOME` is not set."""
     return REPOSITORY / ".faq" if IN_CHECKOUT else user_data_path("faq-pipeline", appauthor=False)
+
+
+def _check_variables() -> None:
+    """Refuse secrets in the variables above, which are printed; none of them needs one."""
+    for name in ("FAQ_HOME", "FAQ_DATA", "FAQ_DEVICE", "FAQ_LEASES", "FAQ_VLLM", "DAGSTER_HOME"):
+        if what := secret_in(os.environ.get(name, "")):
+            raise FaqError(f"{name} holds {what}", hint="it names a folder, a file or a device")
 
 
 def _absolute(path: Path | str) -> Path:

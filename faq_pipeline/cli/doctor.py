@@ -49,6 +49,7 @@ def _checks() -> list[list[str]]:
         catalog = settings.catalog
         rows.append(["families", ", ".join(catalog.families), ""])
         rows.append(["recipes", str(len(catalog.recipes)), ""])
+        rows += [["family", name, str(error)] for name, error in catalog.broken_families.items()]
         rows += [["recipe", name, str(error)] for name, error in catalog.broken.items()]
     except FaqError as error:
         rows.append(["data", "", str(error)])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from faq_pipeline.cli.discovering import discover_members
-from faq_pipeline.cli.display import out, print_json, table
+from faq_pipeline.cli.display import err, out, print_json, table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.errors import FaqError
@@ -41,8 +41,9 @@ def members(
 
         with open_instance(settings) as instance:
             make_partitions(instance, [row["partition"] for row in rows if row["partition"]])
+    broken = [_problem(name, error) for name, error in settings.catalog.broken_families.items()]
     if json:
-        print_json({"members": rows})
+        print_json({"members": rows, "broken": broken})
         return
     shown = [
         [
@@ -58,6 +59,7 @@ def members(
     ]
     columns = ["family", "member@revision", "parameters", "source", "licence", "known by", "problem"]
     out().print(table("Members", columns, shown))
+    _show_broken("family", broken)
 
 
 def _rows(settings: Settings, only: str | None) -> list[dict[str, Any]]:
@@ -101,11 +103,23 @@ def _row(settings: Settings, family: Family, member: Member) -> dict[str, Any]:
 def recipes(json: JsonOption = False) -> None:
     """List all recipes."""
     catalog = Settings.from_environment().catalog
+    broken = [_problem(name, error) for name, error in catalog.broken.items()]
     if json:
-        print_json({"recipes": [recipe.model_dump(mode="json") for recipe in catalog.recipes.values()]})
+        found = [recipe.model_dump(mode="json") for recipe in catalog.recipes.values()]
+        print_json({"recipes": found, "broken": broken})
         return
     shown = [
         [r.name, r.title, ", ".join(r.families), r.regeneration.source, f"{r.calibration.tokens:,}"]
         for r in catalog.recipes.values()
     ]
     out().print(table("Recipes", ["recipe", "title", "families", "source", "tokens"], shown))
+    _show_broken("recipe", broken)
+
+
+def _problem(name: str, error: FaqError) -> dict[str, Any]:
+    return {"name": name, "problem": str(error)}
+
+
+def _show_broken(kind: str, broken: list[dict[str, Any]]) -> None:
+    for row in broken:
+        err().print(f"broken {kind} {row['name']}: {row['problem']}", soft_wrap=True, markup=False)

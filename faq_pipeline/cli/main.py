@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -25,7 +26,9 @@ from faq_pipeline.cli import (
     study,
 )
 from faq_pipeline.cli.system_failure import system_failure
+from faq_pipeline.config.bounded_yaml import SECRET_HINT
 from faq_pipeline.errors import FaqError
+from faq_pipeline.util.secrets import secret_in
 
 app = typer.Typer(
     name="faq",
@@ -77,6 +80,7 @@ def main() -> None:
     """
     warnings.filterwarnings("ignore")
     try:
+        _check_arguments(sys.argv[1:])
         app()
     except FaqError as error:
         sys.stderr.write(f"faq: {error}\n")
@@ -89,6 +93,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("faq: interrupted; finished work is kept, and the next run continues from there\n")
         sys.exit(130)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse secrets, before anything repeats or records them: other users can read a command line."""
+    for number, argument in enumerate(arguments, 1):
+        if what := secret_in(argument):
+            raise FaqError(f"argument {number} holds {what}", hint=SECRET_HINT)
 
 
 if __name__ == "__main__":

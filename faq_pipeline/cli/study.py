@@ -33,7 +33,7 @@ def list_studies(json: JsonOption = False) -> None:
     """List all studies."""
     settings = Settings.from_environment()
     rows: list[dict[str, Any]] = []
-    for name in settings.catalog.study_files:
+    for name in settings.catalog.study_names:
         row: dict[str, Any] = {"study": name, "title": "", "arms": 0, "cells": 0, "problem": ""}
         try:
             design = _design(settings, name)

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faq_pipeline.config.family import Family, KnownFamilies, Member, WithdrawnMember
-from faq_pipeline.config.files import Sources, load_family, read_recipe, read_study, recipe_under
+from faq_pipeline.config.family_files import FamilyFiles, read_families
+from faq_pipeline.config.files import (
+    Sources,
+    defined_twice,
+    mentions,
+    read_recipe,
+    read_study,
+    recipe_under,
+    yaml_files,
+)
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study
 from faq_pipeline.config.yaml import place
@@ -21,7 +30,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Catalog:
-    """Families and recipes under one or more data folders; a name in a later folder must be new."""
+    """Families, recipes and studies under one or more data folders.
+
+    Whatever is wrong with a file is that file's problem: the others stay usable. A name that two files
+    define is nobody's.
+    """
 
     folders: tuple[Path, ...]
     discovered: Callable[[Mapping[str, Family]], KnownFamilies] = KnownFamilies
@@ -32,41 +45,23 @@ class Catalog:
         """Families by name, with the members that were discovered.
 
         Raises:
-            FaqError: as for `written`, or the registry of discovered members is broken.
+            FaqError: the registry of discovered members is broken.
         """
         return self._as_known.families
 
-    @cached_property
-    def written(self) -> dict[str, Family]:
-        """Families by name, as their files have them.
+    @property
+    def written(self) -> Mapping[str, Family]:
+        """Families by name, as their files have them, but for those whose file is broken."""
+        return self._family_files.families
 
-        Raises:
-            FaqError: a file is wrong, or two define the same family or member.
-        """
-        found: dict[str, Family] = {}
-        owner: dict[str, str] = {}
-        for path in self._files("families"):
-            family = load_family(path)
-            if family.name in found:
-                raise FaqError(f"family {family.name!r} is defined twice", hint="rename one", file=path)
-            for member in family.members:
-                if member.name in owner:
-                    raise FaqError(
-                        f"member {member.name!r} is already in family {owner[member.name]!r}",
-                        hint="rename one",
-                        file=path,
-                    )
-                owner[member.name] = family.name
-            found[family.name] = family
-        return found
+    @property
+    def broken_families(self) -> Mapping[str, FaqError]:
+        """What is wrong with the family files that are, by family, or by file where that is not known."""
+        return self._family_files.broken
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
-        """Recipes by name, but for those whose file is `broken`.
-
-        Raises:
-            FaqError: two files define the same recipe.
-        """
+        """Recipes by name, but for those whose file is `broken`."""
         return {name: found[0] for name, found in self._read.items() if not isinstance(found, FaqError)}
 
     @property
@@ -86,20 +81,16 @@ class Catalog:
         Raises:
             FaqError: no recipe is called that, or a layer is wrong.
         """
-        return recipe_under(self._recipe_files[self.recipe(name).name], layers)
+        return recipe_under(self._recipe_files[self.recipe(name).name][0], layers)
 
     def study(self, name: str) -> tuple[Study, Sources]:
         """The study of that name with its parsed files, or a FaqError that suggests near ones."""
-        return read_study(_pick("study", name, self.study_files))
+        return read_study(_only(f"study {name!r}", _pick("study", name, self._study_files)))
 
-    @cached_property
-    def study_files(self) -> dict[str, Path]:
-        """Study files by the name that they define.
-
-        Raises:
-            FaqError: two of a name.
-        """
-        return self._by_stem("studies", "study")
+    @property
+    def study_names(self) -> list[str]:
+        """Names of the study files; a file may be broken."""
+        return list(self._study_files)
 
     def check_baselines(self, recipe: Recipe) -> None:
         """Refuse a recipe with a baseline that is none.
@@ -130,7 +121,7 @@ class Catalog:
         found = self._known.get(name)
         if found is None:
             try:
-                found = read_recipe(self._recipe_files[name])
+                found = read_recipe(_only(f"recipe {name!r}", self._recipe_files[name]))
             except FaqError as error:
                 found = error
             self._known[name] = found
@@ -152,14 +143,24 @@ class Catalog:
         return {name: self._known[name] for name in self._recipe_files}
 
     def family(self, name: str) -> Family:
-        """The family of that name, or a FaqError that suggests near ones."""
-        return _pick("family", name, self.families)
+        """The family of that name, or a FaqError: what is wrong with its file, or near names."""
+        if name in self.broken_families:
+            raise self.broken_families[name]
+        return self._of_families("family", name, self.families)
 
     def member(self, name: str) -> tuple[Family, Member]:
         """The member of that name with its family, or a FaqError that suggests near ones."""
         if name in self.withdrawn:
             raise FaqError(f"member {name!r} is {self.withdrawn[name].reason}", hint="see faq members")
-        return _pick("member", name, self._members)
+        return self._of_families("member", name, self._members)
+
+    def _of_families(self, kind: str, name: str, among: Mapping[str, T]) -> T:
+        """As `_pick`; but a name that a broken family file mentions fails with what is wrong there."""
+        if name not in among:
+            for error in self.broken_families.values():
+                if error.file is not None and mentions(Path(error.file), name):
+                    raise error
+        return _pick(kind, name, among)
 
     @property
     def withdrawn(self) -> Mapping[str, WithdrawnMember]:
@@ -183,25 +184,38 @@ class Catalog:
     def _as_known(self) -> KnownFamilies:
         return self.discovered(self.written)
 
-    def _files(self, kind: str) -> list[Path]:
-        return [path for folder in self.folders for path in sorted((folder / kind).glob("*.yaml"))]
+    @cached_property
+    def _family_files(self) -> FamilyFiles:
+        return read_families(self._files("families"))
 
     @cached_property
-    def _recipe_files(self) -> dict[str, Path]:
-        """Recipe files by the name that they define.
+    def _recipe_files(self) -> dict[str, list[Path]]:
+        return self._by_stem("recipes")
 
-        Raises:
-            FaqError: two of a name.
-        """
-        return self._by_stem("recipes", "recipe")
+    @cached_property
+    def _study_files(self) -> dict[str, list[Path]]:
+        return self._by_stem("studies")
 
-    def _by_stem(self, folder: str, kind: str) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in self._files(folder):
-            if path.stem in found:
-                raise FaqError(f"{kind} {path.stem!r} is defined twice", hint="rename one", file=path)
-            found[path.stem] = path
+    def _files(self, kind: str) -> list[Path]:
+        return [path for folder in self.folders for path in yaml_files(folder / kind)]
+
+    def _by_stem(self, kind: str) -> dict[str, list[Path]]:
+        """Files by the name that they define; more than one of a name is an error for who asks for it."""
+        found: dict[str, list[Path]] = {}
+        for path in self._files(kind):
+            found.setdefault(path.stem, []).append(path)
         return found
+
+
+def _only(what: str, files: Sequence[Path]) -> Path:
+    """The file, if there is just one.
+
+    Raises:
+        FaqError: there are several.
+    """
+    if len(files) > 1:
+        raise defined_twice(what, files, files[-1])
+    return files[0]
 
 
 def _pick(kind: str, name: str, among: Mapping[str, T]) -> T:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from faq_pipeline.config.operation import Discovery, Publish, Requantize
 from faq_pipeline.config.paths import ConfigPath
 from faq_pipeline.config.yaml import Strict
+from faq_pipeline.util.secrets import is_secret_name
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -51,6 +52,17 @@ class Serving(Strict):
     """Most tokens of prompt and reply; the member's own where absent."""
     arguments: dict[str, bool | int | float | str] = {}
     """More options of vLLM's server: `max_num_seqs: 512`, `distributed_executor_backend: ray`."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _check_arguments(
+        cls, arguments: dict[str, bool | int | float | str]
+    ) -> dict[str, bool | int | float | str]:
+        """They stand on a command line, which every user of the machine can read."""
+        for name, value in arguments.items():
+            if not isinstance(value, bool) and is_secret_name(name):
+                raise ValueError(f"{name!r} is a secret, and everybody can read a server's command line")
+        return arguments
 
     @property
     def gpus_per_copy(self) -> int:

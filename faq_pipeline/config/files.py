@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,13 @@ from ruamel.yaml.comments import CommentedMap
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study, names_used
-from faq_pipeline.config.yaml import look, place, plain, validate
+from faq_pipeline.config.yaml import look, place, plain, read_text, validate
 from faq_pipeline.errors import FaqError, nearest_or_known
+
+SUFFIXES = (".yaml", ".yml")
+"""Spellings of a YAML file's suffix; both mean the same."""
+MOST_PARENTS = 20
+"""Files that a file may extend, one the other."""
 
 Sources = list[tuple[Path, CommentedMap]]
 """Parsed files, those that take precedence first."""
@@ -90,9 +97,10 @@ def _named(path: Path, kind: str) -> tuple[dict[str, Any], Sources]:
     """The merged tree of a file that is named after what it defines."""
     merged, sources = _merged(path, seen=())
     if merged.get("name") != path.stem:
-        line = sources[0][1].lc.key("name")[0] + 1 if "name" in sources[0][1] else 1
+        given = merged.get("name")
+        line = place(["name"], sources[:1])[1]
         raise FaqError(
-            f"the {kind}'s name is {merged.get('name')!r}",
+            f"the {kind}'s name is {repr(given)[:80] if isinstance(given, str) else 'missing or no text'}",
             hint=f"a {kind} is named after its file: name: {path.stem}",
             file=path,
             line=line,
@@ -106,16 +114,47 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources
     parent = own.pop("extends", None)
     if parent is None:
         return own, [(path, tree)]
-    parent_path = path.parent / f"{parent}.yaml"
-    line = tree.lc.key("extends")[0] + 1
+    line = place(["extends"], [(path, tree)])[1]
+    parent_path = _beside(path, parent, line)
     if parent_path in (*seen, path):
         raise FaqError(f"'extends: {parent}' goes in a circle", file=path, line=line)
-    if not parent_path.is_file():
-        raise FaqError(
-            f"'extends: {parent}' names no file", hint=f"no {parent_path.name} here", file=path, line=line
-        )
+    if len(seen) == MOST_PARENTS:
+        raise FaqError(f"extends more than {MOST_PARENTS} files", file=path, line=line)
     base, sources = _merged(parent_path, (*seen, path))
     return _overlay(base, own), [(path, tree), *sources]
+
+
+def _beside(path: Path, name: Any, line: int) -> Path:
+    """The YAML file of that name in the folder of another."""
+    found: list[Path] = []
+    if isinstance(name, str):
+        with suppress(OSError):  # a name that is too long
+            found = [one for suffix in SUFFIXES if (one := path.parent / f"{name}{suffix}").is_file()]
+    if not found:
+        hint = f"no {name}.yaml here" if isinstance(name, str) else "it is a name: extends: other"
+        raise FaqError(f"'extends: {str(name)[:80]}' names no file", hint=hint[:120], file=path, line=line)
+    if len(found) > 1:
+        raise defined_twice(f"{name!r}", found, path, line)
+    return found[0]
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files in a folder, in the order of their names."""
+    return sorted(path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}"))
+
+
+def mentions(path: Path, name: str) -> bool:
+    """Whether a file that cannot be parsed holds a name; not if it cannot be read."""
+    try:
+        return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", read_text(path)) is not None
+    except FaqError:
+        return False
+
+
+def defined_twice(what: str, files: Sequence[Path], at: Path, line: int | None = None) -> FaqError:
+    """The error for what several files define, told at one place."""
+    others = " and ".join(str(file) for file in files if file != at)
+    return FaqError(f"{what} is defined twice, by {others} too", hint="rename one", file=at, line=line)
 
 
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

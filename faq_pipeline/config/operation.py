@@ -45,7 +45,7 @@ class Discovery(Strict):
     def _check_name(cls, name: str) -> str:
         try:
             re.compile(name)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from None
         return name
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from faq_pipeline.config.endpoint import Endpoint
 from faq_pipeline.config.paths import ConfigPath
 from faq_pipeline.config.yaml import Strict
 
@@ -66,17 +67,6 @@ class Sampling(Strict):
     """Share of the probability that is sampled from; 1 is all."""
     max_new_tokens: PositiveInt
     """Most tokens of a candidate. One that is cut there cannot win."""
-
-
-class Endpoint(Strict):
-    """Servers of one model that speak the OpenAI protocol. Keys stay in the environment."""
-
-    base_urls: Annotated[list[str], Field(min_length=1)]
-    """One server, or several of which each answers for all: `http://host:8000/v1`."""
-    model: str | None = None
-    """The name it is served under; the only one that the server lists where absent."""
-    key: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    """Name of the environment variable that holds the key."""
 
 
 class Regeneration(Strict):

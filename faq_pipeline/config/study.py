@@ -160,7 +160,7 @@ class Study(Strict):
     """Changes of the base recipe of every family, for all arms."""
     split: str
     """The evaluation split that the cells are judged on."""
-    draws: Annotated[int, Field(ge=2)] | Annotated[list[NonNegativeInt], Field(min_length=2)]
+    draws: Annotated[int, Field(ge=2, le=10_000)] | Annotated[list[NonNegativeInt], Field(min_length=2)]
     """How many (from 0 on), or which."""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     """Ways to make calibration data, by name."""

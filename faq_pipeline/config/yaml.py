@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 
+from faq_pipeline.config.bounded_yaml import MOST_BYTES, BadYamlError, parse
 from faq_pipeline.config.paths import FileText
 from faq_pipeline.errors import FaqError, nearest_or_known
 
 Model = TypeVar("Model", bound="Strict")
 
+WITHHELD = "withheld"
+"""Type of a validation error whose value may be a secret and is not told."""
+SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
+
 
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def read(path: Path) -> CommentedMap:
@@ -41,29 +45,39 @@ def look(path: Path) -> CommentedMap:
     Raises:
         FaqError: as `read`.
     """
+    text = read_text(path)
     try:
-        tree = _parsed(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FaqError("no such file", file=path) from None
-    except OSError as error:
-        raise FaqError(f"cannot be read: {error.strerror}", file=path) from None
-    except UnicodeDecodeError:
-        raise FaqError("not valid YAML: not UTF-8 text", file=path) from None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = str(getattr(error, "problem", None) or error).replace("\n", " ")
-        raise FaqError(
-            f"not valid YAML: {problem}", file=path, line=mark.line + 1 if mark else None
-        ) from None
+        tree = parse(text)
+    except BadYamlError as error:
+        raise FaqError(error.problem, hint=error.hint, file=path, line=error.line) from None
     if not isinstance(tree, CommentedMap):
         raise FaqError("expected a mapping of keys at the top level", file=path, line=1)
     return tree
 
 
-@lru_cache(maxsize=1024)
-def _parsed(text: str) -> Any:
-    """The tree of a YAML text. Remembered: a run asks for the same files in each of its stages."""
-    return YAML(typ="rt").load(text)
+def read_text(path: Path) -> str:
+    """The text of a YAML file, with line feeds.
+
+    Raises:
+        FaqError: it is missing, too large, no file or not UTF-8, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise FaqError("cannot be read: not a file", file=path)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise FaqError("no such file", file=path) from None
+    except OSError as error:
+        raise FaqError(f"cannot be read: {error.strerror}", file=path) from None
+    if len(content) > MOST_BYTES:
+        raise FaqError(f"larger than {MOST_BYTES // 2**20} MiB", file=path)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FaqError("not valid YAML: not UTF-8 text", file=path, line=line) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def validate(tree: Any, model: type[Model], sources: list[tuple[Path, CommentedMap]]) -> Model:
@@ -167,11 +181,19 @@ def explain(
     if first["type"] == "missing":
         return f"missing key {name!r}", "add it"
     messages = dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in (first, *same))
-    given = first.get("input")
-    shown = f", got {given!r}" if isinstance(given, (str, int, float, bool)) else ""
+    secretive = first["type"] == WITHHELD or "endpoint" in location
+    shown = "" if secretive else _got(first.get("input"))
     if not name:
         return "; ".join(messages), ""
     return f"{name}: {' or '.join(m[0].lower() + m[1:] for m in messages)}{shown}", ""
+
+
+def _got(value: Any) -> str:
+    """A wrong value as the end of a message; nothing if it is not a scalar."""
+    if not isinstance(value, (str, int, float, bool)):
+        return ""
+    text = repr(value)
+    return f", got {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
 
 
 def _keys_beside(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:

@@ -24,16 +24,23 @@ MOST_SECONDS = 40.0
 """Dagster gives a sensor 60 seconds."""
 PATIENCE = 10.0
 """Seconds that the hub may keep silent within one request."""
+MOST_BYTES = 32 * 2**20
+"""Of one answer. Answers are asked for uncompressed."""
+SPENT = f"more than {MOST_REQUESTS} requests or {MOST_SECONDS:.0f} s"
 
 
 class BudgetSpentError(Exception):
-    """A discovery pass has used up its requests or its time."""
+    """A discovery pass has used up its requests or its time, or an answer is too long."""
 
 
 @dataclass
 class _Budget:
     requests: int
     deadline: float
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.deadline
 
 
 _BUDGET: ContextVar[_Budget | None] = ContextVar("budget of the look under way", default=None)
@@ -56,7 +63,7 @@ def bounded() -> Iterator[None]:
 def requests_left() -> int:
     """How many requests the look under way may still make; 0 once its time is over."""
     budget = _BUDGET.get()
-    return 0 if budget is None or time.monotonic() > budget.deadline else budget.requests
+    return 0 if budget is None or budget.over else budget.requests
 
 
 @cache
@@ -67,7 +74,9 @@ def _use_our_client() -> None:
 
 def _client() -> httpx.Client:
     return httpx.Client(
-        event_hooks={"request": [_spend], "response": [_refuse]}, follow_redirects=True, timeout=PATIENCE
+        event_hooks={"request": [_spend], "response": [_bound, _refuse]},
+        follow_redirects=True,
+        timeout=PATIENCE,
     )
 
 
@@ -78,8 +87,38 @@ def _spend(request: httpx.Request) -> None:
     if budget is None:
         return
     if not requests_left():
-        raise BudgetSpentError(f"more than {MOST_REQUESTS} requests or {MOST_SECONDS:.0f} s")
+        raise BudgetSpentError(SPENT)
     budget.requests -= 1
+    request.headers["Accept-Encoding"] = "identity"
+
+
+def _bound(response: httpx.Response) -> None:
+    """Bound the answer's length, and the time to its last byte."""
+    budget = _BUDGET.get()
+    if budget is None:
+        return
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise BudgetSpentError("its answer is compressed, which was not asked for")
+    assert isinstance(response.stream, httpx.SyncByteStream)
+    response.stream = _Bounded(response.stream, budget)
+
+
+class _Bounded(httpx.SyncByteStream):
+    def __init__(self, content: httpx.SyncByteStream, budget: _Budget) -> None:
+        self._content, self._budget = content, budget
+
+    def __iter__(self) -> Iterator[bytes]:
+        read = 0
+        for chunk in self._content:
+            read += len(chunk)
+            if read > MOST_BYTES:
+                raise BudgetSpentError(f"its answer is longer than {MOST_BYTES // 2**20} MiB")
+            if self._budget.over:
+                raise BudgetSpentError(SPENT)
+            yield chunk
+
+    def close(self) -> None:
+        self._content.close()
 
 
 def _refuse(response: httpx.Response) -> None:

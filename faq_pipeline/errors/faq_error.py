@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Collection
 from pathlib import Path
 
+from faq_pipeline.util.secrets import redacted
+
 
 class FaqError(Exception):
     """Bad input: one line that names where it is, what is wrong and how to fix it.
@@ -27,9 +29,16 @@ class FaqError(Exception):
             key: the recipe's key whose value is at fault, as `quantization.scheme`; who knows the
                 recipe's files adds file and line, see `Catalog.attach_location`.
         """
-        self.problem, self.hint, self.file, self.line, self.key = problem, hint, file, line, key
+        self.problem, self.hint = _printable(problem), _printable(hint)
+        self.file, self.line, self.key = file, line, key
         self.where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
-        super().__init__(self.where + problem + (f" ({hint})" if hint else ""))
+        self.where = _printable(self.where)
+        super().__init__(self.where + self.problem + (f" ({self.hint})" if self.hint else ""))
+
+
+def _printable(text: str) -> str:
+    """The text without secrets, and without the halves of characters that a file's name may hold."""
+    return redacted(text).encode("utf-8", "backslashreplace").decode()
 
 
 class MissingUpstreamError(FaqError):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from faq_pipeline.util.attributes import replaced_attribute
 
@@ -37,21 +35,3 @@ def quiet_lm_eval() -> Iterator[None]:
             logger.setLevel(level)
         if not bars:
             datasets.enable_progress_bars()
-
-
-@contextmanager
-def quiet_lm_eval_requests() -> Iterator[None]:
-    """Send lm-eval requests without a progress bar and without a log line per retry."""
-    from lm_eval.models import api_models
-
-    def gather(*tasks: asyncio.Task[Any], **_: Any) -> asyncio.Future[list[Any]]:
-        return asyncio.gather(*tasks)
-
-    logger = logging.getLogger(api_models.__name__)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with replaced_attribute(api_models.tqdm_asyncio, "gather", gather):
-            yield
-    finally:
-        logger.setLevel(level)

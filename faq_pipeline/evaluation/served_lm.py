@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientError
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.openai_completions import LocalCompletionsAPI
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import SEED
-from faq_pipeline.evaluation.quiet import quiet_lm_eval_requests
 from faq_pipeline.evaluation.replies import Recording, Wanted
 from faq_pipeline.inference.engine import Completion, Request, ServedEngine
 from faq_pipeline.inference.factory import IN_PROCESS
@@ -29,10 +26,6 @@ if TYPE_CHECKING:
 
 CONCURRENT = 64
 """Maximum number of concurrent log-likelihood requests; responses are large, with a row per token."""
-TIMEOUT = 3600
-"""Timeout of one such request in seconds, including its time in the server's queue."""
-TRIES = 4
-"""How often all log-likelihoods are requested if the server is lost meanwhile."""
 WITHOUT_EFFECT = {"do_sample", "top_p", "top_k", "min_p", "typical_p"}
 """Options that have no effect on greedy decoding."""
 SAMPLED = {"do_sample", "temperature", "top_p"}
@@ -42,9 +35,10 @@ SAMPLED = {"do_sample", "temperature", "top_p"}
 class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
     """lm-eval's client for a completions server, with the same prompts as RecordingLM.
 
-    Log-likelihoods use lm-eval's own code. Replies come through the engine, which tolerates a restart of
-    the server. They are generated up to the model's own end token: other stop strings may cut only the
-    text after the reasoning, but a server would cut the reasoning too.
+    Only lm-eval's prompts and sums are used. Requests go through the engine, whose client bounds answers,
+    checks them, and tolerates a restart of the server. Replies are generated up to the model's own end
+    token: other stop strings may cut only the text after the reasoning, but a server would cut the
+    reasoning too.
     """
 
     # Same prompt text and tokens as HFLM: with the family's template arguments, or with the tokenizer's
@@ -63,10 +57,7 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
             model=engine.server.name,
             base_url=f"{engine.server.base_url}/completions",
             tokenizer_backend=None,  # it would load the tokenizer again
-            num_concurrent=CONCURRENT,
             max_length=engine.context,
-            timeout=TIMEOUT,
-            header={"Content-Type": "application/json"},  # otherwise it sends an API key
         )
         self.tokenizer, self.tokenizer_backend, self.tokenized_requests = tokenizer, "huggingface", True
         self.add_bos_token = None
@@ -92,23 +83,21 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
             self._progress.advance(1)
         return scored
 
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """lm-eval's own method, repeated if the server is lost meanwhile.
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: Any
+    ) -> list[tuple[float, bool]]:
+        """The sum of the log-probabilities of each continuation, and whether it is the greedy one.
 
         Raises:
-            FaqError: the server failed for good, or refuses the requests.
+            FaqError: the server failed for good, or refuses a request.
         """
-        again = Retrying(
-            retry=retry_if_exception_type((ClientError, TimeoutError)),
-            stop=stop_after_attempt(TRIES),
-            before=lambda state: self._find_server(),
-            reraise=True,
-        )
-        try:
-            with quiet_lm_eval_requests():
-                return again(super().loglikelihood, requests)
-        except (ClientError, TimeoutError) as error:
-            raise FaqError(f"the server returned no log-likelihoods: {error}") from error
+        prompts, lengths, _keys = self.batch_loglikelihood_requests([requests])
+        found: dict[int, tuple[float, bool]] = {}
+        for index, answer in self._engine.echoes(prompts, CONCURRENT):
+            if isinstance(answer, str):
+                raise FaqError(f"the server returned no log-likelihoods: {answer}")
+            found[index] = self.parse_logprobs(outputs=answer, ctxlens=[lengths[index]])[0]
+        return [found[index] for index in range(len(prompts))]
 
     def _keep(self, request: Instance, prompt: list[int], completion: Completion, wanted: Wanted) -> str:
         if completion.finish == "error":
@@ -132,11 +121,6 @@ class ServedLM(Recording, LocalCompletionsAPI):  # type: ignore[misc]
             return completion.text[:place], [mark]
         own = self.tokenizer.eos_token_id
         return completion.text, [own] if completion.finish == "stop" and own is not None else []
-
-    def _find_server(self) -> None:
-        """Wait until the server is ready, and update its address."""
-        self._engine.server.wait_ready()
-        self.base_url = f"{self._engine.server.base_url}/completions"
 
     def _as_text(self, text: str, prompt: list[int]) -> str:
         """The text that a server which adds no special tokens encodes to `prompt`."""

@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from faq_pipeline.config.files import SUFFIXES, mentions
 from faq_pipeline.config.yaml import look, plain, read
 from faq_pipeline.errors import FaqError, nearest_or_known
 from faq_pipeline.evaluation.task_data import data_files, evaluated_files, with_absolute_files
@@ -85,14 +86,18 @@ class TaskFolder:
         return found
 
     @cached_property
+    def _paths(self) -> list[Path]:
+        return sorted(path for suffix in SUFFIXES for path in self.root.glob(f"**/*{suffix}"))
+
+    @cached_property
     def _index(self) -> dict[str, list[Path]]:
-        """YAMLs by the name of their task, group or tag; a tag may have several."""
+        """YAMLs by the name of their task, group or tag; a tag may have several. Broken ones have none."""
         found: dict[str, list[Path]] = {}
-        for path in sorted(self.root.glob("**/*.yaml")):
+        for path in self._paths:
             try:
                 tree = look(path)
             except FaqError:
-                continue  # not a task YAML; errors in a chosen task are reported when it is loaded
+                continue
             for name in [tree.get("group"), tree.get("task"), *_listed(tree.get("tag"))]:
                 if isinstance(name, str):
                     found.setdefault(name, []).append(path)
@@ -108,6 +113,9 @@ class TaskFolder:
     def _yamls(self, name: str, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
         """The YAMLs of a task, group or tag, and the YAMLs that they include."""
         if name not in self._index:
+            for path in self._paths:
+                if mentions(path, name):
+                    look(path)  # raises if it is broken
             hint = nearest_or_known(name, self._index)
             raise FaqError(f"unknown task {name!r}", hint=hint, file=self.root, key="evaluation.tasks")
         for path in self._index[name]:
@@ -125,10 +133,12 @@ def _members(tree: CommentedMap) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _with_included(path: Path) -> Iterator[Path]:
+def _with_included(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[Path]:
+    if path in seen:
+        raise FaqError("its 'include' goes in a circle", file=path)
     yield path
     for other in _included(path, look(path)):
-        yield from _with_included(other)
+        yield from _with_included(other, (*seen, path))
 
 
 def _merged(path: Path) -> dict[str, Any]:
@@ -145,7 +155,8 @@ def _included(path: Path, tree: CommentedMap) -> list[Path]:
 
 
 def _copy_of(path: Path, folder: Path) -> Path:
-    return folder / short_hash(str(path.parent.resolve()).encode()) / path.name
+    """lm-eval looks for `.yaml` alone."""
+    return folder / short_hash(str(path.parent.resolve()).encode()) / f"{path.stem}.yaml"
 
 
 def _listed(node: Any) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from faq_pipeline.config.recipe import Endpoint, Sampling
+from faq_pipeline.config.endpoint import Endpoint
+from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.inference.client.client import Client
 from faq_pipeline.inference.client.server_address import server_addresses
 from faq_pipeline.inference.engine import Completion, Request, Unit

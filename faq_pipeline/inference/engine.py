@@ -99,6 +99,9 @@ class ServedEngine(Engine, Protocol):
     def context(self) -> int:
         """Most tokens of prompt and reply."""
 
+    def echoes(self, prompts: Sequence[list[int]], most: int) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        """See `client.client.Client.echoes`."""
+
     def likelihoods(
         self, items: Sequence[tuple[list[int], list[int]]], advance: Callable[[int], None]
     ) -> list[float | None]:

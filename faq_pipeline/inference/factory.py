@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from faq_pipeline.config.endpoint import Endpoint
 from faq_pipeline.config.family import Serving
-from faq_pipeline.config.recipe import Endpoint
 from faq_pipeline.config.registry import Registry, plugin_identity
 from faq_pipeline.inference.engine import Engine, ServedEngine
 from faq_pipeline.inference.traits import EngineTraits

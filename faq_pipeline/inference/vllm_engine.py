@@ -81,7 +81,7 @@ class VllmEngine:
             self._server.wait_ready()
             self._client = stack.enter_context(
                 Client(
-                    [ServerAddress(self._server.base_url)],
+                    [ServerAddress(self._server.base_url, self._server.key)],
                     self._server.name,
                     most=IN_FLIGHT * self.serving.data_parallel,
                     timeout=TIMEOUT,
@@ -129,6 +129,10 @@ class VllmEngine:
             means[index] = mean
             advance(1)
         return means
+
+    def echoes(self, prompts: Sequence[list[int]], most: int) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        """See `Client.echoes`."""
+        return self._ready().echoes(prompts, most)
 
     def figures(self) -> dict[str, Any]:
         """GPUs, prefix-cache hits, restarts of the server and retries of requests."""

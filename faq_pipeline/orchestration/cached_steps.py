@@ -65,7 +65,7 @@ def cached_stages(cells: CellResolver, partition_key: str) -> frozenset[str]:
 def _study_is_finished(cells: CellResolver, name: str) -> bool:
     settings = cells.settings
     try:
-        if name not in settings.catalog.study_files:
+        if name not in settings.catalog.study_names:
             return False
         design = resolve_study(settings.catalog, name, settings.device, settings.digests)
         results = read_results(settings.store, name)

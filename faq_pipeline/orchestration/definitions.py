@@ -39,7 +39,7 @@ def build_defs(
     settings = settings or Settings.from_environment()
     reuse_sqlite_engines()
     return dg.Definitions(
-        assets=build_assets(cells(sorted(settings.catalog.recipes)), sorted(settings.catalog.study_files)),
+        assets=build_assets(cells(sorted(settings.catalog.recipes)), sorted(settings.catalog.study_names)),
         jobs=build_jobs(),
         sensors=build_sensors(settings),
         schedules=build_schedules(settings),

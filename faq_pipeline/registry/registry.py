@@ -89,7 +89,7 @@ def load(path: Path) -> Registry:
                     raise ValueError(f"the current revision of {source} is not among its revisions")
     except ABSENT:
         return Registry()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise FaqError(
             f"broken registry of discovered members: {first.splitlines()[0]}",

@@ -10,7 +10,8 @@ from faq_pipeline.competition.expert import Context, Group
 from faq_pipeline.competition.experts import EXPERTS
 from faq_pipeline.competition.experts.judge import judge_identity
 from faq_pipeline.competition.stage import COMPETITION_SCORES
-from faq_pipeline.config.recipe import Endpoint, Judge
+from faq_pipeline.config.endpoint import Endpoint
+from faq_pipeline.config.recipe import Judge
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from tests.competition.groups import make_candidate, make_group

@@ -64,14 +64,18 @@ def test_a_folder_of_the_users_adds_and_never_replaces(data: Path, tmp_path: Pat
     (own / "recipes/mine.yaml").write_text(RECIPE.replace("tiny-faq", "mine"))
     assert set(Catalog((data, own)).recipes) == {"tiny-faq", "mine"}
     (own / "recipes/tiny-faq.yaml").write_text(RECIPE)
+    catalog = Catalog((data, own))
+    assert set(catalog.recipes) == {"mine"}
     with pytest.raises(FaqError, match="recipe 'tiny-faq' is defined twice"):
-        _ = Catalog((data, own)).recipes
+        catalog.recipe("tiny-faq")
     (own / "families/tiny.yaml").write_text(TINY)
     with pytest.raises(FaqError, match="family 'tiny' is defined twice"):
-        _ = Catalog((data, own)).families
+        Catalog((data, own)).family("tiny")
     (own / "families/tiny.yaml").write_text(TINY.replace("name: tiny\n", "name: other\n"))
+    catalog = Catalog((data, own))
+    assert list(catalog.families) == ["tiny"]
     with pytest.raises(FaqError, match="member 'tiny-s' is already in family 'tiny'"):
-        _ = Catalog((data, own)).families
+        catalog.family("other")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_keys_that_do_not_go_together(
         ("name: tiny-faq\n\ttitle: x\n", 2),
         ("name: tiny-faq\nname: tiny-faq\n", 2),
         ("name: tiny-faq\nseeds: *nobody\n", 2),
-        ("name: \x01\n", None),
+        ("name: \x01\n", 1),
         ("", 1),
         ("- a\n- b\n", 1),
         ("just words\n", 1),

@@ -110,3 +110,21 @@ def test_patterns_and_lists_of_data_files(folder: Path) -> None:
     text = BASE.replace("{test: data/rows.jsonl}", "{test: ['data/*.jsonl', 'https://example.org/x.jsonl']}")
     (folder / "sums/_base.yaml").write_text(text)
     assert len(TaskFolder(folder).digests(["easy"])["easy"]) == 4
+
+
+def test_a_broken_task_is_told_by_who_asks_for_it_alone(folder: Path) -> None:
+    (folder / "odd.yaml").write_text(f"task: odd\nrepeats: 1{'0' * 5000}\n")
+    (folder / "circle.yaml").write_text("task: circle\ninclude: circle.yaml\n")
+    assert TaskFolder(folder).digests(["easy"])
+    with pytest.raises(FaqError, match=r"odd\.yaml:2: not valid YAML: a number"):
+        TaskFolder(folder).digests(["odd"])
+    with pytest.raises(FaqError, match=r"circle\.yaml: its 'include' goes in a circle"):
+        TaskFolder(folder).digests(["circle"])
+
+
+def test_a_task_called_yml_is_one(folder: Path, tmp_path: Path) -> None:
+    (folder / "sums/easy.yaml").rename(folder / "sums/easy.yml")
+    tasks = TaskFolder(folder)
+    assert len(tasks.digests(["easy"])["easy"]) == 3
+    tasks.resolve(["easy"], tmp_path / "copies")
+    assert "easy.yaml" in {path.name for path in (tmp_path / "copies").rglob("*.yaml")}

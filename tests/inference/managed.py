@@ -47,6 +47,7 @@ class Managed:
         self.events.append("down")
 
     name = "fake"
+    key = "sk-faq-managed"
     restarts_used = 0
 
     @property

@@ -3,7 +3,8 @@
 What the server does is told by files in the folder that `STUB` names, which may come and go:
 `fail` (ends with that text before it serves), `fail-again` (so does every later start), `dead`
 (/health says 503), `hang` (/health never answers). GET /exit ends it with code 0. It starts two
-children, the second in a session of its own, and writes down all three ids, one line a start.
+children, the second in a session of its own, and writes down all three ids, one line a start. As vLLM
+does, it answers below /v1 only with the key that VLLM_API_KEY holds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ SERVER = """
 import http.server, os, subprocess, sys, threading, time
 from pathlib import Path
 
-told = Path(os.environ["STUB"])
+told, key = Path(os.environ["STUB"]), os.environ["VLLM_API_KEY"]
 sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
 pids = [os.getpid(), *(subprocess.Popen(sleep, start_new_session=own).pid for own in (False, True))]
 again = (told / "pids").exists()
@@ -37,6 +38,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         while (told / "hang").exists():
             time.sleep(0.1)
         body = b""
+        if self.path.startswith("/v1") and self.headers.get("Authorization") != f"Bearer {key}":
+            return self.send_error(401)
+        if self.path == "/v1/models":
+            body = b'{"data": [{"id": "tiny"}]}'
         if self.path == "/metrics":
             body = (told / "metrics").read_bytes()
         self.send_response(503 if (told / "dead").exists() else 200)

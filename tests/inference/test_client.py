@@ -127,7 +127,7 @@ def test_what_is_asked_leaves_nothing_to_the_servers_defaults(server: FakeServer
 def test_a_fault_that_passes_costs_a_retry_and_nothing_else(server: FakeServer, fault: Fault):
     server.fault = first_call(fault)
     asked = requests(6)
-    speaker = client(server, timeout=0.4)
+    speaker = client(server, timeout=1.5)
     check_exact(list(speaker.complete(asked, SAMPLING)), asked)
     tries = 1 if fault.kind == "slow" else 2
     assert set(server.calls.values()) == {tries}

@@ -126,7 +126,7 @@ def _compare(
 
 def _likeliest(engine: VllmEngine, passage: Passage) -> list[int]:
     """vLLM's likeliest token at every predicted position."""
-    with OpenAI(base_url=engine.server.base_url, api_key="none") as client:
+    with OpenAI(base_url=engine.server.base_url, api_key=engine.server.key) as client:
         answer: Any = client.completions.create(
             model=engine.server.name, prompt=passage.ids, max_tokens=1, extra_body={"prompt_logprobs": 1}
         )

@@ -17,6 +17,8 @@ import pytest
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.client.client import Client
+from faq_pipeline.inference.client.server_address import ServerAddress
 from faq_pipeline.inference.environment.environment import find_environment
 from faq_pipeline.inference.server.command import server_command, server_variables
 from faq_pipeline.inference.server.metrics import ServerMetrics
@@ -113,6 +115,27 @@ def test_arguments_and_variables_reach_the_server(told: Path, monkeypatch: pytes
     assert variables["HF_HUB_OFFLINE"] == variables["VLLM_NO_USAGE_STATS"] == "1"
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == variables["OMP_NUM_THREADS"] == "1"
     assert "/nowhere" not in variables["PYTHONPATH"]
+
+
+def test_a_server_answers_with_its_key_alone_and_nobody_else_can_read_it(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in no argument that `ps` shows and in no log; tokens for the hub are kept from the server."""
+    for name in ("HF_TOKEN", "FAQ_HUB_WRITE_TOKEN", "VLLM_API_KEY"):
+        monkeypatch.setenv(name, "planted")
+    with make_server(told) as server:
+        server.wait_ready(SOON)
+        address = ServerAddress(server.base_url, server.key)
+        assert Client([address]).check() == "tiny"
+        with pytest.raises(FaqError, match="denies access") as error:
+            Client([ServerAddress(server.base_url)]).check()
+        here = psutil.Process().children(recursive=True)
+        shown = [" ".join(process.cmdline()) for process in here]
+    assert any("api_server" in line for line in shown)
+    said = [*shown, server.log.read_text(), str(error.value), repr(address), str(FaqError(server.key))]
+    assert not any(server.key in text for text in said)
+    assert make_server(told).key != server.key and len(server.key) > 40
+    assert "planted" not in (told / "variables").read_text()
 
 
 def test_a_server_sees_the_gpus_of_its_device_and_no_others(
@@ -327,6 +350,8 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 from faq_pipeline.config.family import Serving
+from faq_pipeline.inference.client.client import Client
+from faq_pipeline.inference.client.server_address import ServerAddress
 from faq_pipeline.inference.environment.environment import find_environment
 from faq_pipeline.inference.server.server import Server
 

@@ -16,7 +16,7 @@ from faq_pipeline.inference.client.concurrency import ConcurrencyControl
 from faq_pipeline.inference.client.connection_limit import sockets_for
 from faq_pipeline.inference.client.dispatcher import Dispatcher, Figures, Job
 from faq_pipeline.inference.client.load_balancer import LoadBalancer, Peer, RetryPolicy
-from faq_pipeline.inference.client.responses import read_chat, read_completion, read_prompt_logprob
+from faq_pipeline.inference.client.responses import read_chat, read_completion, read_echo, read_prompt_logprob
 from faq_pipeline.inference.client.served_model import served_name
 from faq_pipeline.inference.client.server_address import ServerAddress
 from faq_pipeline.inference.engine import Completion, Request
@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 
 AHEAD = 4
 """Results that may wait for the consumer, in bounds of concurrency."""
+
+ECHO_SEED = 1234
+"""As lm-eval sends it; the one token that is sampled is not used."""
 
 OWN_DEFAULTS = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """What vLLM and SGLang would otherwise take from the model's generation config (Qwen3: top_k 20)."""
@@ -62,7 +65,7 @@ class Client:
     Attributes:
         model: the name it is served under; if None, the only model that the servers list.
         most: requests in flight at one time, over all servers.
-        timeout: seconds for one answer.
+        timeout: seconds for one answer, from the request to its last byte.
         alive: called after a failure, in a thread: blocks until the (one, managed) server is up
             again, or raises what then ends the iterator.
     """
@@ -126,13 +129,25 @@ class Client:
         """
         return self._run(self._scoring_job(index, *item) for index, item in enumerate(items))
 
+    def echoes(self, prompts: Sequence[list[int]], most: int) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        """Prompts echoed with the log-probabilities of their tokens, as lm-eval asks for them.
+
+        Yields:
+            The prompt's index and the answer in the protocol's form, or why there is none.
+
+        Args:
+            prompts: token ids; one token is sampled after each.
+            most: requests in flight: the answers are large.
+        """
+        return self._run((self._echo_job(index, prompt) for index, prompt in enumerate(prompts)), most)
+
     def chat(self, chats: Iterable[Chat]) -> Iterator[ChatReply]:
         """One reply for each question, in the order in which they come; greedy."""
         return self._run(map(self._chat_job, chats))
 
-    def _run(self, jobs: Iterable[Job[Result]]) -> Iterator[Result]:
+    def _run(self, jobs: Iterable[Job[Result]], most: int | None = None) -> Iterator[Result]:
         self.model = self.model or self.check()
-        most = sockets_for(self.most)
+        most = sockets_for(min(self.most, most or self.most))
 
         async def work(outlet: Outlet[Result]) -> None:
             async with AsyncExitStack() as stack:
@@ -141,7 +156,9 @@ class Client:
                     api = await stack.enter_async_context(target.open(most, self.timeout))
                     peers.append(Peer(target, api, ConcurrencyControl(most)))
                 balance = LoadBalancer(peers, most, self.patience)
-                await Dispatcher(balance, self._figures, self.alive).run(iter(jobs), outlet, most)
+                await Dispatcher(balance, self._figures, self.alive, self.timeout).run(
+                    iter(jobs), outlet, most
+                )
 
         results = iterate(work, ahead=AHEAD * most)
         self._running.add(results)
@@ -163,21 +180,39 @@ class Client:
         }
 
         def read(content: bytes) -> tuple[Completion, int]:
-            completion = read_completion(request.id, content)
+            most = sampling.max_new_tokens
+            completion = read_completion(request.id, content, model=self.model, most=most)
             return completion, completion.tokens
 
         def refused(problem: str) -> Completion:
             return Completion(request.id, "", 0, None, "error", problem)
 
-        return Job(request.id, "/completions", body, read, refused)
+        return Job(request.id, "/completions", body, read, refused, sampling.max_new_tokens)
 
     def _scoring_job(self, index: int, prompt: list[int], reply: list[int]) -> Job[tuple[int, float | None]]:
         body = {"model": self.model, "prompt": prompt + reply, "max_tokens": 1, "prompt_logprobs": 0}
+        length = len(prompt) + len(reply)
 
         def read(content: bytes) -> tuple[tuple[int, float | None], int]:
-            return (index, read_prompt_logprob(reply, content)), len(prompt) + len(reply)
+            return (index, read_prompt_logprob(reply, content, model=self.model, length=length)), length
 
-        return Job(str(index), "/completions", body, read, lambda problem: (index, None))
+        return Job(str(index), "/completions", body, read, lambda problem: (index, None), length + 1)
+
+    def _echo_job(self, index: int, prompt: list[int]) -> Job[tuple[int, dict[str, Any] | str]]:
+        body = {
+            "model": self.model,
+            "prompt": [prompt],
+            "temperature": 0,
+            "max_tokens": 1,
+            "logprobs": 1,
+            "seed": ECHO_SEED,
+            "echo": True,
+        }
+
+        def read(content: bytes) -> tuple[tuple[int, dict[str, Any] | str], int]:
+            return (index, read_echo(len(prompt), content, model=self.model)), len(prompt)
+
+        return Job(str(index), "/completions", body, read, lambda problem: (index, problem), len(prompt) + 1)
 
     def _chat_job(self, chat: Chat) -> Job[ChatReply]:
         body = {
@@ -193,7 +228,9 @@ class Client:
         }
 
         def read(content: bytes) -> tuple[ChatReply, int]:
-            said, tokens = read_chat(content)
+            said, tokens = read_chat(content, model=self.model)
             return ChatReply(chat.id, said, "" if said else "nothing said, or cut"), tokens
 
-        return Job(chat.id, "/chat/completions", body, read, partial(ChatReply, chat.id, None))
+        return Job(
+            chat.id, "/chat/completions", body, read, partial(ChatReply, chat.id, None), chat.max_tokens
+        )

@@ -32,6 +32,7 @@ class Job(Generic[Result]):
     Attributes:
         read: the result and its tokens, from the answer's bytes; raises pydantic's ValidationError
             or FaultyError where they are of no use.
+        tokens: most tokens that the answer may tell of.
         refused: the result where there is no answer, from the reason.
     """
 
@@ -40,6 +41,7 @@ class Job(Generic[Result]):
     body: dict[str, Any]
     read: Callable[[bytes], tuple[Result, int]]
     refused: Callable[[str], Result]
+    tokens: int
 
 
 @dataclass
@@ -64,8 +66,14 @@ class _Spent:
 class Dispatcher:
     """Works through jobs with as many workers as may be in flight at most."""
 
-    def __init__(self, balance: LoadBalancer, figures: Figures, alive: Callable[[], None] | None) -> None:
-        self._balance, self._figures = balance, figures
+    def __init__(
+        self, balance: LoadBalancer, figures: Figures, alive: Callable[[], None] | None, timeout: float
+    ) -> None:
+        """
+        Args:
+            timeout: seconds for a whole answer.
+        """
+        self._balance, self._figures, self._timeout = balance, figures, timeout
         self._revival = None if alive is None else RestartWait(alive, balance)
         patience = balance.patience
         self._retrying = AsyncRetrying(
@@ -119,7 +127,7 @@ class Dispatcher:
         self._figures.retries += spent != _Spent()
         slot = await self._balance.slot()
         try:
-            result, tokens = job.read(await _post(slot.peer, job))
+            result, tokens = job.read(await self._post(slot.peer, job))
         except Exception as error:
             failure = failure_of(error, slot.peer.target.key)
             if failure is None:
@@ -135,6 +143,11 @@ class Dispatcher:
             return result
         finally:
             self._balance.release(slot)
+
+    async def _post(self, peer: Peer, job: Job[Any]) -> bytes:
+        from faq_pipeline.inference.client.exchange import exchange
+
+        return await exchange(peer.api, job.path, job.body, seconds=self._timeout, tokens=job.tokens)
 
     async def _note(self, slot: Slot, job: Job[Any], failure: Exception) -> None:
         """Report the failure to the load balancer; raise if no server can answer any more."""
@@ -168,14 +181,6 @@ class Dispatcher:
         spent: _Spent = state.args[1]
         patience = self._balance.patience
         return spent.tries >= patience.tries or spent.rejections >= patience.rejections
-
-
-async def _post(peer: Peer, job: Job[Any]) -> bytes:
-    """The answer's bytes. Not through the client's typed methods: they cost more than all the rest."""
-    import httpx2
-
-    response = await peer.api.post(job.path, cast_to=httpx2.Response, body=job.body)
-    return response.content
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:

@@ -79,6 +79,8 @@ def _broken(cause: BaseException) -> Exception:
     """By the first cause: the layers between name a connection that is refused or breaks a timeout."""
     import aiohttp
 
+    if isinstance(cause, PassingError):  # raised while the answer was read
+        return cause
     if isinstance(cause, aiohttp.SocketTimeoutError):
         return FaultyError("no answer in time")
     return LostError(one_line(f"connection lost: {str(cause) or type(cause).__name__}"))

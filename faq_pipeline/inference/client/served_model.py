@@ -42,11 +42,11 @@ def served_name(targets: Sequence[ServerAddress], model: str | None) -> str:
 
 
 async def _ask(target: ServerAddress) -> Answer:
-    import httpx2
+    from faq_pipeline.inference.client.exchange import exchange
 
     async with target.open(1, WAIT) as api:
         try:
-            return target, read_models((await api.get("/models", cast_to=httpx2.Response)).content)
+            return target, read_models(await exchange(api, "/models", seconds=WAIT))
         except Exception as error:
             failure = failure_of(error, target.key)
             if failure is None:

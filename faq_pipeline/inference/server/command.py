@@ -24,6 +24,11 @@ OURS = {
 }  # fmt: skip
 """Options that `serving.arguments` may not set: another field does, or the server's owner."""
 
+KEY_VARIABLE = "VLLM_API_KEY"
+"""Environment variable from which vLLM takes the key that requests must carry."""
+NOT_THEIRS = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "FAQ_HUB_WRITE_TOKEN"}
+"""Variables that a server does not get: it downloads nothing, and may run a repository's own code."""
+
 SEQUENCES = 1024
 """Sequences that a GPU with enough memory works on at one time."""
 VLLMS_LARGEST_GRAPH = 512
@@ -86,7 +91,7 @@ def server_variables(folder: Path, serving: Serving, device: str, threads: int |
     Args:
         threads: CPU threads of each rank; vLLM's own choice where absent.
     """
-    variables = clean_environment()
+    variables = {name: value for name, value in clean_environment().items() if name not in NOT_THEIRS}
     variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     variables |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if device == "cpu":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -39,12 +40,16 @@ NAMES = {
 
 
 def parse_metrics(text: str) -> ServerMetrics:
-    """The counters in Prometheus' text format, summed over a server's engines."""
+    """The counters in Prometheus' text format, summed over a server's engines.
+
+    Raises:
+        ValueError: it is another format.
+    """
     from prometheus_client.parser import text_string_to_metric_families
 
     totals = dict.fromkeys(NAMES.values(), 0)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name in totals:
+            if sample.name in totals and 0 <= sample.value < math.inf:
                 totals[sample.name] += int(sample.value)
     return ServerMetrics(*(totals[name] for name in NAMES.values()))

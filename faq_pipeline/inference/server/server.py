@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -18,7 +20,7 @@ from typing import Literal, Self
 from faq_pipeline.config.family import Serving
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.environment.environment import Environment
-from faq_pipeline.inference.server.command import server_command, server_variables
+from faq_pipeline.inference.server.command import KEY_VARIABLE, server_command, server_variables
 from faq_pipeline.inference.server.health_watch import BEAT, Term, is_healthy, watch
 from faq_pipeline.inference.server.metrics import ServerMetrics, parse_metrics
 from faq_pipeline.inference.server.ports import HOST, ask_server, free_port, is_free
@@ -32,6 +34,8 @@ STEADY = 900.0
 
 class Server:
     """One vLLM server of the model in `folder`, between `__enter__` (which does not wait) and `__exit__`.
+
+    It answers requests with `key` alone, which is made anew for every server and never printed.
 
     Args:
         served_name: what requests call the model.
@@ -62,7 +66,9 @@ class Server:
         self.restarts_used = 0
         self._what = (environment, folder, served_name, serving, device)
         self._trust = trust_remote_code
-        self._variables = server_variables(folder, serving, device, threads)
+        # In the environment: other users can read a command line, and vLLM logs its arguments.
+        self.key = f"sk-faq-{secrets.token_urlsafe(32)}"
+        self._variables = server_variables(folder, serving, device, threads) | {KEY_VARIABLE: self.key}
         self._bound, self._patience, self._start_timeout = restarts, patience, start_timeout
         self._port = free_port()
         self._forget_log = logs is None
@@ -124,7 +130,8 @@ class Server:
         """What it counted since `__enter__`, as far as it was asked before a restart."""
         status, body = ask_server(self._port, "/metrics")
         if status == 200:
-            self._last = parse_metrics(body.decode())
+            with suppress(ValueError):  # not in Prometheus' format
+                self._last = parse_metrics(body.decode())
         return self._before + self._last
 
     def _watch(self) -> None:

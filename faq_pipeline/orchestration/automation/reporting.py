@@ -39,18 +39,23 @@ def staleness_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def report(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
-    """Report only changes. The cursor stores the cells reported as not complete, 16 digits each."""
+    """Report only changes. The cursor stores the cells reported as not complete, 16 digits each.
+
+    Cells of a broken file are neither reported nor forgotten.
+    """
     try:
+        broken = [*settings.catalog.broken_families.values(), *settings.catalog.broken.values()]
         statuses = {_hash(status.partition, CELL): status for status in _watched(settings)}
     except FaqError as error:
         return dg.SkipReason(str(error))
     before = _read(context.cursor)
     changed = [key for key, status in statuses.items() if before.get(key, "") != _digits(status)]
-    after = {key: digits for key, digits in before.items() if key in statuses}
+    after = {key: digits for key, digits in before.items() if broken or key in statuses}
     now, later = changed[:MOST_EVENTS], changed[MOST_EVENTS:]
     after |= {key: _digits(statuses[key]) for key in now}
+    counts = f"{len(now)} of {len(statuses)} cells are reported, {len(later)} wait for the next tick"
     return dg.SensorResult(
-        skip_reason=f"{len(now)} of {len(statuses)} cells are reported, {len(later)} wait for the next tick",
+        skip_reason="; ".join([counts, *map(str, broken)]),
         asset_events=[_observation(statuses[key]) for key in now],
         cursor="".join(key + digits for key, digits in after.items() if digits),
     )

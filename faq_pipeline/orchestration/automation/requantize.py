@@ -60,7 +60,11 @@ def _schedule(family: Family, cron: str, loaded: Settings) -> dg.ScheduleDefinit
     def requantize_stale(context: dg.ScheduleEvaluationContext) -> Evaluation:
         settings = loaded.reread()
         try:
-            now = settings.catalog.families.get(family.name)
+            catalog = settings.catalog
+            # A file that is broken may be this family's: that is told then.
+            now = (
+                catalog.family(family.name) if catalog.broken_families else catalog.families.get(family.name)
+            )
         except FaqError as error:
             yield dg.SkipReason(str(error))
             return
