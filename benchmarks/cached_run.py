@@ -15,67 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process_cost import Checkout, Cost
+
 HERE = Path(__file__).resolve().parent.parent
 RUN = ("-m", "faq_pipeline", "run", "--json")
-UNSET = ("DAGSTER_HOME", "FAQ_DATA", "FAQ_DEVICE", "PYTHONDONTWRITEBYTECODE")
-"""Variables that would change what is measured."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one run took: seconds of processor and wall time, and the peak memory of its largest process."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    peak_mib: float
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A version of the code with a home of its own."""
-
-    source: Path
-    home: Path
-
-    def run(self, scratch: Path) -> tuple[dict[str, Any], Cost]:
-        """`faq run --json` of the default recipe and its baselines.
-
-        Args:
-            scratch: where its output and bytecode go.
-
-        Raises:
-            RuntimeError: it failed.
-        """
-        environment = {
-            **{name: value for name, value in os.environ.items() if name not in UNSET},
-            "FAQ_HOME": str(self.home),
-            "PYTHONPATH": str(self.source),
-            "PYTHONPYCACHEPREFIX": str(scratch / "bytecode"),
-        }
-        begun = time.perf_counter()
-        with (scratch / "out").open("w") as out, (scratch / "err").open("w") as err:
-            process = subprocess.Popen(
-                [sys.executable, *RUN], env=environment, cwd=self.source, stdout=out, stderr=err
-            )
-            _, status, used = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"faq run failed in {self.source}: {(scratch / 'err').read_text()[-2000:]}")
-        cost = Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
-        return json.loads((scratch / "out").read_text()), cost
 
 
 def main() -> None:
@@ -99,8 +48,8 @@ def measure(scratch: Path, baseline: Path, rounds: int, home: Path | None = None
     for name, checkout in checkouts.items():
         if home is not None:
             shutil.copytree(home, checkout.home, symlinks=True)
-        checkout.run(scratch)
-        result, _ = checkout.run(scratch)
+        checkout.run(scratch, *RUN)
+        result = json.loads(checkout.run(scratch, *RUN)[0])
         stages[name] = result["stages"]
         missed = [row["asset"] for row in result["stages"] if row["cache"] != "hit"]
         if missed:
@@ -108,21 +57,13 @@ def measure(scratch: Path, baseline: Path, rounds: int, home: Path | None = None
     costs: dict[str, list[Cost]] = {name: [] for name in checkouts}
     for _ in range(rounds):
         for name, checkout in checkouts.items():
-            costs[name].append(checkout.run(scratch)[1])
-    medians = {name: _median(some) for name, some in costs.items()}
+            costs[name].append(checkout.run(scratch, *RUN)[1])
+    medians = {name: Cost.median(some) for name, some in costs.items()}
     return {
         **{name: asdict(cost) | {"stages": len(stages[name])} for name, cost in medians.items()},
         "cpu_rounds": {name: [round(cost.cpu_seconds, 2) for cost in some] for name, some in costs.items()},
         "cpu_ratio": round(medians["here"].cpu_seconds / medians["baseline"].cpu_seconds, 3),
     }
-
-
-def _median(costs: Sequence[Cost]) -> Cost:
-    return Cost(
-        round(statistics.median(cost.cpu_seconds for cost in costs), 2),
-        round(statistics.median(cost.wall_seconds for cost in costs), 2),
-        round(statistics.median(cost.peak_mib for cost in costs)),
-    )
 
 
 if __name__ == "__main__":

@@ -37,4 +37,6 @@ def rebuild() -> None:
 
     settings = Settings.from_environment()
     result = rebuild_index(settings.store, settings.lineage)
+    for line in result.problems:
+        say(line)
     say(f"{settings.lineage}: {result.merged} artifacts")

@@ -52,6 +52,9 @@ def sample(
     found = ledger.finished(units)
     waiting = [unit for unit in units if unit.requests[0].id not in found]
     progress.start("candidates", total)
+    for segment, lines in ledger.damaged.items():
+        what = "1 damaged line is" if lines == 1 else f"{lines:,} damaged lines are"
+        progress.note(f"{segment}: {what} skipped; what they held is sampled again")
     if found:
         progress.note(f"{len(found):,} of {total:,} candidates were finished by an earlier run")
         progress.advance(len(found))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.lineage.merged import forget
+from faq_pipeline.util.files import stat_or_none
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,7 +27,7 @@ class BusyError(Exception):
 
 
 class UnreadableError(Exception):
-    """The file is not an index that this version of DuckDB can read."""
+    """What DuckDB says, in one line: the file cannot be read or written, or is no index."""
 
 
 @contextmanager
@@ -34,8 +36,10 @@ def connection(path: Path, *, read_only: bool, patience: float = PATIENCE) -> It
 
     Raises:
         BusyError: still locked after `patience` seconds.
-        UnreadableError: not a database, or one of another DuckDB.
+        UnreadableError: not a database, or one of another DuckDB; or DuckDB raised in the block.
     """
+    import duckdb
+
     again = Retrying(
         retry=retry_if_exception_type(BusyError),
         stop=stop_after_delay(patience),
@@ -45,13 +49,18 @@ def connection(path: Path, *, read_only: bool, patience: float = PATIENCE) -> It
     con = again(_open, path, read_only)
     try:
         yield con
+    except duckdb.Error as error:
+        raise UnreadableError(_first_line(error)) from error
     finally:
-        con.close()
+        with suppress(duckdb.Error):  # a damaged block may be found as late as here
+            con.close()
 
 
 @contextmanager
 def reading(source: Path | str | DuckDBPyConnection) -> Iterator[DuckDBPyConnection]:
     """A connection to read from: `source` itself if it is one, else its file, read-only.
+
+    An index that cannot be read is rebuilt by the next merge.
 
     Raises:
         FaqError: there is no index, it is locked, or it must be rebuilt.
@@ -60,15 +69,20 @@ def reading(source: Path | str | DuckDBPyConnection) -> Iterator[DuckDBPyConnect
         yield source
         return
     path = Path(source)
-    if not path.is_file():
+    with reading_file(path):
+        there = stat_or_none(path)
+    if there is None:
         raise FaqError("no lineage index here", hint="faq run, or faq lineage rebuild", file=path)
     try:
         with connection(path, read_only=True, patience=2 * PATIENCE) as con:
             yield con
     except BusyError as busy:
         raise FaqError(f"the lineage index is in use: {busy}", hint="try again", file=path) from None
-    except UnreadableError:
-        raise FaqError("the lineage index cannot be read", hint="faq lineage rebuild", file=path) from None
+    except UnreadableError as error:
+        forget(path)
+        raise FaqError(
+            f"the lineage index cannot be read: {error}", hint="faq lineage rebuild", file=path
+        ) from None
 
 
 def _open(path: Path, read_only: bool) -> DuckDBPyConnection:
@@ -82,7 +96,11 @@ def _open(path: Path, read_only: bool) -> DuckDBPyConnection:
     except duckdb.Error as error:
         if any(words in str(error) for words in _LOCKED):
             raise BusyError(_holder(str(error))) from error
-        raise UnreadableError(str(error)) from error
+        raise UnreadableError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _holder(message: str) -> str:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
+AMONG = "IN (SELECT unnest(CAST(? AS VARCHAR[])))"
+"""For a list of texts. One query for many artifacts: each reads whole columns of the index."""
+
 
 def rows(con: DuckDBPyConnection, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """All rows of a query."""
@@ -22,7 +25,13 @@ def column(con: DuckDBPyConnection, sql: str, *parameters: Any) -> list[Any]:
     return [value for (value,) in rows(con, sql, *parameters)]
 
 
-def records(con: DuckDBPyConnection, record: type[Record], rest: str, *parameters: Any) -> list[Record]:
-    """Rows of a lineage table as records: `SELECT <columns> FROM <rest>`."""
-    columns = ", ".join(f'"{name}"' for name in columns_of(record))
-    return [record(*row) for row in rows(con, f"SELECT {columns} FROM {rest}", *parameters)]
+def records_by_artifact(
+    con: DuckDBPyConnection, record: type[Record], rest: str, *parameters: Any
+) -> list[tuple[str, Record]]:
+    """Rows of a lineage table as records, each with the fingerprint of the artifact that it lies in.
+
+    Args:
+        rest: of the query, after `FROM`.
+    """
+    columns = ", ".join(f'"{name}"' for name in ("fingerprint", *columns_of(record)))
+    return [(row[0], record(*row[1:])) for row in rows(con, f"SELECT {columns} FROM {rest}", *parameters)]

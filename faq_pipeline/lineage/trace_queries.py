@@ -53,19 +53,19 @@ def trace(source: Path | str | DuckDBPyConnection, id_prefix: str) -> LineageTra
 def _trace_artifact(con: DuckDBPyConnection, fingerprint: str) -> LineageTrace:
     artifact = _summary(con, fingerprint)
     if artifact.stage == REPORT:
-        parent = origins(con, fingerprint).get(CHECKPOINT)
+        parent = origins(con, [fingerprint])[fingerprint].get(CHECKPOINT)
         fingerprints = [parent] if parent else []
     elif artifact.stage == CHECKPOINT:
         fingerprints = [fingerprint]
     else:
         fingerprints = checkpoints_from(con, [fingerprint])
-    checkpoints = tuple(made(con, one) for one in fingerprints)
-    samples: list[TracedSample] = []
+    checkpoints = made(con, fingerprints)
+    calibrations: list[str] = []
     if artifact.stage == CALIBRATION:
-        samples = traced_samples(con, fingerprint)
+        calibrations = [fingerprint]
     elif artifact.stage in (CHECKPOINT, REPORT):
         calibrations = [c.calibration_fingerprint for c in checkpoints if c.calibration_fingerprint]
-        samples = [sample for one in calibrations for sample in traced_samples(con, one)]
+    samples = traced_samples(con, dict.fromkeys(calibrations))
     return LineageTrace("artifact", fingerprint, artifact, checkpoints, tuple(samples), ())
 
 
@@ -74,13 +74,13 @@ def _trace_row(con: DuckDBPyConnection, kind: TraceKind, id_: str) -> LineageTra
     sets = rows(
         con, f"SELECT fingerprint, list(id) FROM samples WHERE {key} = ? GROUP BY ALL ORDER BY 1", id_
     )
-    samples = [one for fingerprint, ids in sets for one in traced_samples(con, fingerprint, ids)]
+    samples = traced_samples(con, dict(sets))
     checkpoints = checkpoints_from(con, [fingerprint for fingerprint, _ in sets])
     return LineageTrace(
         kind,
         id_,
         None,
-        tuple(made(con, one) for one in checkpoints),
+        made(con, checkpoints),
         tuple(samples),
         tuple(_groups(con, kind, id_, samples)),
     )
@@ -118,8 +118,8 @@ def _summary(con: DuckDBPyConnection, fingerprint: str) -> ArtifactSummary:
         digest,
         created,
         seconds,
-        cells_of(con, fingerprint),
-        tuple(sorted(Neighbour(*one) for one in origins(con, fingerprint).items())),
+        cells_of(con, [fingerprint])[fingerprint],
+        tuple(sorted(Neighbour(*one) for one in origins(con, [fingerprint])[fingerprint].items())),
         tuple(Neighbour(*one) for one in children),
     )
 

@@ -7,17 +7,21 @@ the cell's current one. The index reads these files, so the store alone is enoug
 
 from __future__ import annotations
 
-import json
+import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from faq_pipeline.config.family import Family
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import reading_file
 from faq_pipeline.models.device import device_kind
 from faq_pipeline.models.weights import Weights
+from faq_pipeline.store import checked_json
 from faq_pipeline.store.store import Store
 from faq_pipeline.util.atomic_files import write_atomic
 from faq_pipeline.util.files import ABSENT, listing, subfolders
@@ -74,9 +78,34 @@ def record_use(
         licences: of the models behind the cell, see `cell_licences`.
         setting: see `cell_setting`.
     """
-    path = store.root / FOLDER / partition / stage / f"{fingerprint}.json"
+    folder = uses_folder(store)
+    path = folder / partition / stage / f"{fingerprint}.json"
     content = {"used": time.time_ns(), "licences": dict(licences or {}), "setting": setting}
-    write_atomic(path, json.dumps(content) + "\n")
+    write_atomic(path, checked_json.written(content))
+    for above in (path.parent.parent, folder):  # in this order: see `snapshot`
+        with suppress(OSError):
+            os.utime(above)
+
+
+def uses_folder(store: Store) -> Path:
+    """The folder of all uses. A new use below it changes its time, and the time of its cell's folder."""
+    return store.root / FOLDER
+
+
+def partitions_that_use(store: Store, names: Collection[str], stages: Collection[str]) -> set[str]:
+    """The cells that used an artifact of these names and stages.
+
+    Raises:
+        ReadError: a folder cannot be read now.
+    """
+    folder = uses_folder(store)
+    wanted = {f"{name}.json" for name in names}
+    with reading_file(folder):
+        return {
+            cell.name
+            for cell in subfolders(folder)
+            if any(path.name in wanted for stage in stages for path in listing(cell / stage, ".json"))
+        }
 
 
 def cell_licences(cell: Cell) -> dict[str, str]:
@@ -115,8 +144,9 @@ def damaged_uses(store: Store) -> set[str]:
 
 def used_partitions(store: Store) -> set[str]:
     """The cells that used any artifact."""
-    with reading_file(store.root / FOLDER):
-        return {folder.name for folder in subfolders(store.root / FOLDER)}
+    folder = uses_folder(store)
+    with reading_file(folder):
+        return {cell.name for cell in subfolders(folder)}
 
 
 def _licence(weights: Weights, family: Family) -> str:
@@ -126,7 +156,7 @@ def _licence(weights: Weights, family: Family) -> str:
 
 def _read(store: Store, partition: str) -> Iterator[tuple[Path, Use | None]]:
     """The files of uses, with None for a damaged one."""
-    root = store.root / FOLDER
+    root = uses_folder(store)
     with reading_file(root):
         cells = subfolders(root) if partition == "*" else [root / partition]
         paths = [path for cell in cells for stage in subfolders(cell) for path in listing(stage, ".json")]
@@ -139,15 +169,22 @@ def _read(store: Store, partition: str) -> Iterator[tuple[Path, Use | None]]:
         yield path, _parsed(path, text)
 
 
+class _Content(BaseModel):
+    """What a use's file holds. One of an earlier version may lack the setting, and has no checksum."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    used: int = Field(ge=0, lt=1 << 63)
+    licences: dict[str, str]
+    setting: str = ""
+
+
 def _parsed(path: Path, text: bytes) -> Use | None:
-    partition, stage = path.parent.parent.name, path.parent.name
     try:
-        content = json.loads(text)
-        used, licences = int(content["used"]), dict(content["licences"])
-        setting = str(content.get("setting", ""))
-    except (ValueError, LookupError, TypeError, AttributeError):
+        content = _Content.model_validate_json(checked_json.checked(text)[0])
+    except ValueError:
         return None
-    return Use(partition, stage, path.stem, used, False, licences, setting)
+    partition, stage = path.parent.parent.name, path.parent.name
+    return Use(partition, stage, path.stem, content.used, False, content.licences, content.setting)
 
 
 def _drawn(draw: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -268,9 +268,10 @@ RECORDS: dict[str, type] = {
 
 def write_rows(path: Path, rows: Iterable[Any], record: type) -> None:
     """Write records as one Parquet file, in the order given."""
-    schema = schema_of(record)
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
-    pq.write_table(table, path, compression="zstd")
+    records, schema = list(rows), schema_of(record)
+    # By column: `asdict` and dictionaries of rows take several times as long.
+    columns = {name: [getattr(row, name) for row in records] for name in schema.names}
+    pq.write_table(pa.Table.from_pydict(columns, schema=schema), path, compression="zstd")
 
 
 def read_rows(path: Path, record: type[Record]) -> list[Record]:

@@ -169,3 +169,14 @@ def test_a_lock_has_vllm_and_the_tokenizers_of_here(build: str, python: str) -> 
 
 def test_settings_tell_the_place(home: Path) -> None:
     assert folder_of(Settings.from_environment().home, read_lock("cpu")).parent == home / "engines"
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"{", b"[]", b"\xff", b'{"version": "0.32.0"}', b"[" * 100_000], ids=len
+)
+def test_a_damaged_marker_counts_as_none(home: Path, left: bytes) -> None:
+    folder = make_installed(home)
+    (folder / "environment.json").write_bytes(left)
+    assert list(environments(home)) == [(folder, None)]
+    with pytest.raises(FaqError, match="half-made"):
+        find_environment()

@@ -182,6 +182,12 @@ for _ in range(20):
         break
 """
 
+KILLED = (
+    "import os, signal, faq_pipeline.lineage.ingest as rows\n"
+    "rows.refresh_cells = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+)
+"""Before `MERGE`: it is killed when all rows but those of `cells` are in."""
+
 
 def test_processes_that_merge_at_once_enter_each_artifact_once(small: Small) -> None:
     arguments = (MERGE, small.store.root, small.index)
@@ -197,11 +203,7 @@ def test_processes_that_merge_at_once_enter_each_artifact_once(small: Small) -> 
 
 
 def test_a_killed_merge_is_repaired(small: Small) -> None:
-    kill = (
-        "import os, signal, faq_pipeline.lineage.ingest as rows\n"
-        "rows._refresh_cells = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    with another_process(kill + MERGE, small.store.root, small.index) as process:
+    with another_process(KILLED + MERGE, small.store.root, small.index) as process:
         process.communicate("go\n")
         assert process.returncode == -signal.SIGKILL
     assert not merge(small.store, small.index).pending

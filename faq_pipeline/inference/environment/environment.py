@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.environment.lock import DISTRIBUTIONS, Build, Lock, read_lock
 from faq_pipeline.inference.environment.python_probe import ask
 from faq_pipeline.models.device import choose_device
 from faq_pipeline.settings import Settings
+from faq_pipeline.util.files import ABSENT
 
 VARIABLE = "FAQ_VLLM"
 MARKER = "environment.json"
@@ -64,12 +65,13 @@ def find_environment(device: str | None = None, *, settings: Settings | None = N
     settings = settings or Settings.from_environment()
     lock = read_lock(_build(device, settings))
     folder = folder_of(settings.home, lock)
-    if not (folder / MARKER).is_file():
+    found = installed(folder)
+    if found is None:
         raise _absent(settings.home, lock, folder)
     problem = what_is_wrong(folder, lock)
     if problem:
         raise FaqError(f"vLLM's environment is broken: {problem}", hint=f"run: {INSTALL}", file=folder)
-    return installed(folder)
+    return found
 
 
 def engine_identity(device: str) -> dict[str, Any]:
@@ -95,16 +97,22 @@ def folder_of(home: Path, lock: Lock) -> Path:
     return home / "engines" / f"vllm-{lock.build}-{lock.digest[:12]}"
 
 
-def installed(folder: Path) -> Environment:
-    """A finished environment, as its marker tells."""
-    marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    return Environment(folder / "bin" / "python", marker["version"], marker["build"], marker["torch"])
+def installed(folder: Path) -> Environment | None:
+    """A finished environment, as its marker tells; None where the marker is absent or damaged."""
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        version, build, torch = (str(marker[name]) for name in ("version", "build", "torch"))
+    except (*ABSENT, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if build not in DISTRIBUTIONS:
+        return None
+    return Environment(folder / "bin" / "python", version, cast(Build, build), torch)
 
 
 def environments(home: Path) -> Iterator[tuple[Path, Environment | None]]:
     """All folders of vLLM environments, with None for half-made ones."""
     for folder in sorted((home / "engines").glob("vllm-*/")):
-        yield folder, installed(folder) if (folder / MARKER).is_file() else None
+        yield folder, installed(folder)
 
 
 def what_is_wrong(folder: Path, lock: Lock) -> str:

@@ -56,10 +56,10 @@ def install(build: Build, home: Path, say: Say = lambda _: None) -> Environment:
         say("another process is installing it; waiting")
         guard.acquire()
     with guard:
-        if (folder / MARKER).is_file():
+        if (found := installed(folder)) is not None:
             problem = what_is_wrong(folder, lock)
             if not problem:
-                return installed(folder)
+                return found
             say(f"making it again: {problem}")
         return _make(folder, lock, say)
 
@@ -86,7 +86,7 @@ def _make(folder: Path, lock: Lock, say: Say) -> Environment:
     # vLLM calls itself what it was built as; what the package is called is what the lock pins.
     marker = {"version": lock.version, "itself": version, "torch": torch, "build": lock.build}
     write_atomic(folder / MARKER, json.dumps(marker, indent=1))
-    return installed(folder)
+    return Environment(python, lock.version, lock.build, torch)
 
 
 def _install_torch(python: Path, locks: Sequence[Path], say: Say) -> None:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import reading_file
 from faq_pipeline.store.store import Store
@@ -54,12 +56,21 @@ def write_result(store: Store, study: str, result: Result) -> None:
 
 
 def read_results(store: Store, study: str) -> dict[str, Result]:
-    """All results of a study by cell id. Damaged files are ignored.
+    """All results of a study by cell id. Damaged files are ignored, see `damaged_results`.
 
     Raises:
         ReadError: a file or the folder cannot be read now.
     """
-    return {result.id: result for result in _read(store.root / FOLDER / study)}
+    return {result.id: result for _, result in _read(store.root / FOLDER / study) if result is not None}
+
+
+def damaged_results(store: Store, study: str) -> list[Path]:
+    """The files that hold no result; their cells count as not made.
+
+    Raises:
+        ReadError: a file or the folder cannot be read now.
+    """
+    return [path for path, result in _read(store.root / FOLDER / study) if result is None]
 
 
 def is_finished(cell: StudyCell, results: Mapping[str, Result], store: Store) -> bool:
@@ -74,14 +85,22 @@ def is_finished(cell: StudyCell, results: Mapping[str, Result], store: Store) ->
     )
 
 
-def _read(folder: Path) -> Iterator[Result]:
+_RESULT = TypeAdapter(Result)
+
+
+def _read(folder: Path) -> Iterator[tuple[Path, Result | None]]:
+    """The files of results, with None for a damaged one."""
     with reading_file(folder):
         paths = listing(folder, ".json")
     for path in paths:
         try:
             with reading_file(path):
-                text = path.read_text(encoding="utf-8")
-            result = Result(**json.loads(text))
-        except (*ABSENT, ValueError, TypeError):
-            continue
-        yield result
+                text = path.read_bytes()
+        except ABSENT:
+            continue  # removed since it was listed
+        try:
+            result = _RESULT.validate_json(text, strict=True)
+        except ValueError:
+            yield path, None
+        else:
+            yield path, result if result.id == path.stem else None

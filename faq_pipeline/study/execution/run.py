@@ -17,7 +17,13 @@ from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.cells import Design, StudyCell
 from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.study.execution.machine import machine
-from faq_pipeline.study.execution.results import Result, is_finished, read_results, write_result
+from faq_pipeline.study.execution.results import (
+    Result,
+    damaged_results,
+    is_finished,
+    read_results,
+    write_result,
+)
 from faq_pipeline.study.execution.tasks import Task, Tasks
 from faq_pipeline.study.execution.workers import TaskOutcome, make, shared_gpus, workers
 from faq_pipeline.util.progress import Progress, SilentProgress
@@ -71,6 +77,10 @@ def run_study(
     started, listener = time.monotonic(), progress or SilentProgress()
     results = read_results(store, design.study.name)
     waiting = [cell for cell in design.cells if not is_finished(cell, results, store)]
+    damaged = damaged_results(store, design.study.name)
+    if damaged:
+        what = "1 damaged result is" if len(damaged) == 1 else f"{len(damaged)} damaged results are"
+        listener.note(f"{damaged[0].parent}: {what} ignored; the cells are made again")
     tasks = Tasks(STUDY_STAGES, waiting)
     recorder = _Recorder(design, store, tasks, listener)
     listener.start("cells", len(design.cells))
