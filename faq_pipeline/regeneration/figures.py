@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from faq_pipeline.config.family import Thinking
 from faq_pipeline.inference.sampling import Sampled
+from faq_pipeline.models.chat import is_thinking
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.store.tables import Candidate
+
+MOST_TRUNCATED = 0.2
+"""Share of candidates that may be cut, empty or looping before a corpus is worth a warning."""
 
 
 def sampling_figures(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, Any]:
@@ -24,8 +29,8 @@ def sampling_figures(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, A
     }
 
 
-def corpus_figures(rows: Sequence[Candidate]) -> dict[str, Any]:
-    """Counts and lengths of the candidates."""
+def corpus_figures(rows: Sequence[Candidate], thinking: Thinking) -> dict[str, Any]:
+    """Counts and lengths of the candidates. `unclosed` are those that ended within their reasoning."""
     generated = [row for row in rows if row.logprob is not None]
     tokens = sum(row.tokens for row in rows)
     logprob = sum(row.logprob for row in generated if row.logprob is not None)
@@ -37,7 +42,23 @@ def corpus_figures(rows: Sequence[Candidate]) -> dict[str, Any]:
         "failed": sum(row.finish == "error" for row in rows),
         "empty": sum(is_empty(row.text) for row in rows),
         "looping": sum(is_looping(row.text) for row in rows),
+        "unclosed": sum(row.finish == "stop" and is_thinking(row.prompt, row.text, thinking) for row in rows),
         "tokens": tokens,
         "mean_tokens": round(tokens / len(rows), 1) if rows else None,
         "mean_logprob_per_token": round(logprob / sampled, 4) if sampled else None,
     }
+
+
+def quality_notes(figures: dict[str, Any]) -> list[str]:
+    """What the user should know of the candidates' quality, from `corpus_figures`."""
+    total, bad = figures["candidates"], {name: figures[name] for name in ("truncated", "empty", "looping")}
+    notes = []
+    if sum(bad.values()) > MOST_TRUNCATED * total:
+        listed = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
+        notes.append(f"many of the {total} candidates cannot win: {listed}")
+    if figures["unclosed"]:
+        notes.append(
+            f"{figures['unclosed']} of {total} candidates ended within their reasoning: all of their text"
+            " counts as their answer"
+        )
+    return notes

@@ -23,7 +23,7 @@ from faq_pipeline.regeneration.corpus import (
     regenerate,
 )
 from faq_pipeline.regeneration.cost import corpus_work
-from faq_pipeline.regeneration.figures import corpus_figures, sampling_figures
+from faq_pipeline.regeneration.figures import corpus_figures, quality_notes, sampling_figures
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds, seed_error
 from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
 
@@ -64,7 +64,11 @@ def _build(build: Build) -> dict[str, Any]:
     _check_seeds(cell, seeds, tokenizer)
     rows, more = _candidates(build, seeds, tokenizer)
     write_rows(build.directory / "candidates.parquet", rows, Candidate)
-    return {**corpus_figures(rows), **more}
+    figures = corpus_figures(rows, cell.family.thinking)
+    quality = quality_notes(figures)
+    for note in quality:
+        build.progress.note(note)
+    return {**figures, **more, "notes": [*more.get("notes", []), *quality]}
 
 
 def _candidates(
