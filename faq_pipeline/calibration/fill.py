@@ -8,7 +8,7 @@ from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.quantization.methods import needs_calibration
 
 NOTED = 0.02
 """Share of the budget that may stay empty without a note."""
@@ -90,7 +90,7 @@ class Fill:
 
 
 def check_filled(cell: Cell, fill: Fill) -> None:
-    """Refuse a set that fills less than half of its budget, where the cell's method uses one.
+    """Refuse a set that fills less than half of its budget, where the cell's quantization uses one.
 
     Raises:
         FaqError: how full it is, why, and what helps.
@@ -123,4 +123,4 @@ def check_can_fill(cell: Cell) -> None:
 
 def is_used(cell: Cell) -> bool:
     """Whether the cell's checkpoint depends on a calibration set."""
-    return find_method(cell.recipe.quantization.method).calibrated
+    return needs_calibration(cell.recipe.quantization)
