@@ -10,13 +10,16 @@ from typing import Any
 from faq_pipeline.store.tables import CheckpointRow
 
 PLOT = "recovery.png"
+FILES = ("report.md", "report.html", PLOT)
+"""They only show the figures, so they are no part of the artifact's digest: another wording makes no
+evaluation again. A report that was made earlier keeps its text."""
 
 
 def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: CheckpointRow) -> None:
     """Write the three files into `folder`. Their bytes depend only on the arguments."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    for name in ("report.md", "report.html"):
+    for name in FILES[:2]:
         environment = Environment(
             loader=PackageLoader("faq_pipeline.evaluation"),
             autoescape=name.endswith(".html"),
@@ -56,7 +59,7 @@ def _plot(path: Path, figures: Mapping[str, Any]) -> None:
     if gate is not None:
         axes.axvline(gate["threshold"], color="tab:red", linestyle="--", linewidth=1, label="gate")
     if recovery is None:
-        axes.text(0.5, 0.5, "recovery is not formed", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "recovery is not computed", ha="center", va="center", transform=axes.transAxes)
     else:
         reach = [[recovery["value"] - recovery["low"]], [recovery["high"] - recovery["value"]]]
         axes.errorbar(

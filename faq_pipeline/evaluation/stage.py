@@ -16,6 +16,7 @@ from faq_pipeline.evaluation.identity import (
     evaluation_identity,
     report_identity,
 )
+from faq_pipeline.evaluation.report import FILES
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.tables import SequenceDivergence
 from faq_pipeline.util.progress import Progress
@@ -180,6 +181,7 @@ EVAL_REPORT = Stage(
     gpus=target_gpus,
     work=evaluation_work,
     labels=_LABELS,
+    measurements=FILES,
     checks=REPORT_CHECKS,
 )
 DIVERGENCE = Stage(
