@@ -58,6 +58,13 @@ def test_every_link_leads_to_a_file_or_heading(path: Path) -> None:
             assert (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_file_of_the_repository_that_is_named_exists(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = re.findall(r"`((?:tests|faq_pipeline|benchmarks|deploy|examples|training)/[\w./-]+)`", text)
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
 def test_a_command_that_does_not_exist_is_found() -> None:
     assert unknown("studies list") == "studies" and unknown("run --moment 3") == "--moment"
     assert unknown("study run main --workers 16") == unknown("cache ls|verify|gc") == ""

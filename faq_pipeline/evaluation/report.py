@@ -15,8 +15,14 @@ FILES = ("report.md", "report.html", PLOT)
 evaluation again. A report that was made earlier keeps its text."""
 
 
-def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: CheckpointRow) -> None:
-    """Write the three files into `folder`. Their bytes depend only on the arguments."""
+def write_report(
+    folder: Path, figures: Mapping[str, Any], checkpoint: CheckpointRow, bits: float | None = None
+) -> None:
+    """Write the three files into `folder`. Their bytes depend only on the arguments.
+
+    Args:
+        bits: mean number of bits of the checkpoint's quantized weights, their scales included.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     for name in FILES[:2]:
@@ -32,7 +38,7 @@ def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: Checkpoin
         environment.filters["milli"] = lambda figure: interval(figure, 2, 1000)
         environment.filters["interval"] = interval
         text = environment.get_template(f"{name}.jinja").render(
-            checkpoint=asdict(checkpoint), plot=PLOT, **figures
+            checkpoint=asdict(checkpoint), bits=bits, plot=PLOT, **figures
         )
         (folder / name).write_text(text, encoding="utf-8")
     _plot(folder / PLOT, figures)

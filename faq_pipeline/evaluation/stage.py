@@ -106,9 +106,8 @@ def _build_report(build: Build) -> dict[str, Any]:
     write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
     rows = evaluation_rows(figures, Counter(sequence.scope for sequence in sequences))
     write_rows(build.directory / EVALUATIONS, rows, EvaluationRow)
-    write_report(
-        build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), CheckpointRow)[0]
-    )
+    (row,) = read_rows(checkpoint.file("checkpoints.parquet"), CheckpointRow)
+    write_report(build.directory, figures, row, checkpoint.metadata.get("bits_per_weight"))
     notes = reply_notes({"quantized": figures["truncated"]["quantized"]}, len(answers))
     return _noted(figures, notes, build.progress)
 

@@ -6,13 +6,13 @@ secrets of this machine. Each of its sentences depends on the facts that it stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.config.recipe import Evaluation, Recipe
+from faq_pipeline.config.recipe import Evaluation, Quantization, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.publishing.data_account import DataFacts, counts
@@ -38,6 +38,10 @@ METHODS = {
     "rtn": "rounding to nearest",
 }
 """Names of methods for readers; others are called as in the recipe."""
+
+
+MIXED = "mixed precision"
+"""What a card calls the scheme where a plan gives bits to each layer."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reductio
         partition=cell.target.partition,
         recipe=cell.recipe.name,
         title=cell.recipe.title,
-        scheme=spec.scheme,
+        scheme=MIXED if spec.plan else spec.scheme,
+        precision=_precision(spec, finished.checkpoint.metadata),
         method=METHODS.get(spec.method, spec.method),
         rounded="weights and activations" if activations else "weights",
         account=facts.sentences() if facts else [],
@@ -138,7 +143,7 @@ def _front_matter(finished: FinishedCell, facts: DataFacts | None) -> str:
             *(["family-aware-quantization"] if facts is not None and facts.is_faq else []),
             "compressed-tensors",
             spec.method,
-            spec.scheme.lower(),
+            *([] if spec.plan else [spec.scheme.lower()]),
         ],
         **({} if known else {"license_name": name}),  # type: ignore[arg-type]
     )
@@ -159,6 +164,22 @@ def _teacher(cell: Cell, facts: DataFacts | None) -> str:
     if facts.teacher is None:
         return "the model itself"
     return f"{facts.teacher}, {_revision(cell.teacher)}"
+
+
+def _precision(spec: Quantization, checkpoint: Mapping[str, Any]) -> str:
+    """To how many bits layers were rounded, in words."""
+    if spec.plan is None:
+        named = sorted(set((spec.layer_bits or {}).values()))
+        some = f", and to {_either(named)} bits where the recipe says so" if named else ""
+        return f"{spec.scheme}{some}"
+    if checkpoint.get("plan_kept") is False:
+        return f"{checkpoint['plan_uniform_bits']} bits everywhere, since bits by layer were no better"
+    return f"{_either(sorted(spec.plan.bits))} bits, chosen layer by layer"
+
+
+def _either(bits: Sequence[int]) -> str:
+    *most, last = map(str, bits)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _questions(count: int, spec: Evaluation) -> str:

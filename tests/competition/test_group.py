@@ -136,10 +136,10 @@ WRONG, RIGHT = "She keeps eight. Answer: 8", "Answer: 7"
 @pytest.mark.parametrize("draw", [None, 0, 1, 2, 3])
 def test_a_wrong_answer_that_nothing_competes_with_does_not_win(draw):
     """Under either selection; also where the others of its group cannot win."""
-    raw = {"a": [0.0, 0.0]}
     alone = make_group(make_candidate(0, WRONG))
     beside_cut = make_group(make_candidate(0, WRONG), make_candidate(1, RIGHT, finish="length"))
     for group in (alone, beside_cut):
+        raw = {"a": [0.0] * len(group.candidates)}
         verdict = compete(group, raw, {"a": 1.0}, draw)
         assert verdict.winner is None and len(verdict.standings) == len(group.candidates)
 

@@ -14,7 +14,7 @@ import pytest
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.operation import Publish
-from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.recipe import BitPlan, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.publishing.card import Reduction, write_card
 from faq_pipeline.publishing.data_account import DataFacts
@@ -156,8 +156,8 @@ CLAIMS: dict[str, Callable[[Recipe], bool]] = {
     r"Selection '": lambda r: calibrated(r) and r.calibration.selection != "draw",
     r"weights and activations quantized": lambda r: SCHEMES.find(r.quantization.scheme).activation_bits < 16,
     r"fallback to round-to-nearest": lambda r: r.quantization.method in ("gptq", "smoothquant"),
-    r"vllm serve \.": lambda r: has_kernel(r.quantization.scheme, "cuda"),
-    r"vLLM has no kernel": lambda r: not has_kernel(r.quantization.scheme, "cuda"),
+    r"vllm serve \.": lambda r: has_kernel(r.quantization, "cuda"),
+    r"vLLM has no kernel": lambda r: not has_kernel(r.quantization, "cuda"),
     r"\| competition_scores \|": calibrated,
     r"teacher Apache-2\.0": rewritten,
     # Claimed only where something happened that the figures above do not have.
@@ -279,6 +279,27 @@ def test_what_went_other_than_planned_is_said(tiny_cell: Cell, tmp_path: Path) -
     assert "the same 1 question (the first 16 of each task, a, b)" in text
     assert "not computed: the unquantized model answers no question" in text and "ask for no text" in text
     assert "Not met: recovery." in text and "recovery (not met)" in text and "does not repeat" in text
+
+
+@pytest.mark.parametrize(
+    ("quantization", "checkpoint", "said"),
+    [
+        ({}, {}, "weights quantized by GPTQ to W3A16."),
+        ({"layer_bits": {"re:.*down_proj": 8, "re:.*up_proj": 4}}, {}, "to W3A16, and to 4 or 8 bits where"),
+        ({"plan": BitPlan(average_bits=3)}, {"plan_kept": True}, "bits, chosen layer by layer."),
+        (
+            {"plan": BitPlan(average_bits=3)},
+            {"plan_kept": False, "plan_uniform_bits": 3},
+            "by GPTQ to 3 bits everywhere, since bits by layer were no better.",
+        ),
+    ],
+)
+def test_the_precision_is_that_of_the_checkpoint(
+    tiny_cell: Cell, tmp_path: Path, quantization: dict[str, Any], checkpoint: dict[str, Any], said: str
+) -> None:
+    recipe = FAQ.model_copy(update={"quantization": FAQ.quantization.model_copy(update=quantization)})
+    text = card(finished(tiny_cell, recipe, tmp_path, quantized_checkpoint=checkpoint))
+    assert said in text and ("- w3a16" in text) == ("W3A16" in text) == ("plan" not in quantization)
 
 
 @pytest.mark.parametrize("originals", [True, False])
