@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.check import Check, CheckResult
-from faq_pipeline.regeneration.figures import MOST_TRUNCATED
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.tables import Seed, read_rows
+
+MOST_TRUNCATED = 0.2
+"""Share of candidates that may be cut, empty or looping before a corpus is worth a warning."""
 
 
 def _seed_schema(cell: Cell, artifact: Artifact) -> CheckResult:

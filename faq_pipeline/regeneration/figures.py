@@ -11,9 +11,6 @@ from faq_pipeline.models.chat import is_thinking
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.store.tables import Candidate
 
-MOST_TRUNCATED = 0.2
-"""Share of candidates that may be cut, empty or looping before a corpus is worth a warning."""
-
 
 def sampling_figures(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, Any]:
     """Tokens and time of the samples, those of earlier, interrupted runs included."""
@@ -49,16 +46,11 @@ def corpus_figures(rows: Sequence[Candidate], thinking: Thinking) -> dict[str, A
     }
 
 
-def quality_notes(figures: dict[str, Any]) -> list[str]:
-    """What the user should know of the candidates' quality, from `corpus_figures`."""
-    total, bad = figures["candidates"], {name: figures[name] for name in ("truncated", "empty", "looping")}
-    notes = []
-    if sum(bad.values()) > MOST_TRUNCATED * total:
-        listed = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
-        notes.append(f"many of the {total} candidates cannot win: {listed}")
-    if figures["unclosed"]:
-        notes.append(
-            f"{figures['unclosed']} of {total} candidates ended within their reasoning: all of their text"
-            " counts as their answer"
-        )
-    return notes
+def unclosed_notes(figures: dict[str, Any]) -> list[str]:
+    """What the user should know of candidates that ended within their reasoning, from `corpus_figures`."""
+    if not figures["unclosed"]:
+        return []
+    return [
+        f"{figures['unclosed']} of {figures['candidates']} candidates ended within their reasoning: all of"
+        " their text counts as their answer"
+    ]

@@ -23,7 +23,7 @@ from faq_pipeline.regeneration.corpus import (
     regenerate,
 )
 from faq_pipeline.regeneration.cost import corpus_work
-from faq_pipeline.regeneration.figures import corpus_figures, quality_notes, sampling_figures
+from faq_pipeline.regeneration.figures import corpus_figures, sampling_figures, unclosed_notes
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds, seed_error
 from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
 
@@ -65,10 +65,10 @@ def _build(build: Build) -> dict[str, Any]:
     rows, more = _candidates(build, seeds, tokenizer)
     write_rows(build.directory / "candidates.parquet", rows, Candidate)
     figures = corpus_figures(rows, cell.family.thinking)
-    quality = quality_notes(figures)
-    for note in quality:
+    unclosed = unclosed_notes(figures)
+    for note in unclosed:
         build.progress.note(note)
-    return {**figures, **more, "notes": [*more.get("notes", []), *quality]}
+    return {**figures, **more, "notes": [*more.get("notes", []), *unclosed]}
 
 
 def _candidates(
