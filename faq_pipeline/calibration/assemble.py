@@ -26,8 +26,12 @@ Order = Callable[[Sequence[BudgetItem], Sequence[Sequence[int]]], list[BudgetIte
 
 @dataclass(frozen=True)
 class Assembled:
-    """A calibration set. `left_out` counts the seeds whose winner gave no sample, by reason;
-    `originals` the tokens of seeds that went in as they were."""
+    """A calibration set.
+
+    Attributes:
+        left_out: number of seeds without a sample, by reason.
+        originals: tokens of seeds that went in as they were.
+    """
 
     samples: list[Sample]
     rows: list[TokenRow]

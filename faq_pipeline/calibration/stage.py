@@ -9,9 +9,11 @@ from faq_pipeline.activations.trace_moments import measuring
 from faq_pipeline.calibration.assemble import Assembled, assemble, winners_of
 from faq_pipeline.calibration.checks import CALIBRATION_CHECKS
 from faq_pipeline.calibration.cost import calibration_work
+from faq_pipeline.calibration.fill import Fill, check_can_fill, check_filled
 from faq_pipeline.calibration.fitness_plot import draw_fitness_by_layer
 from faq_pipeline.calibration.selection_order import order_of
 from faq_pipeline.calibration.selectors import SELECTORS, find_selector
+from faq_pipeline.competition.expert import groups_of
 from faq_pipeline.config.recipe import DRAW, GENERATED
 from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
@@ -35,9 +37,6 @@ from faq_pipeline.store.tables import (
     read_rows,
     write_rows,
 )
-
-TOLERANCE = 0.02
-"""Share of the budget that may stay empty without a note."""
 
 
 def identity(cell: Cell) -> dict[str, Any]:
@@ -85,11 +84,18 @@ def build(task: Build) -> dict[str, Any]:
     """Write `samples.parquet`, `rows.parquet`, `fitness.parquet`, `fitness.png`.
 
     A mixture also gets `experts.parquet`, the tokens that each routed expert sees.
+
+    Raises:
+        FaqError: another base tokenizer, rows longer than the context, or a set that fills less than
+            half of its budget.
     """
     from faq_pipeline.activations.routing import routing_figures
 
     _check_teacher(task)
-    made = _assembled(task)
+    made, fill = _assembled(task)
+    for note in fill.notes:
+        task.progress.note(note)
+    check_filled(task.cell, fill)
     write_rows(task.directory / "samples.parquet", made.samples, Sample)
     write_rows(task.directory / "rows.parquet", made.rows, TokenRow)
     measured, routed = _measured(task, made.rows)
@@ -97,25 +103,18 @@ def build(task: Build) -> dict[str, Any]:
     if routed:
         write_rows(task.directory / "experts.parquet", routed, RoutedTokens)
     draw_fitness_by_layer(measured, task.directory / "fitness.png")
-    budget = task.cell.recipe.calibration.tokens
-    notes = _notes(made.tokens, budget)
-    for note in notes:
-        task.progress.note(note)
     return {
-        "samples": len(made.samples),
+        **fill.as_dict(),
         "rows": len(made.rows),
-        "tokens": made.tokens,
-        "budget": budget,
-        "shortfall": budget - made.tokens,
+        "shortfall": fill.budget - fill.tokens,
         "domain_shares": made.domain_shares,
-        "left_out": made.left_out,
         "originals": made.originals,
         "fitness": fitness(measured),
         "fitness_by_layer": [
             {"layer": layer, "mismatch": value} for layer, value in by_layer(measured).items()
         ],
         **({"routed_tokens": routing_figures(routed)} if routed else {}),
-        "notes": notes,
+        "notes": fill.notes,
     }
 
 
@@ -132,17 +131,7 @@ def _check_teacher(task: Build) -> None:
         raise other_vocabulary(cell.teacher, cell.target)
 
 
-def _notes(tokens: int, budget: int) -> list[str]:
-    """What the user should know about the set's size."""
-    if tokens >= (1 - TOLERANCE) * budget:
-        return []
-    return [
-        f"the calibration set has {tokens:,} of {budget:,} tokens: add seeds or lower"
-        " calibration.tokens, and compare only sets of equal size"
-    ]
-
-
-def _assembled(task: Build) -> Assembled:
+def _assembled(task: Build) -> tuple[Assembled, Fill]:
     from faq_pipeline.models.loading import load_tokenizer
 
     cell = task.cell
@@ -151,8 +140,13 @@ def _assembled(task: Build) -> Assembled:
     corpus = read_rows(task.inputs[stage_names.REGENERATED_CORPUS].file("candidates.parquet"), Candidate)
     scores = task.inputs[stage_names.COMPETITION_SCORES].file("standings.parquet")
     winners = winners_of(seeds, corpus, read_rows(scores, Standing))
+    won = {winner.seed_id for winner in winners}
+    lost = groups_of((seed for seed in seeds if seed.id not in won), corpus)
     tokenizer = load_tokenizer(cell.target)
-    return assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
+    made = assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
+    wrong = sum(group.wrong_alone for group in lost)
+    budget = cell.recipe.calibration.tokens
+    return made, Fill(made.tokens, budget, len(made.samples), len(seeds), made.left_out, wrong)
 
 
 def _measured(task: Build, rows: list[TokenRow]) -> tuple[list[ChannelMismatch], list[RoutedTokens]]:
@@ -187,7 +181,8 @@ def _check_length(cell: Cell) -> None:
 
 
 def _preflight(cell: Cell) -> None:
-    """Rows fit the context of a local target."""
+    """The seeds can fill the budget, and rows fit the context of a local target."""
+    check_can_fill(cell)
     if cell.target.member.path is not None:
         _check_length(cell)
 

@@ -38,6 +38,9 @@ class TerminalProgress(ProgressResource):
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         """One row per stage: member, recipe, asset, fingerprint, cache, seconds."""
+        self.notes: list[dict[str, Any]] = []
+        """What the artifacts say that a user should know, also of cache hits, each once: member, recipes,
+        asset, fingerprint, note."""
         self.bars = bars()
 
     def heading(self, text: str) -> None:
@@ -61,6 +64,8 @@ class TerminalProgress(ProgressResource):
                 "seconds": round(outcome.seconds, 3),
             }
         )
+        for note in artifact.metadata.get("notes", []):
+            self._keep(note, self.rows[-1])
         mark = "[cyan]hit [/cyan]" if outcome.hit else "[green]made[/green]"
         self.bars.console.print(
             f"  {mark} {outcome.stage.name:<22} {artifact.fingerprint[:8]}  {seconds(outcome.seconds)}"
@@ -68,6 +73,15 @@ class TerminalProgress(ProgressResource):
 
     def waits(self, message: str) -> None:
         self.bars.console.print(f"  [yellow]note[/yellow] {escape(message)}", soft_wrap=True)
+
+    def _keep(self, note: str, row: dict[str, Any]) -> None:
+        """Several recipes may share an artifact; its notes then name them all."""
+        for kept in self.notes:
+            if (kept["fingerprint"], kept["note"]) == (row["fingerprint"], note):
+                kept["recipes"].append(row["recipe"])
+                return
+        named = {name: row[name] for name in ("member", "asset", "fingerprint")}
+        self.notes.append({**named, "recipes": [row["recipe"]], "note": note})
 
 
 class TerminalListener:

@@ -98,7 +98,12 @@ def _execute(resolver: CellResolver, cells: list[Cell]) -> dict[str, Any]:
             compared = runs.execute(COMPARE, member, "recipe_comparison")
     comparison = read_comparison(settings.store, str(compared["fingerprint"]))
     results = [_result(settings, cell, comparison) for cell in cells]
-    return {"stages": progress.rows, "result": results[-1], "baselines": results[:-1]}
+    return {
+        "stages": progress.rows,
+        "result": results[-1],
+        "baselines": results[:-1],
+        "notes": progress.notes,
+    }
 
 
 def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +146,8 @@ def _show(result: dict[str, Any]) -> None:
     say(f"recovery        {figure(main['recovery'])}")
     say(f"loss reduction  {figure(main['loss_reduction'])}  {said(main)}")
     say(f"checkpoint      {main['checkpoint_path']}")
+    for note in result["notes"]:
+        say(f"note            {', '.join(note['recipes'])}, {note['asset']}: {note['note']}")
     hits = sum(row["cache"] == "hit" for row in result["stages"])
     total = sum(row["seconds"] for row in result["stages"])
     say(f"{hits} of {len(result['stages'])} stages reused; stage time {seconds(total)}")

@@ -1,11 +1,19 @@
-"""Compares a candidate's final answer with the seed's answer."""
+"""Compares a candidate's final answer with the seed's answer, and what follows from a wrong one."""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import Any
 
 from faq_pipeline.competition.quantities import only_quantity
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.store.tables import Candidate, Seed
+
+RULES = 2
+"""Version of how answers are compared and of what follows from a wrong one. It is part of the identity
+of recipes that compare answers. Raise it here rather than the stage's version: that would make the scores
+of all other recipes again, with their models and judges, for the same bytes."""
 
 _MARKED = re.compile(r"(?:answer|result)\s*(?:is\b\s*:?|[:=])\s*(.+)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
@@ -61,9 +69,36 @@ def answers_match(text: str, expected: str) -> bool:
     return quantity is not None and any(only_quantity(one) == quantity for one in stated)
 
 
+def is_wrong(candidate: Candidate, seed: Seed) -> bool:
+    """Whether a model wrote the candidate, the seed's answer is known, and the candidate gives another."""
+    if candidate.finish == "given" or seed.answer is None or not normalise(seed.answer):
+        return False
+    return not answers_match(candidate.answer, seed.answer)
+
+
+def answer_rules(recipe: Recipe) -> dict[str, Any]:
+    """The version of these rules as a part of an identity; empty where no answer is compared.
+
+    Seeds of a hub dataset have no answers. Of seeds in a file, answers are compared with what a model
+    wrote, and with anything by expert `answer`.
+    """
+    compares = recipe.regeneration.generates or "answer" in recipe.competition.experts
+    return {"answers": RULES} if compares and recipe.seeds.path is not None else {}
+
+
 def normalise(answer: str) -> str:
     """The answer without case, LaTeX, outer brackets, quotes and emphasis, closing punctuation and
-    extra spaces."""
+    extra spaces.
+
+    What one removal uncovers is removed too (`"(7)."` is `7`), so normalising again changes nothing.
+    """
+    text = _normalise_once(answer)
+    while (again := _normalise_once(text)) != text:  # each round removes something
+        text = again
+    return text
+
+
+def _normalise_once(answer: str) -> str:
     spaced = " ".join(_plain(answer.casefold()).split())
     bare = spaced.strip("*_`\"' $").rstrip(".!;,").strip("*_`\"' $")
     inner = _BRACKETED.fullmatch(bare)

@@ -12,9 +12,11 @@ def _winners(cell: Cell, artifact: Artifact) -> CheckResult:
     standings = read_rows(artifact.file("standings.parquet"), Standing)
     winners = [s.seed_id for s in standings if s.winner]
     found = {s.seed_id for s in standings}
+    figures = {"groups": len(found), "winners": len(winners), "without_winner": len(found - set(winners))}
+    wrong = artifact.metadata.get("wrong_alone")
     return CheckResult(
         bool(winners) and len(winners) == len(set(winners)),
-        {"groups": len(found), "winners": len(winners), "without_winner": len(found - set(winners))},
+        {**figures, **({"wrong_answer_alone": wrong} if wrong else {})},
     )
 
 

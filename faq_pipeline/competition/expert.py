@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from faq_pipeline.competition.answers import is_wrong
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import served_target_engine, target_traits
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
@@ -43,6 +44,14 @@ class Group:
         """The candidates that may win."""
         return tuple(c for c in self.candidates if exclusion(c) is None)
 
+    @cached_property
+    def wrong_alone(self) -> bool:
+        """Whether only one candidate may win, and its answer is known to be wrong.
+
+        Nothing competes with it, so its win would say nothing: the group has no winner.
+        """
+        return len(self.eligible) == 1 and is_wrong(self.eligible[0], self.seed)
+
 
 def exclusion(candidate: Candidate) -> str | None:
     """Why a candidate cannot win: `length` (cut at the limit), `error` (the engine failed), `empty`,
@@ -73,11 +82,18 @@ class Context:
 
     Attributes:
         traces: the target's own inference traces; empty where no expert needs them.
+        notes: what experts had to say to the user.
     """
 
     cell: Cell
     progress: Progress = field(default_factory=SilentProgress)
     traces: Sequence[Trace] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, message: str) -> None:
+        """Tell the user something of this competition, now and in the summary of every run that uses it."""
+        self.progress.note(message)
+        self.notes.append(message)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

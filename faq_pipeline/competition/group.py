@@ -26,7 +26,7 @@ class GroupResult:
 
     @property
     def winner(self) -> Standing | None:
-        """The winner's standing; None where no candidate was eligible."""
+        """The winner's standing; None for a group without a winner, see `compete`."""
         return next((s for s in self.standings if s.winner), None)
 
 
@@ -37,7 +37,8 @@ def compete(
 
     A candidate's total is the weighted mean of its normalised scores over the experts that scored
     it: an abstaining expert's weight is shared out among them in proportion to their own. Places
-    go to eligible candidates first, then by total; equal totals by position.
+    go to eligible candidates first, then by total; equal totals by position. The first place wins. A
+    group has no winner if no candidate is eligible, or if the only eligible one has a wrong answer.
 
     Args:
         random_draw: the draw's number for selection `random`: any eligible candidate wins,
@@ -103,7 +104,7 @@ def total(normalised: Mapping[str, float | None], weights: Mapping[str, float]) 
 def _winner(
     group: Group, ranked: Sequence[tuple[Candidate, float | None]], random_draw: int | None
 ) -> str | None:
-    if not group.eligible:
+    if not group.eligible or group.wrong_alone:
         return None
     if random_draw is None:
         return ranked[0][0].id

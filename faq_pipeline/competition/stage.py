@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faq_pipeline.activations.trace_moments import activations_identity
+from faq_pipeline.competition.answers import answer_rules
 from faq_pipeline.competition.checks import COMPETITION_CHECKS
 from faq_pipeline.competition.cost import competition_work
 from faq_pipeline.competition.expert import Context, Expert, Group, Need, groups_of
@@ -27,7 +28,7 @@ from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, r
 
 
 def identity(cell: Cell) -> dict[str, Any]:
-    """Experts with their weights, and what those experts read besides the corpus.
+    """Experts with their weights, what those experts read besides the corpus, and the rules for answers.
 
     Raises:
         FaqError: the recipe names an unknown expert.
@@ -45,7 +46,8 @@ def identity(cell: Cell) -> dict[str, Any]:
         EXPERTS.plugins(competition.experts),
         SCHEMES.plugins([cell.recipe.quantization.scheme]) if "scheme" in needs else {},
     )
-    return declared | {need: declare(cell) for need, declare in _NEEDS.items() if need in needs} | plugins
+    read = {need: declare(cell) for need, declare in _NEEDS.items() if need in needs}
+    return declared | read | answer_rules(cell.recipe) | plugins
 
 
 def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,7 +120,8 @@ def build(task: Build) -> dict[str, Any]:
     seeds = read_rows(task.inputs[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
     corpus = task.inputs[stage_names.REGENERATED_CORPUS].file("candidates.parquet")
     groups = groups_of(seeds, read_rows(corpus, Candidate))
-    raw = _opinions(groups, experts_named(recipe.competition.experts), task)
+    context = Context(task.cell, task.progress, _traces(task))
+    raw = _opinions(groups, experts_named(recipe.competition.experts), context)
     draw = recipe.draw if recipe.competition.selection == "random" else None
     verdicts: list[GroupResult] = []
     for index, group in enumerate(groups):
@@ -128,19 +131,15 @@ def build(task: Build) -> dict[str, Any]:
     standings = [s for v in verdicts for s in v.standings]
     write_rows(task.directory / "standings.parquet", standings, Standing)
     metadata = summarise(groups, verdicts)
-    if metadata["groups_without_winner"]:
-        task.progress.note(
-            f"{metadata['groups_without_winner']} of {len(groups)} groups have no winner:"
-            f" every candidate is cut, empty or looping"
-        )
-    return metadata
+    for note in metadata["notes"]:
+        task.progress.note(note)
+    return {**metadata, "notes": [*context.notes, *metadata["notes"]]}
 
 
 def _opinions(
-    groups: Sequence[Group], experts: Sequence[Expert], task: Build
+    groups: Sequence[Group], experts: Sequence[Expert], context: Context
 ) -> dict[str, list[list[float | None]]]:
     """Every expert's scores, by expert, then group, then candidate."""
-    context = Context(task.cell, task.progress, _traces(task))
     by_moments = [expert for expert in experts if isinstance(expert, MomentsExpert)]
     try:
         flat = score_by_moments(by_moments, groups, context) if by_moments else {}
@@ -175,6 +174,7 @@ COMPETITION_SCORES = Stage(
         "experts": "competition.experts",
         "selection": "competition.selection",
         "judge": "competition.judge",
+        "answers": "rules for known answers, version",
         **labels.nested(labels.TARGET, "target"),
         **labels.engine_labels("evaluation", "target.engine"),
         "target.weights": "weights of the target",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from faq_pipeline.competition.answers import answers_match
+from faq_pipeline.competition.answers import answers_match, is_wrong
 from faq_pipeline.competition.expert import Group, exclusion
 from faq_pipeline.competition.group import GroupResult
 from faq_pipeline.store.tables import Candidate, Score
@@ -16,21 +16,52 @@ from faq_pipeline.store.tables import Candidate, Score
 def summarise(groups: Sequence[Group], verdicts: Sequence[GroupResult]) -> dict[str, Any]:
     """Figures of one competition; None where there is nothing to take a mean of.
 
-    Accuracies count generated candidates of seeds whose answer is known.
+    Accuracies count generated candidates of seeds whose answer is known. `wrong_alone` counts the groups
+    without a winner because their only eligible candidate has a wrong answer; `wrong_winners` the winners
+    with a wrong answer, which won over other candidates; `uncontested` the winners that no other
+    candidate could have beaten. `notes` are for the user.
     """
     winners = {v.winner.candidate_id for v in verdicts if v.winner is not None}
     judged = [(g, c) for g in groups for c in g.candidates]
+    experts = _experts([s for v in verdicts for s in v.scores], winners)
     reasons = Counter(reason for _, c in judged if (reason := exclusion(c)) is not None)
     return {
         "groups": len(groups),
         "candidates": len(judged),
         "winners": len(winners),
         "groups_without_winner": len(groups) - len(winners),
+        "wrong_alone": sum(g.wrong_alone for g in groups),
+        "wrong_winners": sum(c.id in winners and is_wrong(c, g.seed) for g, c in judged),
+        "uncontested": sum(len(g.eligible) == 1 and not g.wrong_alone for g in groups),
         "ineligible": dict(sorted(reasons.items())),
         "accuracy_of_candidates": _accuracy(judged),
         "accuracy_of_winners": _accuracy([(g, c) for g, c in judged if c.id in winners]),
-        "experts": _experts([s for v in verdicts for s in v.scores], winners),
+        "experts": experts,
+        "notes": [*_lost_seeds(groups, len(winners)), *_silent_experts(groups, experts)],
     }
+
+
+def _lost_seeds(groups: Sequence[Group], winners: int) -> list[str]:
+    """A note on seeds that give no calibration sample."""
+    wrong, lost = sum(g.wrong_alone for g in groups), len(groups) - winners
+    reasons = [
+        f"{count} {why}"
+        for count, why in (
+            (wrong, "whose only usable candidate has a wrong answer"),
+            (lost - wrong, "whose candidates are all cut, failed, empty or looping"),
+        )
+        if count
+    ]
+    return [f"{lost} of {len(groups)} seeds have no winner: {', '.join(reasons)}"] if reasons else []
+
+
+def _silent_experts(groups: Sequence[Group], experts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A note on each expert that scored nothing, where there was something to decide."""
+    if not any(len(g.eligible) > 1 for g in groups):
+        return []
+    total = sum(len(g.candidates) for g in groups)
+    silent = [name for name, own in experts.items() if own["abstentions"] == total]
+    return [f"expert {name!r} scored none of the {total} candidates" for name in silent]
 
 
 def _accuracy(judged: Iterable[tuple[Group, Candidate]]) -> float | None:

@@ -54,8 +54,8 @@ class Stage:
             models and files, versions of the tools that shape its bytes. Never a path or a clock.
         build: makes the artifact; returns its metadata (JSON-able figures for people and reports;
             not part of the digest).
-        measurements: names of files in which the stage measures what it made. They are kept and
-            hashed, but no part of the digest: what comes after does not depend on them.
+        measurements: names of files in which the stage measures or shows what it made. They are kept
+            and hashed, but no part of the digest: what comes after does not depend on them.
         gpus: on how many GPUs of this machine a cell's artifact is built, where the cell computes on
             GPUs; 0 where this cell's needs none. None for a stage that never loads a model.
         select: the upstream stages that matter for this cell, where not all of them do

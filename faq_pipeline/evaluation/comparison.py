@@ -135,7 +135,7 @@ def one_original(baselines: Iterable[Recipe]) -> str:
     if not found or len(found) == 2:
         return ""
     have, lack = ("raw", "in the chat template") if "raw" in found else ("in the chat template", "raw")
-    return f"measured beside the original data {have} alone: add a baseline that has it {lack}"
+    return f"compared with the original data {have} alone: add a baseline that has it {lack}"
 
 
 def _unfair(recipe: Recipe, baseline: Recipe, held: int | None, its: int | None) -> str:
@@ -193,7 +193,7 @@ def _against(recipe: str, one: Mapping[str, Any]) -> str:
     if one["difference"] is None:
         return f"- {recipe} against {one['baseline']}: {one['reason']}"
     formed = one["loss_reduction"] is not None
-    reduction = interval(one["loss_reduction"], 2) if formed else f"not formed, {one['reason']}"
+    reduction = interval(one["loss_reduction"], 2) if formed else f"not computed, {one['reason']}"
     points = interval(one["difference"], 1, 100)
     return (
         f"- {recipe} against {one['baseline']}: loss {points} points,"

@@ -44,7 +44,8 @@ DIRTY = 0.8
 Kind = Literal["exact", "ngram", "overlap", "renumbered"]
 Words = tuple[str, ...]
 
-_WORD = re.compile(r"[^\W_]+|[()\[\]{}+<>=×÷]|(?<=[\d)\s])[-*/^%](?=[\s\d(])")
+_OPERATORS = "-*/^%"
+_WORD = re.compile(rf"[^\W_]+|[()\[\]{{}}+<>=×÷]|(?<=[\d)\s])[{_OPERATORS}](?=[\s\d(])")
 _BLOCKING = ("exact", "ngram")
 
 
@@ -70,8 +71,18 @@ def find_leaks(samples: Sequence[Sample], documents: Sequence[Document]) -> list
 
 
 def normalise_text(text: str) -> Words:
-    """The normalized words of a text, as used for comparison."""
-    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
+    """The normalized words of a text, as used for comparison.
+
+    An operator needs an operand on both sides: at either end of the text it is left out. So normalizing
+    the words again, with a space between them, changes nothing.
+    """
+    words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    first, end = 0, len(words)
+    while first < end and words[first] in _OPERATORS:
+        first += 1
+    while first < end and words[end - 1] in _OPERATORS:
+        end -= 1
+    return tuple(words[first:end])
 
 
 @dataclass

@@ -12,6 +12,9 @@ from faq_pipeline.store.tables import Answer, EvaluationRow
 
 Figures = dict[str, Any]
 
+MOST_TRUNCATED = 0.05
+"""Share of replies that may be cut, or never close their reasoning, without a note."""
+
 
 def reference_figures(answers: Sequence[Answer]) -> Figures:
     """Accuracy, overall and per task, and the number of truncated replies."""
@@ -61,6 +64,20 @@ def report_figures(
         "gate": gate and {"threshold": gate.recovery, "passed": low is not None and low >= gate.recovery},
         "per_task": _per_task(reference, quantized),
     }
+
+
+def reply_notes(truncated: Mapping[str, int], questions: int) -> list[str]:
+    """What the user should know of replies that did not end.
+
+    Args:
+        truncated: number of such replies, by the model that wrote them.
+    """
+    many = {model: count for model, count in truncated.items() if count > MOST_TRUNCATED * questions}
+    return [
+        f"{count} of {questions} replies of the {model} model were cut at evaluation.max_new_tokens or never"
+        " closed their reasoning"
+        for model, count in many.items()
+    ]
 
 
 def by_label(answers: Sequence[Answer]) -> dict[str, list[Answer]]:

@@ -147,11 +147,11 @@ def loss_reduction(
     if lost.value <= lost.half_width:
         return LossReduction(
             None,
-            f"the original's loss {lost.value:.4f} is within the noise floor {lost.half_width:.4f}",
+            f"the baseline's loss {lost.value:.4f} is within the noise floor {lost.half_width:.4f}",
         )
     formed = bootstrap_estimate(scores, _reduction)
     if not np.isfinite([formed.low, formed.high]).all():
-        return LossReduction(None, "the original's loss is too small for an interval")
+        return LossReduction(None, "the baseline's loss is too small for an interval")
     return LossReduction(formed, "")
 
 

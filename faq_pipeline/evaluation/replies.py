@@ -12,6 +12,7 @@ from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_tex
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.chat import is_thinking
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -108,8 +109,7 @@ class Recording:
 
     def is_thinking(self, prompt: str, text: str) -> bool:
         """Whether the reasoning was opened, by the model or the template, but not closed."""
-        opened = self._thinking.open in text or prompt.rstrip().endswith(self._thinking.open)
-        return opened and self._thinking.close not in text
+        return is_thinking(prompt, text, self._thinking)
 
     def is_stopped(self, prompt: str, text: str, stops: Sequence[str]) -> bool:
         """Whether a stop string occurs after the reasoning."""

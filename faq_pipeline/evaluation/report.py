@@ -10,13 +10,22 @@ from typing import Any
 from faq_pipeline.store.tables import CheckpointRow
 
 PLOT = "recovery.png"
+FILES = ("report.md", "report.html", PLOT)
+"""They only show the figures, so they are no part of the artifact's digest: another wording makes no
+evaluation again. A report that was made earlier keeps its text."""
 
 
-def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: CheckpointRow) -> None:
-    """Write the three files into `folder`. Their bytes depend only on the arguments."""
+def write_report(
+    folder: Path, figures: Mapping[str, Any], checkpoint: CheckpointRow, bits: float | None = None
+) -> None:
+    """Write the three files into `folder`. Their bytes depend only on the arguments.
+
+    Args:
+        bits: mean number of bits of the checkpoint's quantized weights, their scales included.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    for name in ("report.md", "report.html"):
+    for name in FILES[:2]:
         environment = Environment(
             loader=PackageLoader("faq_pipeline.evaluation"),
             autoescape=name.endswith(".html"),
@@ -29,7 +38,7 @@ def write_report(folder: Path, figures: Mapping[str, Any], checkpoint: Checkpoin
         environment.filters["milli"] = lambda figure: interval(figure, 2, 1000)
         environment.filters["interval"] = interval
         text = environment.get_template(f"{name}.jinja").render(
-            checkpoint=asdict(checkpoint), plot=PLOT, **figures
+            checkpoint=asdict(checkpoint), bits=bits, plot=PLOT, **figures
         )
         (folder / name).write_text(text, encoding="utf-8")
     _plot(folder / PLOT, figures)
@@ -56,7 +65,7 @@ def _plot(path: Path, figures: Mapping[str, Any]) -> None:
     if gate is not None:
         axes.axvline(gate["threshold"], color="tab:red", linestyle="--", linewidth=1, label="gate")
     if recovery is None:
-        axes.text(0.5, 0.5, "recovery is not formed", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "recovery is not computed", ha="center", va="center", transform=axes.transAxes)
     else:
         reach = [[recovery["value"] - recovery["low"]], [recovery["high"] - recovery["value"]]]
         axes.errorbar(

@@ -18,6 +18,7 @@ from faq_pipeline.evaluation.identity import (
     evaluation_identity,
     report_identity,
 )
+from faq_pipeline.evaluation.report import FILES
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.tables import SequenceDivergence
 from faq_pipeline.util.progress import Progress
@@ -39,7 +40,7 @@ TRACES, PROSE = "divergence/traces.safetensors", "divergence/prose.safetensors"
 def _build_reference(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.answering import answer_and_load
     from faq_pipeline.evaluation.divergence import store_reference
-    from faq_pipeline.evaluation.figures import evaluation_rows, reference_figures
+    from faq_pipeline.evaluation.figures import evaluation_rows, reference_figures, reply_notes
     from faq_pipeline.evaluation.held_out import prose_passages, spread
     from faq_pipeline.models.loading import load_model, load_tokenizer
     from faq_pipeline.store.tables import Answer, EvaluationRow, ReplyTokens, write_rows
@@ -65,12 +66,12 @@ def _build_reference(build: Build) -> dict[str, Any]:
     write_rows(build.directory / ANSWERS, answers, Answer)
     write_rows(build.directory / REPLIES, replies, ReplyTokens)
     write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), EvaluationRow)
-    return figures
+    return _noted(figures, reply_notes({"unquantized": figures["truncated"]}, len(answers)), build.progress)
 
 
 def _build_report(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.answering import answer_and_load
-    from faq_pipeline.evaluation.figures import evaluation_rows, report_figures
+    from faq_pipeline.evaluation.figures import evaluation_rows, reply_notes, report_figures
     from faq_pipeline.evaluation.report import write_report
     from faq_pipeline.models.loading import load_tokenizer
     from faq_pipeline.quantization.load import load_quantized
@@ -107,10 +108,16 @@ def _build_report(build: Build) -> dict[str, Any]:
     write_rows(build.directory / SEQUENCES, sequences, SequenceDivergence)
     rows = evaluation_rows(figures, Counter(sequence.scope for sequence in sequences))
     write_rows(build.directory / EVALUATIONS, rows, EvaluationRow)
-    write_report(
-        build.directory, figures, read_rows(checkpoint.file("checkpoints.parquet"), CheckpointRow)[0]
-    )
-    return figures
+    (row,) = read_rows(checkpoint.file("checkpoints.parquet"), CheckpointRow)
+    write_report(build.directory, figures, row, checkpoint.metadata.get("bits_per_weight"))
+    notes = reply_notes({"quantized": figures["truncated"]["quantized"]}, len(answers))
+    return _noted(figures, notes, build.progress)
+
+
+def _noted(figures: dict[str, Any], notes: list[str], progress: Progress) -> dict[str, Any]:
+    for note in notes:
+        progress.note(note)
+    return {**figures, "notes": notes}
 
 
 def _build_divergence(build: Build) -> dict[str, Any]:
@@ -191,6 +198,7 @@ EVAL_REPORT = Stage(
     gpus=target_gpus,
     work=evaluation_work,
     labels=_LABELS,
+    measurements=FILES,
     checks=REPORT_CHECKS,
 )
 DIVERGENCE = Stage(

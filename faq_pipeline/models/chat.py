@@ -106,6 +106,12 @@ def _without_system(messages: list[Message]) -> list[Message]:
     return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
+def is_thinking(prompt: str, text: str, thinking: Thinking) -> bool:
+    """Whether a continuation's reasoning was opened, by the model or by the prompt, but not closed."""
+    opened = thinking.open in text or prompt.rstrip().endswith(thinking.open)
+    return opened and thinking.close not in text
+
+
 def split_thinking(text: str, thinking: Thinking) -> tuple[str, str]:
     """A raw continuation as (reasoning, answer); reasoning is empty where no thinking is closed.
 

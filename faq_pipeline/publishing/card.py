@@ -1,22 +1,24 @@
 """The model card of a published checkpoint: README.md with YAML front matter for the hub.
 
 The card is built from an explicit list of facts, so that it cannot contain paths, host names or
-secrets of this machine.
+secrets of this machine. Each of its sentences depends on the facts that it states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.config.recipe import ORIGINAL, RANDOM, SELF, TEACHER, Recipe
-from faq_pipeline.core import stage_names
+from faq_pipeline.config.recipe import Evaluation, Quantization, Recipe
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.weights import Weights
+from faq_pipeline.publishing.data_account import DataFacts, counts
 from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import GateVerdict
+from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.store.fingerprint import tool_version
 
@@ -29,21 +31,34 @@ LICENCES = (
 """Licence identifiers that the hub knows; any other licence is given as `other`."""
 SERVERS = {"base_urls", "key"}
 """Keys of a recipe's endpoint that the card leaves out: its addresses and its API key are private."""
-DATA = {
-    TEACHER: "It is calibrated by Family-Aware Quantization (FAQ, arXiv 2601.11200): a larger model of the"
-    " family rewrote each seed, and the best candidates won.",
-    SELF: "It is calibrated on seeds that the model itself rewrote, of which the best candidates won.",
-    ORIGINAL: "It is calibrated on the original seeds, passed through.",
-    RANDOM: "It is calibrated on random tokens: a control, not for use.",
+METHODS = {
+    "gptq": "GPTQ",
+    "awq": "AWQ and rounding to nearest",
+    "smoothquant": "SmoothQuant and GPTQ",
+    "rtn": "rounding to nearest",
 }
+"""Names of methods for readers; others are called as in the recipe."""
+
+
+MIXED = "mixed precision"
+"""What a card calls the scheme where a plan gives bits to each layer."""
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """Loss reduction against the recipes with the original data, from the member's comparison."""
+    """Loss reduction against the recipe's baselines, from the member's comparison.
+
+    Attributes:
+        figure: the smallest of its loss reductions.
+        against: the baselines.
+        originals: whether all baselines are calibrated on seeds as they are.
+        verdict: the least favourable verdict.
+        remark: what the figure does not cover; empty if nothing.
+    """
 
     figure: Mapping[str, float]
     against: tuple[str, ...]
+    originals: bool
     verdict: str
     remark: str
 
@@ -51,36 +66,41 @@ class Reduction:
 def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reduction | None) -> str:
     """The text of the card. It depends only on the arguments and the version of this package."""
     cell, report = finished.cell, finished.report
-    spec, calibrated = cell.recipe.quantization, finished.calibration is not None
+    spec, facts = cell.recipe.quantization, DataFacts.of(finished)
     inspection = finished.checkpoint.metadata["inspection"]
+    activations = SCHEMES.find(spec.scheme).activation_bits < 16
     return _render(
         "card.md",
-        front_matter=_front_matter(finished),
+        front_matter=_front_matter(finished, facts),
         member=cell.target.name,
         partition=cell.target.partition,
         recipe=cell.recipe.name,
         title=cell.recipe.title,
-        scheme=spec.scheme,
-        method=spec.method,
-        data=DATA[cell.recipe.regeneration.source] if calibrated else "",
+        scheme=MIXED if spec.plan else spec.scheme,
+        precision=_precision(spec, finished.checkpoint.metadata),
+        method=METHODS.get(spec.method, spec.method),
+        rounded="weights and activations" if activations else "weights",
+        account=facts.sentences() if facts else [],
         version=tool_version("faq-pipeline"),
         figures=report.metadata,
-        tasks=cell.recipe.evaluation.tasks,
+        questions=_questions(report.metadata["questions"], cell.recipe.evaluation),
         reduction=reduction,
         size=inspection["bytes"],
         original_size=inspection["original_bytes"],
         criteria=verdict.criteria,
+        unmet=[criterion.name for criterion in verdict.criteria if not criterion.passed],
         kernel=has_kernel(spec, "cuda"),
         base=_base(cell.target),
         base_revision=_revision(cell.target),
-        teacher=_teacher(finished),
-        calibrated=calibrated,
-        counts=_counts(finished),
+        teacher=_teacher(cell, facts),
+        data=counts(facts) if facts else "none; the quantization uses no calibration set",
+        unquantized=", ".join(spec.ignore) or "none",
         licences="; ".join(f"{role} {', '.join(found)}" for role, found in finished.licences().items()),
         tools=_tools(finished),
+        repeats=facts is None or facts.repeats,
         stages=[
             {"name": name, "fingerprint": artifact.fingerprint, "digest": artifact.digest}
-            for name, artifact in finished.artifacts.items()
+            for name, artifact in finished.ancestry().items()
         ],
         recipe_yaml=_yaml(shown_recipe(cell.recipe)),
     )
@@ -105,7 +125,7 @@ def _shown(node: Any) -> Any:
     return node.name if isinstance(node, Path) else node
 
 
-def _front_matter(finished: FinishedCell) -> str:
+def _front_matter(finished: FinishedCell, facts: DataFacts | None) -> str:
     from huggingface_hub import ModelCardData
 
     cell = finished.cell
@@ -119,7 +139,12 @@ def _front_matter(finished: FinishedCell) -> str:
         pipeline_tag="text-generation",
         quantized_by="faq_pipeline",
         license=name if known else "other",
-        tags=["family-aware-quantization", "compressed-tensors", spec.method, spec.scheme.lower()],
+        tags=[
+            *(["family-aware-quantization"] if facts is not None and facts.is_faq else []),
+            "compressed-tensors",
+            spec.method,
+            *([] if spec.plan else [spec.scheme.lower()]),
+        ],
         **({} if known else {"license_name": name}),  # type: ignore[arg-type]
     )
     return str(data.to_yaml()).strip()
@@ -133,22 +158,35 @@ def _revision(weights: Weights) -> str:
     return f"{'digest of its files' if weights.member.hub is None else 'commit'} {weights.digest}"
 
 
-def _teacher(finished: FinishedCell) -> str:
-    teacher = finished.cell.teacher
-    if teacher is None or finished.calibration is None:
+def _teacher(cell: Cell, facts: DataFacts | None) -> str:
+    if facts is None or not cell.recipe.regeneration.generates or cell.teacher is None:
         return "none"
-    return f"{_base(teacher)}, {_revision(teacher)}"
+    if facts.teacher is None:
+        return "the model itself"
+    return f"{facts.teacher}, {_revision(cell.teacher)}"
 
 
-def _counts(finished: FinishedCell) -> dict[str, str]:
-    found = {
-        "seeds": finished.artifacts[stage_names.SEED_DATA].metadata["seeds"],
-        "candidates": finished.artifacts[stage_names.REGENERATED_CORPUS].metadata["candidates"],
-        "winners": finished.artifacts[stage_names.COMPETITION_SCORES].metadata["winners"],
-        "samples": finished.artifacts[stage_names.CALIBRATION_SET].metadata["samples"],
-        "tokens": finished.artifacts[stage_names.CALIBRATION_SET].metadata["tokens"],
-    }
-    return {name: f"{count:,}" for name, count in found.items()}
+def _precision(spec: Quantization, checkpoint: Mapping[str, Any]) -> str:
+    """To how many bits layers were rounded, in words."""
+    if spec.plan is None:
+        named = sorted(set((spec.layer_bits or {}).values()))
+        some = f", and to {_either(named)} bits where the recipe says so" if named else ""
+        return f"{spec.scheme}{some}"
+    if checkpoint.get("plan_kept") is False:
+        return f"{checkpoint['plan_uniform_bits']} bits everywhere, since bits by layer were no better"
+    return f"{_either(sorted(spec.plan.bits))} bits, chosen layer by layer"
+
+
+def _either(bits: Sequence[int]) -> str:
+    *most, last = map(str, bits)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _questions(count: int, spec: Evaluation) -> str:
+    """Which questions were asked, and how many."""
+    each = " of each task" if len(spec.tasks) > 1 else ""
+    limited = f"the first {spec.limit}{each}, " if spec.limit else ""
+    return f"{count:,} question{'' if count == 1 else 's'} ({limited}{', '.join(spec.tasks)})"
 
 
 def _tools(finished: FinishedCell) -> str:

@@ -34,6 +34,17 @@ class FinishedCell:
         used = stage_names.CALIBRATION_SET in self.checkpoint.manifest.inputs
         return self.artifacts[stage_names.CALIBRATION_SET] if used else None
 
+    def ancestry(self) -> dict[str, Artifact]:
+        """The artifacts that the report was made from, and the report itself, by stage in order.
+
+        Without the calibration set and what it was made from where the checkpoint uses none.
+        """
+        wanted = {stage_names.EVAL_REPORT}
+        for name, artifact in reversed(list(self.artifacts.items())):
+            if name in wanted:
+                wanted.update(artifact.manifest.inputs)
+        return {name: artifact for name, artifact in self.artifacts.items() if name in wanted}
+
     def licences(self) -> dict[str, dict[str, int]]:
         """The licences behind the checkpoint with their counts, for `base`, `teacher` and `seeds`.
 

@@ -9,6 +9,9 @@ from typing import Any
 from faq_pipeline.calibration.checks import check_contamination
 from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.quantization.checks import check_fallback, check_soundness
+from faq_pipeline.quantization.methods import find_method
+
+SOUND = "loads, is complete and smaller than the original, holds no NaN, and is quantized as the recipe says"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def _recovery(finished: FinishedCell) -> Criterion:
     gate = recipe.evaluation.gate.recovery
     needed = f"a lower bound of {gate:g} or more"
     if figure is None:
-        return Criterion("recovery", False, "it is not formed: the reference answers nothing", needed)
+        return Criterion("recovery", False, "not computed: the reference answers no question", needed)
     passed = bool(figure["low"] >= gate)
     found = f"{figure['value']:.4f}, lower bound {apart(figure['low'], gate)}"
     return Criterion("recovery", passed, found, needed)
@@ -83,7 +86,7 @@ def apart(bound: float, gate: float) -> str:
 
 
 def _contamination(finished: FinishedCell) -> Criterion:
-    needed = "no evaluation document within a calibration sample"
+    needed = "no evaluation document in a calibration sample"
     if finished.calibration is None:
         return Criterion("contamination", True, "there is no calibration set", needed)
     found = check_contamination(finished.cell, finished.calibration)
@@ -93,9 +96,9 @@ def _contamination(finished: FinishedCell) -> Criterion:
     return Criterion(
         "contamination",
         found.passed,
-        f"{figures['leaks'] or 'no'} leaks {among}{examples}",
+        f"{figures['leaks'] or 'no'} leak{'' if figures['leaks'] == 1 else 's'} {among}{examples}",
         needed,
-        "take these seeds out",
+        "remove these seeds",
     )
 
 
@@ -105,7 +108,7 @@ def _licence(finished: FinishedCell) -> Criterion:
         return Criterion(
             "licence",
             False,
-            f"family {family.name!r} says nothing of publishing",
+            f"family {family.name!r} has no section publish",
             "licences that may be published",
             "add to the family  publish: {licences: [...]}",
         )
@@ -136,13 +139,20 @@ def _listed(licences: dict[str, int]) -> str:
 
 def _soundness(finished: FinishedCell) -> Criterion:
     problems = list(_problems(finished))
+    fallback = check_fallback(finished.cell, finished.checkpoint)
     return Criterion(
         "soundness",
         not problems,
-        "; ".join(problems) or "it loads, holds no NaN, and no module fell back to round-to-nearest",
-        "a checkpoint that loads, whole, free of NaN, and quantized as the recipe says",
-        "quantize again: a larger quantization.dampening or calibration.tokens helps GPTQ",
+        "; ".join(problems) or _sound(finished),
+        f"a checkpoint that {SOUND}",
+        "" if fallback.passed else "raise quantization.dampening or calibration.tokens, and quantize again",
     )
+
+
+def _sound(finished: FinishedCell) -> str:
+    """What was checked of a sound checkpoint. Only GPTQ can fall back to round-to-nearest."""
+    falls_back = "dampening" in find_method(finished.cell.recipe.quantization.method).options
+    return f"it {SOUND}{', without a fallback to round-to-nearest' if falls_back else ''}"
 
 
 def _problems(finished: FinishedCell) -> Iterable[str]:

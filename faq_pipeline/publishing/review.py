@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from faq_pipeline.config.recipe import ORIGINAL
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError, MissingUpstreamError
 from faq_pipeline.execution.graph import STAGES
@@ -129,4 +130,5 @@ def _reduction(settings: Settings, cell: Cell) -> Reduction | None:
     if row["loss_reduction"] is None:
         return None
     against = tuple(one["baseline"] for one in row["against"])
-    return Reduction(row["loss_reduction"], against, row["verdict"], row["remark"])
+    originals = all(settings.catalog.recipe(name).regeneration.source == ORIGINAL for name in against)
+    return Reduction(row["loss_reduction"], against, originals, row["verdict"], row["remark"])

@@ -113,14 +113,17 @@ def _planned(job: Build) -> tuple[Quantization, dict[str, Any]]:
     ids = [trace.input_ids for trace in traces]
     plan = make_plan(spec, spec.plan, cell.target, _rows(job), ids, cell.device, job.progress)
     write_rows(job.directory / "plan.parquet", plan.layers, PlannedLayer)
+    notes = []
     if plan.bits is None:
-        job.progress.note(f"{plan.uniform_bits} bits everywhere are kept: the bit plan is no better")
+        notes.append(f"{plan.uniform_bits} bits everywhere are kept: the bit plan is no better")
+        job.progress.note(notes[0])
     bits = {"re:.*": plan.uniform_bits} if plan.bits is None else plan.bits
     figures = {
         "plan_kept": plan.bits is not None,
         "plan_kl": plan.kl,
         "plan_uniform_bits": plan.uniform_bits,
         "plan_uniform_kl": plan.uniform_kl,
+        "notes": notes,
     }
     return spec.model_copy(update={"plan": None, "layer_bits": bits}), figures
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from faq_pipeline.config.family import Thinking
 from faq_pipeline.inference.sampling import Sampled
+from faq_pipeline.models.chat import is_thinking
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.store.tables import Candidate
 
@@ -24,8 +26,8 @@ def sampling_figures(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, A
     }
 
 
-def corpus_figures(rows: Sequence[Candidate]) -> dict[str, Any]:
-    """Counts and lengths of the candidates."""
+def corpus_figures(rows: Sequence[Candidate], thinking: Thinking) -> dict[str, Any]:
+    """Counts and lengths of the candidates. `unclosed` are those that ended within their reasoning."""
     generated = [row for row in rows if row.logprob is not None]
     tokens = sum(row.tokens for row in rows)
     logprob = sum(row.logprob for row in generated if row.logprob is not None)
@@ -37,7 +39,18 @@ def corpus_figures(rows: Sequence[Candidate]) -> dict[str, Any]:
         "failed": sum(row.finish == "error" for row in rows),
         "empty": sum(is_empty(row.text) for row in rows),
         "looping": sum(is_looping(row.text) for row in rows),
+        "unclosed": sum(row.finish == "stop" and is_thinking(row.prompt, row.text, thinking) for row in rows),
         "tokens": tokens,
         "mean_tokens": round(tokens / len(rows), 1) if rows else None,
         "mean_logprob_per_token": round(logprob / sampled, 4) if sampled else None,
     }
+
+
+def unclosed_notes(figures: dict[str, Any]) -> list[str]:
+    """What the user should know of candidates that ended within their reasoning, from `corpus_figures`."""
+    if not figures["unclosed"]:
+        return []
+    return [
+        f"{figures['unclosed']} of {figures['candidates']} candidates ended within their reasoning: all of"
+        " their text counts as their answer"
+    ]

@@ -24,7 +24,7 @@ from faq_pipeline.regeneration.corpus import (
     regenerate,
 )
 from faq_pipeline.regeneration.cost import corpus_work
-from faq_pipeline.regeneration.figures import corpus_figures, sampling_figures
+from faq_pipeline.regeneration.figures import corpus_figures, sampling_figures, unclosed_notes
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds, seed_error
 from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
 
@@ -65,7 +65,11 @@ def _build(build: Build) -> dict[str, Any]:
     _check_seeds(cell, seeds, tokenizer)
     rows, more = _candidates(build, seeds, tokenizer)
     write_rows(build.directory / "candidates.parquet", rows, Candidate)
-    return {**corpus_figures(rows), **more}
+    figures = corpus_figures(rows, cell.family.thinking)
+    unclosed = unclosed_notes(figures)
+    for note in unclosed:
+        build.progress.note(note)
+    return {**figures, **more, "notes": [*more.get("notes", []), *unclosed]}
 
 
 def _candidates(

@@ -45,7 +45,7 @@ def test_fidelity_finds_the_samples_that_the_traces_are_made_of(tiny_cell: Cell,
     """Of a domain with questions and plain text, plain text is chosen where traces are of it."""
     upstream = inputs(tmp_path / "in", count=18)
     long = with_calibration(tiny_cell, sequence_length=400)
-    build(with_calibration(long, tokens=9000), upstream, tmp_path / "all")
+    build(with_calibration(long, tokens=3000), upstream, tmp_path / "all")
     rows = {row.row: row.input_ids for row in read_rows(tmp_path / "all/rows.parquet", TokenRow)}
     text = [s for s in samples_of(tmp_path / "all") if int(s.seed_id[1:]) % 2]
     traces = [Trace(s.id, "a", rows[s.row][s.start : s.start + s.tokens], 1) for s in text]

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from faq_pipeline.calibration.checks import CALIBRATION_CHECKS
+from faq_pipeline.calibration.fill import Fill
 from faq_pipeline.calibration.stage import CALIBRATION_SET
 from faq_pipeline.config.family import Prompts, Thinking
 from faq_pipeline.core.cell import Cell
@@ -164,10 +168,63 @@ def test_plain_text_fills_the_budget_to_the_token(source, tiny_cell: Cell, tmp_p
 
 def test_a_shortfall_is_recorded_and_told(tiny_cell: Cell, tmp_path: Path):
     told = Noting()
-    cell = with_calibration(tiny_cell, tokens=100_000)
+    cell = with_calibration(tiny_cell, tokens=2400, sequence_length=400)
     metadata = build(cell, inputs(tmp_path / "in"), tmp_path / "out", told)
-    assert metadata["shortfall"] > 90_000
-    assert told.notes == metadata["notes"] and "100,000" in told.notes[0]
+    assert 0 < metadata["shortfall"] == 2400 - metadata["tokens"] < 1200
+    (note,) = told.notes
+    assert metadata["notes"] == [note]
+    assert note.startswith(f"it holds {metadata['tokens']:,} of 2,400 tokens (")
+    assert "in 15 samples of 16 seeds (1 without a winner): raise seeds.count" in note
+
+
+def test_a_set_that_fills_less_than_half_of_its_budget_fails(tiny_cell: Cell, tmp_path: Path):
+    """In one line: how full, why, and what helps. Nothing is measured or kept for it."""
+    upstream = inputs(tmp_path / "in")
+    cell = with_calibration(tiny_cell, tokens=9000, sequence_length=400)
+    with pytest.raises(FaqError) as error:
+        build(cell, upstream, tmp_path / "out")
+    told = str(error.value)
+    assert "\n" not in told and "less than half of the calibration budget would be filled: " in told
+    assert re.search(r": [\d,]+ of 9,000 tokens \(\d\d%\) in 15 samples of 16 seeds \(1 without", told)
+    assert "(raise seeds.count or lower calibration.tokens)" in told
+    assert error.value.key == "calibration.tokens" and not list((tmp_path / "out").iterdir())
+
+
+def test_a_method_without_calibration_needs_no_full_set(tiny_cell: Cell, tmp_path: Path):
+    """The set of an RTN cell is there to be looked at; a cell that would use it is refused by the check."""
+    rtn = tiny_cell.recipe.quantization.model_copy(update={"method": "rtn", "actorder": None})
+    cell = with_calibration(tiny_cell, tokens=9000, sequence_length=400)
+    spared = cell.with_recipe(cell.recipe.model_copy(update={"quantization": rtn}))
+    metadata = build(spared, inputs(tmp_path / "in"), tmp_path / "out")
+    assert metadata["tokens"] < 4500 and metadata["notes"]
+    (check,) = [check for check in CALIBRATION_CHECKS if check.name == "half_full"]
+    artifact = SimpleNamespace(metadata=metadata)
+    assert check.blocking and check.run(spared, artifact).passed
+    found = check.run(cell, artifact)
+    assert not found.passed and "of 9,000 tokens" in found.metadata["holds"]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "wrong", "why", "hint"),
+    [
+        ({}, 0, "in 9 samples of 9 seeds", "raise seeds.count or lower"),
+        ({"over_budget": 4, "no_winner": 1}, 0, "of 14 seeds (1 without a winner)", "raise seeds.count"),
+        ({"no_winner": 9}, 0, "of 18 seeds (9 without a winner)", "sampling.max_new_tokens"),
+        ({"no_winner": 9}, 8, "(9 without a winner, 8 for a wrong answer)", "leave out 'answer'"),
+        ({"no_winner": 1, "too_long": 9}, 1, "; 9 longer than", "raise calibration.sequence_length"),
+    ],
+)
+def test_a_shortfall_names_its_cause_and_what_helps(left_out: dict, wrong: int, why: str, hint: str):
+    fill = Fill.of({"samples": 9, "tokens": 10, "budget": 99, "left_out": left_out, "wrong_alone": wrong})
+    assert why in str(fill) and hint in fill.hint
+
+
+def test_seeds_that_cannot_fill_half_of_the_budget_are_refused_before_work_begins(tiny_cell: Cell):
+    enough = with_calibration(tiny_cell, tokens=2048)  # 8 seeds of at most 128 tokens
+    CALIBRATION_SET.preflight(enough)
+    with pytest.raises(FaqError, match="8 seeds of at most 128 tokens each fill less than half of 2,050"):
+        CALIBRATION_SET.preflight(with_calibration(tiny_cell, tokens=2050))
+    CALIBRATION_SET.preflight(with_calibration(tiny_cell, tokens=2050, originals=0.5))
 
 
 def test_a_sample_longer_than_a_row_is_left_out_and_counted(tiny_cell: Cell, tmp_path: Path):

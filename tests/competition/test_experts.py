@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from faq_pipeline.competition.answers import answers_match, final_answer
+from faq_pipeline.competition.answers import answers_match, final_answer, normalise
 from faq_pipeline.competition.expert import Context, Group, groups_of
 from faq_pipeline.competition.experts import EXPERTS, experts_named
 from faq_pipeline.core.cell import Cell
@@ -114,6 +116,20 @@ def test_answers_that_match(text: str, expected: str):
 )
 def test_answers_that_do_not_match(text: str, expected: str):
     assert not answers_match(text, expected)
+
+
+MARKS = st.text(st.sampled_from("07a()[]{}\"'`*_$.!;,/-+ \t\\") | st.characters(), max_size=12)
+
+
+@given(MARKS | MARKS.map("\\frac{{{}}}{{2}}".format) | MARKS.map("\\text{{{}}}".format))
+def test_normalising_an_answer_again_changes_nothing(answer: str):
+    once = normalise(answer)
+    assert normalise(once) == once
+
+
+@pytest.mark.parametrize("answer", ["((7))", '"(7)."', "(7).", "**(7.)**", "\\text{(7)}"])
+def test_all_that_encloses_an_answer_is_ignored(answer: str):
+    assert normalise(answer) == "7" and answers_match(f"Answer: {answer}", "7")
 
 
 def test_the_last_line_is_the_answer_where_nothing_marks_one():

@@ -130,6 +130,36 @@ def test_a_cut_empty_or_looping_candidate_never_wins(broken, draw):
     assert compete(make_group(broken), {"a": [5.0]}, {"a": 1.0}, draw).winner is None
 
 
+WRONG, RIGHT = "She keeps eight. Answer: 8", "Answer: 7"
+
+
+@pytest.mark.parametrize("draw", [None, 0, 1, 2, 3])
+def test_a_wrong_answer_that_nothing_competes_with_does_not_win(draw):
+    """Under either selection; also where the others of its group cannot win."""
+    alone = make_group(make_candidate(0, WRONG))
+    beside_cut = make_group(make_candidate(0, WRONG), make_candidate(1, RIGHT, finish="length"))
+    for group in (alone, beside_cut):
+        raw = {"a": [0.0] * len(group.candidates)}
+        verdict = compete(group, raw, {"a": 1.0}, draw)
+        assert verdict.winner is None and len(verdict.standings) == len(group.candidates)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        make_group(make_candidate(0, RIGHT)),
+        make_group(make_candidate(0, WRONG), answer=None),
+        make_group(make_candidate(0, WRONG), answer=" "),
+        make_group(make_candidate(0, WRONG, finish="given")),  # no model wrote it
+        make_group(make_candidate(0, WRONG), make_candidate(1, "Answer: 9")),  # they compete
+    ],
+    ids=["right", "no known answer", "an empty answer", "given", "several"],
+)
+def test_what_else_stands_alone_wins(group):
+    winner = compete(group, {"a": [0.0] * len(group.candidates)}, {"a": 1.0}).winner
+    assert winner is not None and winner.candidate_id == "c0"
+
+
 def test_random_selection_depends_on_the_draw_and_reaches_every_candidate():
     group = make_group(*(make_candidate(i) for i in range(4)))
     winners = [compete(group, {}, {}, draw).winner.candidate_id for draw in range(40)]

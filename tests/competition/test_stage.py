@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from faq_pipeline.competition.answers import RULES
 from faq_pipeline.competition.stage import COMPETITION_SCORES
+from faq_pipeline.config.recipe import Dataset, Seeds
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build
 from faq_pipeline.errors import FaqError
@@ -63,6 +65,48 @@ def test_winners_losers_and_groups_without_winner(tiny_cell: Cell, tmp_path: Pat
     assert metadata["ineligible"] == {"empty": 1, "length": 1, "looping": 1}
     assert metadata["accuracy_of_winners"] == 1.0
     assert metadata["accuracy_of_candidates"] == pytest.approx(2 / 5)
+
+
+def test_a_seed_without_a_winner_is_told_with_the_reason(tiny_cell: Cell, tmp_path: Path):
+    cell = with_competition(tiny_cell, experts={"length": 1.0})
+    seeds = [make_seed(f"s{i}") for i in range(4)]
+    texts = ["Answer: 7", "Answer: 8", "", "Answer: 9"]
+    candidates = [make_candidate(0, t, id=f"c{i}", seed_id=f"s{i}") for i, t in enumerate(texts)]
+    candidates.append(make_candidate(1, "Answer: 10", id="c4", seed_id="s3"))
+    metadata, folder = build(cell, tmp_path, seeds, candidates)
+    standings = read_rows(folder / "standings.parquet", Standing)
+    assert sorted(s.seed_id for s in standings if s.winner) == ["s0", "s3"]
+    assert (metadata["groups_without_winner"], metadata["wrong_alone"]) == (2, 1)
+    assert (metadata["wrong_winners"], metadata["uncontested"]) == (1, 1)
+    assert metadata["notes"] == [
+        "2 of 4 seeds have no winner: 1 whose only usable candidate has a wrong answer,"
+        " 1 whose candidates are all cut, failed, empty or looping"
+    ]
+
+
+def test_an_expert_that_scores_nothing_is_told(tiny_cell: Cell, tmp_path: Path):
+    cell = with_competition(tiny_cell, experts={"answer": 1.0, "length": 1.0})
+    candidates = [make_candidate(i, f"The river town {i}.") for i in range(2)]
+    metadata, _ = build(cell, tmp_path / "two", [make_seed(answer=None)], candidates)
+    assert metadata["notes"] == ["expert 'answer' scored none of the 2 candidates"]
+    alone, _ = build(cell, tmp_path / "one", [make_seed(answer=None)], candidates[:1])
+    assert alone["notes"] == []  # no expert decides between candidates there
+
+
+def test_rules_for_answers_are_in_the_identity_only_where_answers_are_compared(tiny_cell: Cell):
+    """The scores of other recipes need not be made again for them."""
+
+    def recipe(**changes: object) -> dict:
+        return COMPETITION_SCORES.identity(
+            tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update=changes))
+        ).get("answers")
+
+    original = tiny_cell.recipe.regeneration.model_copy(update={"source": "original"})
+    dataset = Dataset(name="a/b", revision="0" * 40)
+    assert recipe() == RULES and recipe(regeneration=original) is None
+    assert recipe(seeds=Seeds(dataset=dataset, count=8)) is None
+    experts = tiny_cell.recipe.competition.model_copy(update={"experts": {"answer": 1.0}})
+    assert recipe(regeneration=original, competition=experts) == RULES
 
 
 def test_scores_are_kept_for_every_expert_and_candidate(tiny_cell: Cell, tmp_path: Path):

@@ -75,7 +75,7 @@ def test_a_loss_within_the_noise_floor_forms_no_reduction(report: Any) -> None:
     reports = {"raw": report("raw", 80), "chat": report("chat", 1), "faq": report("faq", 0)}
     row = _row(compare(reports, BASELINES), "faq")
     assert row["loss_reduction"] is None
-    assert row["reason"].startswith("chat: the original's loss") and "noise floor" in row["reason"]
+    assert row["reason"].startswith("chat: the baseline's loss") and "noise floor" in row["reason"]
 
 
 def test_other_questions_are_listed_and_not_compared(report: Any) -> None:

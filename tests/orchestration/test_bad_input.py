@@ -321,6 +321,14 @@ def test_a_seed_longer_than_the_context(world: World) -> None:
     assert "made" not in done.err
 
 
+def test_seeds_that_cannot_fill_half_of_the_token_budget(world: World) -> None:
+    """Told before anything is made, at the recipe's line."""
+    line = world.edit("recipes/tiny-faq.yaml", "  tokens: 512", "  tokens: 4096")
+    mistake = world.run().mistake
+    assert mistake.startswith(world.at("tiny-faq", line) + "8 seeds of at most 128 tokens each fill less")
+    assert mistake.endswith("(raise seeds.count or calibration.sequence_length, or lower calibration.tokens)")
+
+
 def test_a_seed_too_long_for_the_teacher(world: World) -> None:
     path = world.seeds(question(1), question(2, text="the town of Mira " * 82))
     world.recipe(

@@ -155,6 +155,20 @@ def test_a_loss_reduction_that_is_not_formed_says_why(home: Home, faq: Run, pipe
     assert f"(not computed: {result['reason']})" in compared.out and f"({result['remark']})" in compared.out
 
 
+def test_notes_stand_in_the_summary_of_every_run_that_uses_the_artifact(home: Home) -> None:
+    """In JSON and for people, of cache hits too, and once where recipes share the artifact."""
+    notes = home.again["notes"]
+    assert notes == home.first["notes"] and notes
+    assert all(set(note) == {"member", "recipes", "asset", "fingerprint", "note"} for note in notes)
+    told = {(note["fingerprint"], note["note"]) for note in notes}
+    assert len(told) == len(notes)
+    made = {a.fingerprint: a.metadata.get("notes", []) for a in home.store.artifacts()}
+    assert told == {(own, text) for own in keys(home.again).values() for text in made[own]}
+    shown = home.faq(*RUN[:-1]).stdout
+    for note in notes:
+        assert f"{', '.join(note['recipes'])}, {note['asset']}: {note['note']}" in shown
+
+
 def test_another_scheme_reuses_everything_up_to_the_calibration_set(home: Home) -> None:
     assert missed(home.beside_a_shell) == ["quantized_checkpoint", "eval_report", "recipe_comparison"]
 

@@ -154,7 +154,7 @@ def test_recovery_that_is_not_formed_does_not_pass(tiny_cell: Cell, tmp_path: Pa
     found = finished(tiny_cell, tmp_path)
     report = made(tmp_path / "report", "eval_report", {"recovery": None})
     verdict = judge_publication(FinishedCell(found.cell, {**found.artifacts, "eval_report": report}))
-    assert not verdict.passed and "it is not formed" in verdict.reason
+    assert not verdict.passed and "not computed: the reference answers no question" in verdict.reason
 
 
 # --- contamination ---
@@ -163,7 +163,7 @@ def test_recovery_that_is_not_formed_does_not_pass(tiny_cell: Cell, tmp_path: Pa
 def test_a_leak_is_named(ask: Ask) -> None:
     leaked = Sample(**{**SAMPLE.__dict__, "id": "a1", "text": "So: what is 3 + 3?! It is 6."})
     failed = ask("contamination", samples=(SAMPLE, leaked))
-    assert not failed.passed and failed.found.startswith("1 leaks among 2 samples and ")
+    assert not failed.passed and failed.found.startswith("1 leak among 2 samples and ")
     assert "a1 ~ tiny_sums/3 (exact)" in failed.found
 
 

@@ -221,7 +221,7 @@ def test_the_card_has_the_loss_reduction_that_the_comparison_has(world: World, f
     card = content_of(world.settings, review).card
     store.remove(made)
     assert not hit
-    assert "| loss reduction against the original data (tiny-beside) | 0.250 [0.100, 0.400]: better |" in card
+    assert "| loss reduction against tiny-beside | 0.250 [0.100, 0.400]: better |" in card
 
 
 def test_the_card_follows_scheme_and_licence(world: World, first: dict[str, Any]) -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.study.analysis.analysis import Analysis, analyse
-from faq_pipeline.study.analysis.crossed import Crossed
+from faq_pipeline.study.analysis.crossed import Crossed, Figure
 from faq_pipeline.study.analysis.fitness_correlation import rank_correlation
-from faq_pipeline.study.analysis.headline import choose, headline
+from faq_pipeline.study.analysis.headline import Headline, choose, headline
 from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey, samples
 from faq_pipeline.study.analysis.pairs import compare_pairs
 from faq_pipeline.study.design.cells import Design, StudyCell
 from faq_pipeline.study.execution.results import Result
+from faq_pipeline.study.report.content import headline_words
 from faq_pipeline.study.report.report import write_report
 from tests.study.tiny_study import designed, results_of, scores_of, write_study
 
@@ -60,6 +61,17 @@ def test_the_headline_is_formed_against_the_better_original(eight: Design) -> No
     assert figure.low < 0.6 < figure.high and figure.value == pytest.approx(0.6, abs=0.15)
     # One quantizer of one target is primary: its parts are the whole.
     assert {name: one.figure for name, one in found.parts.items()} == {"gptq-w3": figure, "tiny-s": figure}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.4, ""), (-0.2, 0.3, "**not shown**"), (-0.5, -0.1, "**more is lost**")],
+)
+def test_the_headline_in_words_follows_its_interval(low: float, high: float, said: str) -> None:
+    figure = Figure((low + high) / 2, low, high, se=0.1, df=7, p=0.01, mde=0.1, draws=8)
+    words = headline_words(Headline(figure, {Condition("tiny-s", "gptq-w3"): "original-raw"}, ""))
+    assert "over 1 primary cell (target x quantizer), 8 draws." in words
+    assert [mark for mark in ("**not shown**", "**more is lost**") if mark in words] == [said] * bool(said)
 
 
 def test_where_the_originals_lose_little_nothing_is_primary(eight: Design) -> None:

@@ -125,9 +125,7 @@ def _ask(
                 continue
     lost = len(comparisons) - len(winners)
     if lost:
-        context.progress.note(
-            f"the judge gave no valid verdict in {lost:,} of {len(comparisons):,} comparisons"
-        )
+        context.note(f"the judge gave no valid verdict in {lost:,} of {len(comparisons):,} comparisons")
     return winners
 
 

@@ -20,8 +20,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         CALIBRATION_SET,
         cells,
-        description="Winners re-normalized: the target's template, uniform length, equal token budget,"
-        " balanced domains. Its fitness is known before anything is quantized.",
+        description="Winners in the recipe's template, packed into rows within the token budget, balanced"
+        " over domains. Its fitness is measured before anything is quantized.",
         group="calibration",
         kinds={"transformers", "parquet"},
         describe=_describe,

@@ -1,4 +1,4 @@
-"""The asset `competition_scores`: the experts' scores of each seed's candidates, winners and losers."""
+"""The asset `competition_scores`: the experts' scores of each seed's candidates, and which one wins."""
 
 from typing import Any
 
@@ -21,7 +21,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         COMPETITION_SCORES,
         cells,
-        description="Candidates scored by experts, compared within their group; the best survive.",
+        description="One candidate of each seed wins: by the experts' scores within its group, or at random."
+        " A single usable candidate wins unless its answer is known to be wrong.",
         group="calibration",
         kinds={"transformers", "parquet"},
         describe=_describe,

@@ -15,7 +15,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         QUANTIZED_CHECKPOINT,
         cells,
-        description="A folder that transformers and vLLM can load, made with llmcompressor's oneshot.",
+        description="A folder that transformers can load, and vLLM where it has kernels for the scheme; made"
+        " with llmcompressor's oneshot.",
         group="quantization",
         kinds={"llmcompressor", "safetensors"},
         describe=_describe,

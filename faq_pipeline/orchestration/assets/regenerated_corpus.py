@@ -18,8 +18,8 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return stage_asset(
         REGENERATED_CORPUS,
         cells,
-        description="Each seed rewritten by the teacher as several chain-of-thought candidates"
-        " (or passed through, for the controls).",
+        description="The candidates of each seed: written by a model with its reasoning, or for controls the"
+        " seed itself or random tokens.",
         group="calibration",
         kinds={"transformers", "parquet"},
         describe=_describe,

@@ -24,18 +24,18 @@ def ablation(analysis: Analysis) -> Iterator[Block]:
     yield Block(
         heading="What each part is worth",
         text=[
-            "Each row compares two arms draw by draw, on the mean over targets and quantizers. `not shown`"
-            " means that the interval includes zero: an effect smaller than the MDE may yet be there. What"
-            " the first arm's calibration set costs more than the other's stands beside.",
-            "By accuracy: how many points less are lost, over the cells that answer questions.",
+            "Each row compares two arms draw by draw, as the mean over targets and quantizers. `not shown`"
+            " means that the interval includes zero: there may still be an effect smaller than the MDE. The"
+            " last column is what a calibration set of the first arm costs more than one of the other.",
+            "By accuracy: how many points less the first arm loses, over the cells that answer questions.",
         ],
         columns=["isolates", "comparison", "points gained", "MDE", "p", "in words", "costs more"],
         rows=[_accuracy_row(analysis, outcomes["loss"]) for outcomes in pairs],
     )
     yield Block(
         text=[
-            "By KL: how much lower it is, over all cells. On prose it tells of specialisation, and is not"
-            " tested."
+            "By KL: how much lower that of the first arm is, over all cells. KL on prose shows how far a"
+            " checkpoint is specialised; it is not tested."
         ],
         columns=[
             "isolates",
@@ -49,7 +49,7 @@ def ablation(analysis: Analysis) -> Iterator[Block]:
         rows=[_kl_row(analysis, outcomes["kl"], outcomes["kl_prose"]) for outcomes in pairs],
     )
     yield Block(
-        text=["Means with their intervals; small dots are single cells, grey bars reach to the MDE."],
+        text=["Means with their intervals. Small dots are single cells; grey bars extend to the MDE."],
         plot=FOREST,
     )
     yield from _cell_by_cell(analysis)
@@ -77,7 +77,7 @@ def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
     yield Block(
         heading=f"{study.arms[study.headline].title} beside the originals, cell by cell",
         level=3,
-        text=["Single cells are not tested: of twenty, one may well miss zero by chance."],
+        text=["Single cells are not tested: of twenty intervals, one may exclude zero by chance."],
         columns=[
             "target",
             "quantizer",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faq_pipeline.competition.answers import answer_rules
 from faq_pipeline.config.paths import NAMES_ONLY
 from faq_pipeline.config.recipe import Evaluation, Recipe
 from faq_pipeline.core.cell import Cell
@@ -63,6 +64,7 @@ class Declared:
             "prose": self._digest(recipe.evaluation.prose),
             "tasks": self._task_files(recipe.evaluation),
             "stages": {name: stage.version for name, stage in STUDY_STAGES.items()},
+            **answer_rules(recipe),
         }
         return fingerprint("study cell", 1, identity, {})
 

@@ -38,7 +38,12 @@ def headline_words(one: Headline) -> str:
     if one.figure is None:
         return f"The headline is not formed: {one.reason}."
     figure = one.figure
-    shown = "" if figure.low > 0 else " The interval includes zero: that less is lost is **not shown**."
+    if figure.low > 0:
+        shown = ""
+    elif figure.high < 0:
+        shown = " The interval lies below zero: **more is lost** than with the better originals."
+    else:
+        shown = " The interval includes zero: that less is lost is **not shown**."
     return (
         f"Loss reduction **{share(figure)}** over {count(one.originals, 'primary cell')} (target x"
         f" quantizer), {figure.draws} draws.{shown}"
@@ -56,9 +61,13 @@ def _head(analysis: Analysis) -> Block:
             f" {count(study.members, 'target')} x {count(study.draw_numbers, 'draw')}, on split"
             f" `{study.split}`; cells: {cells}. Every cell is a row of `cells.csv`.",
             "Intervals are 95%, over draws and questions (KL: draws and sequences), and hold for these"
-            " targets and quantizers. KL figures are geometric means over draws. The smallest effect that"
-            " the study had an 80% chance to find (MDE) stands beside each comparison; p-values are"
-            " corrected by Holm over all comparisons of the study.",
+            " targets and quantizers. KL figures are geometric means over draws."
+            + (
+                " The MDE of a comparison is the smallest effect that such a study finds in 80% of cases;"
+                " p-values are corrected by Holm over all comparisons of the study."
+                if analysis.pairs
+                else ""
+            ),
         ],
     )
 
@@ -92,10 +101,12 @@ def _headline(analysis: Analysis) -> Block:
 def _primary(analysis: Analysis) -> Block:
     study = analysis.design.study
     split = study.primary.split or study.split
+    unseen = "draws and a split" if split != study.split else "draws"
     rule = (
-        f"Primary are cells where the better original loses more than {study.primary.times:g} times its noise"
-        f" floor (the half-width of the loss's interval), on draws"
-        f" {', '.join(map(str, study.primary.draws))} and split `{split}`, which the headline does not see."
+        f"A cell is primary if the better original loses more than {study.primary.times:g} times its noise"
+        f" floor (the half-width of the loss's interval) on draws"
+        f" {', '.join(map(str, study.primary.draws))} and split `{split}`: {unseen} that the headline does"
+        " not use."
     )
     rows = [_primary_row(one, analysis) for one in analysis.chosen]
     columns = [
@@ -161,8 +172,9 @@ def _costs(analysis: Analysis) -> Block:
     ]
     columns = ["arm", "tokens sampled", f"corpus, {unit}", "competition", "calibration set", "together"]
     text = [
-        "What one calibration set takes, on the mean over targets and draws. A corpus that arms share counts"
-        " for each. Seconds are those of one process beside the study's others."
+        "What one calibration set costs, as the mean over targets and draws. A corpus that several arms share"
+        " counts for each of them. Seconds are those of one process; others of the study may have run beside"
+        " it."
     ]
     return Block(heading="What the data costs", text=text, columns=columns, rows=rows)
 

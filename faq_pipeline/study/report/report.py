@@ -20,7 +20,7 @@ from faq_pipeline.study.report.block import Block
 from faq_pipeline.study.report.content import SCATTER, blocks, headline_words
 from faq_pipeline.study.report.plots import draw_fitness, draw_forest
 
-STAGE, VERSION = "study_report", 4
+STAGE, VERSION = "study_report", 5
 FOREST_PNG = "forest.png"
 """The forest plot as a PNG, for the Dagster UI."""
 RESULTS = "results.json"

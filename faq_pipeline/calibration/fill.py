@@ -1,0 +1,126 @@
+"""How much of its token budget a calibration set fills, and why it is not more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.errors import FaqError
+from faq_pipeline.quantization.methods import needs_calibration
+
+NOTED = 0.02
+"""Share of the budget that may stay empty without a note."""
+LEAST = 0.5
+"""A set that fills less than this share of its budget is refused: the recipe asked for another set."""
+KEY = "calibration.tokens"
+
+
+@dataclass(frozen=True)
+class Fill:
+    """The size of a calibration set and what did not enter it.
+
+    Attributes:
+        left_out: seeds that gave no sample, by reason; see `Assembled.left_out`.
+        wrong_alone: of those without a winner, the seeds whose only usable candidate has a wrong answer.
+    """
+
+    tokens: int
+    budget: int
+    samples: int
+    seeds: int
+    left_out: Mapping[str, int]
+    wrong_alone: int = 0
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Fill:
+        """From the metadata of a `calibration_set`; earlier versions did not count all of it."""
+        left_out = {name: int(count) for name, count in metadata.get("left_out", {}).items()}
+        samples = int(metadata.get("samples", 0))
+        seeds = int(metadata.get("seeds", samples + sum(left_out.values())))
+        wrong = int(metadata.get("wrong_alone", 0))
+        return cls(int(metadata["tokens"]), int(metadata["budget"]), samples, seeds, left_out, wrong)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As metadata of the artifact."""
+        return asdict(self)
+
+    @property
+    def is_enough(self) -> bool:
+        return self.tokens >= LEAST * self.budget
+
+    @property
+    def _lost(self) -> int:
+        return self.left_out.get("no_winner", 0)
+
+    @property
+    def _too_long(self) -> int:
+        return self.left_out.get("too_long", 0)
+
+    def __str__(self) -> str:
+        share = f"{self.tokens:,} of {self.budget:,} tokens ({100 * self.tokens // self.budget}%)"
+        wrong = f", {self.wrong_alone} for a wrong answer" if self.wrong_alone else ""
+        causes = [f"{self._lost} without a winner{wrong}"] if self._lost else []
+        causes += [f"{self._too_long} longer than calibration.sequence_length"] if self._too_long else []
+        without = f" ({'; '.join(causes)})" if causes else ""
+        return f"{share} in {self.samples} samples of {self.seeds} seeds{without}"
+
+    @property
+    def hint(self) -> str:
+        """What helps most."""
+        general = "raise seeds.count or lower calibration.tokens"
+        if 2 * (self._lost + self._too_long) < self.seeds:
+            return general
+        if self._lost < self._too_long:
+            return "raise calibration.sequence_length or seeds.count, or lower calibration.tokens"
+        if 2 * self.wrong_alone > self._lost:
+            return (
+                "raise regeneration.candidates or seeds.count, or lower calibration.tokens; answers are"
+                " compared as numbers or word for word, so leave out 'answer' where it is free text"
+            )
+        return f"{general}; candidates that are cut need a larger regeneration.sampling.max_new_tokens"
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the set's size."""
+        if self.tokens >= (1 - NOTED) * self.budget:
+            return []
+        return [f"it holds {self}: {self.hint}, and compare only sets of equal size"]
+
+
+def check_filled(cell: Cell, fill: Fill) -> None:
+    """Refuse a set that fills less than half of its budget, where the cell's quantization uses one.
+
+    Raises:
+        FaqError: how full it is, why, and what helps.
+    """
+    if is_used(cell) and not fill.is_enough:
+        raise FaqError(
+            f"recipe {cell.recipe.name!r}: less than half of the calibration budget would be filled: {fill}",
+            hint=fill.hint,
+            key=KEY,
+        )
+
+
+def check_can_fill(cell: Cell) -> None:
+    """Refuse a recipe whose seeds cannot fill half of the budget, however long their samples are.
+
+    Raises:
+        FaqError: with the numbers.
+    """
+    spec, count = cell.recipe.calibration, cell.recipe.seeds.count
+    samples = count * (2 if spec.originals else 1)
+    most = samples * spec.sequence_length
+    if is_used(cell) and most < LEAST * spec.tokens:
+        raise FaqError(
+            f"{count} seeds of at most {spec.sequence_length} tokens each fill less than half of"
+            f" {spec.tokens:,} calibration tokens",
+            hint="raise seeds.count or calibration.sequence_length, or lower calibration.tokens",
+            key=KEY,
+        )
+
+
+def is_used(cell: Cell) -> bool:
+    """Whether the cell's checkpoint depends on a calibration set."""
+    return needs_calibration(cell.recipe.quantization)
