@@ -102,7 +102,10 @@ def end_if_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         return False
     path = _path(instance, run.run_id)
     lock = ProcessLock(path)
-    if not lock.acquire(timeout=0):
+    try:
+        if not lock.acquire(timeout=0):
+            return False
+    except OSError:  # another user's folder, say: that user's next command ends it
         return False
     try:
         # Read again: it may have ended by itself before its owner let go.
