@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faq_pipeline.errors import FaqError
+from faq_pipeline.errors import library_errors
 from faq_pipeline.models.architecture import Architecture, LinearLayer, Part
 from faq_pipeline.models.fused_experts import fused_experts, single_expert_conversions
 from faq_pipeline.models.linear_parts import linear_parts
+from faq_pipeline.models.loading import load_config
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.store.fingerprint import tool_version
 
@@ -25,23 +26,16 @@ def on_meta(weights: Weights) -> PreTrainedModel:
     """A member without its weights, its modules on torch's meta device.
 
     Raises:
-        FaqError: transformers knows no causal language model of this configuration.
+        FaqError: see `load_config`; or transformers knows no causal language model of this configuration.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    trust = weights.member.trust_remote_code
-    try:
-        config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=trust)
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
-    except Exception as error:  # whatever a configuration makes a model's code raise
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FaqError(
-            f"{weights.name!r} is no causal language model that transformers"
-            f" {tool_version('transformers')} can build: {told}",
-            file=weights.folder / "config.json",
-        ) from error
+    config, trust = load_config(weights), weights.member.trust_remote_code
+    version = tool_version("transformers")
+    problem = f"{weights.name!r} is no causal language model that transformers {version} can build"
+    with library_errors(problem, file=weights.folder / "config.json"), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
     return model
 
 
