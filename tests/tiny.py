@@ -88,18 +88,23 @@ def make_member(
     return sum(p.numel() for p in model.parameters())
 
 
-def make_seeds(path: Path, count: int = 12) -> None:
-    """Half questions with terse answers, half prose, over three domains."""
+def make_seeds(path: Path, count: int = 12, *, questions: bool = True) -> None:
+    """Half questions with terse answers, half prose, over three domains; or prose alone.
+
+    Random weights answer no question, so where a question has one usable candidate it has no winner. The
+    prose is long enough that a sample of it alone fills half of the recipe's token budget.
+    """
     rows = []
     for i in range(count):
-        question = i % 2 == 0
+        question = questions and i % 2 == 0
         rows.append(
             {
                 "id": f"s{i}",
                 "kind": "question" if question else "text",
                 "text": f"Mira has {i + 12} apples and gives 5 away. How many remain?"
                 if question
-                else f"The river town had {i} harvests. Mira gives apples to the town and then she is away.",
+                else f"The river town had {i} harvests. Mira gives apples to the town and then she is away."
+                " So the apples of the town remain: 3 of Mira and 4 of the river. Then the town is by the river.",
                 **({"answer": str(i + 7)} if question else {}),
                 "domain": ("sums", "prose", "trade")[i % 3],
                 "source": "tests",
@@ -116,6 +121,7 @@ def make_family(root: Path) -> Path:
     small = make_member(root / "models/tiny-s", seed=0)
     large = make_member(root / "models/tiny-l", layers=3, seed=1, end_weight=12)
     make_seeds(root / "seeds/mixed.jsonl")
+    make_seeds(root / "seeds/prose.jsonl", questions=False)
     questions = [
         {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i), "task": "sums"}
         for i in range(8)
@@ -189,7 +195,7 @@ competition:
   experts:
     length: 1.0
 calibration:
-  tokens: 512
+  tokens: 128
   sequence_length: 128
 quantization:
   method: gptq

@@ -93,9 +93,9 @@ def build(task: Build) -> dict[str, Any]:
 
     _check_teacher(task)
     made, fill = _assembled(task)
+    check_filled(task.cell, fill)
     for note in fill.notes:
         task.progress.note(note)
-    check_filled(task.cell, fill)
     write_rows(task.directory / "samples.parquet", made.samples, Sample)
     write_rows(task.directory / "rows.parquet", made.rows, TokenRow)
     measured, routed = _measured(task, made.rows)

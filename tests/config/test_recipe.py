@@ -46,8 +46,8 @@ def test_a_sound_recipe_loads_with_paths_made_absolute(tmp_path: Path) -> None:
         ("    temperature: 1.0", "    temprature: 1.0", "did you mean 'temperature'?"),
         ("families: [tiny]", "familys: [tiny]", "unknown key 'familys' (did you mean 'families'?)"),
         ("  traces: 4", "  zzz: 4", "unknown key 'evaluation.zzz' (known keys: batch_size, engine, gate,"),
-        ("  tokens: 512", "  tokens: many", "calibration.tokens: input should be a valid integer"),
-        ("  tokens: 512", "  tokens: -1", "calibration.tokens: input should be greater than 0, got -1"),
+        ("  tokens: 128", "  tokens: many", "calibration.tokens: input should be a valid integer"),
+        ("  tokens: 128", "  tokens: -1", "calibration.tokens: input should be greater than 0, got -1"),
         ("    length: 1.0", "    length: no", "competition.experts.length: input should be a valid number"),
         ("title: FAQ on", "title: [FAQ] # on", "title: input should be a valid string"),
         ("  source: teacher", "  source: oracle", "'teacher', 'self', 'original' or 'random', got 'oracle'"),
@@ -95,7 +95,7 @@ def test_a_missing_section_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "section", "says"),
     [
-        (("  tokens: 512", "  tokens: 12"), "calibration:", "at least one 'sequence_length'"),
+        (("  tokens: 128", "  tokens: 12"), "calibration:", "at least one 'sequence_length'"),
         (("    length: 1.0", "    {}"), "competition:", "experts"),
         (("  path: ../seeds/mixed.jsonl\n", ""), "seeds:", "needs? either 'path' or 'dataset'"),
     ],
@@ -138,7 +138,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_a_mistake_behind_a_merge_key_is_a_plain_mistake(tmp_path: Path) -> None:
-    text = RECIPE.replace("calibration:\n  tokens: 512\n", "calibration:\n  <<: {tokens: bad}\n")
+    text = RECIPE.replace("calibration:\n  tokens: 128\n", "calibration:\n  <<: {tokens: bad}\n")
     error = mistake(write(tmp_path, text))
     assert "calibration.tokens" in error.problem and error.line == line_of(text, "calibration:")
 
@@ -154,7 +154,7 @@ def test_a_child_overlays_its_parents(tmp_path: Path) -> None:
             "child",
         )
     )
-    assert (child.name, child.quantization.scheme, child.calibration.tokens) == ("child", "W3A16", 512)
+    assert (child.name, child.quantization.scheme, child.calibration.tokens) == ("child", "W3A16", 128)
     assert child.competition.experts == {"degeneration": 2.0}  # experts replace as a whole
     assert child.evaluation.traces == 64  # the default: null takes the parent's key away
 
@@ -168,7 +168,7 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
 
 
 def test_a_mistake_of_the_parent_is_reported_in_the_parents_file(tmp_path: Path) -> None:
-    text = RECIPE.replace("  tokens: 512", "  tokns: 512")
+    text = RECIPE.replace("  tokens: 128", "  tokns: 512")
     parent = write(tmp_path, text)
     child = write(tmp_path, "extends: tiny-faq\nname: child\ntitle: T\n", "child")
     error = mistake(child)

@@ -74,7 +74,7 @@ CHILD = "name: child\nextends: tiny-faq\n"
     [
         ("recipe", RECIPE.replace("  count: 8", "  cout: 8"), "'cout' was unexpected"),
         ("recipe", RECIPE.replace("  count: 8\n", ""), "seeds: 'count' is a required property"),
-        ("recipe", RECIPE.replace("  tokens: 512", "  tokens: -1"), "calibration.tokens: -1 is less than"),
+        ("recipe", RECIPE.replace("  tokens: 128", "  tokens: -1"), "calibration.tokens: -1 is less than"),
         ("recipe", RECIPE.replace("source: teacher", "source: oracle"), "'oracle' is not one of ['teacher',"),
         ("recipe", RECIPE.replace("group_size: channel", "group_size: x"), "group_size: 'x' is not valid"),
         ("recipe", CHILD + "quantization: {methd: rtn}\n", "'methd' was unexpected"),

@@ -166,10 +166,10 @@ def test_a_selection_reads_winners_too(store: Store, tiny_cell: Cell) -> None:
     assert cost("calibration_set", tiny_cell, store) == (10.0, 1.0)
     chosen = changed(tiny_cell, "calibration", selection="coverage")
     assert cost("calibration_set", chosen, store) == (None, 1.0)
-    assert estimate_cost("calibration_set", chosen, store).tokens == 512 + 8 * 24
+    assert estimate_cost("calibration_set", chosen, store).tokens == 128 + 8 * 24
     assert (
         estimate_cost(
             "calibration_set", changed(tiny_cell, "calibration", selection="diversity"), store
         ).tokens
-        == 512
+        == 128
     )

@@ -113,7 +113,7 @@ def test_an_unknown_key_in_a_family(world: World) -> None:
 
 
 def test_a_wrong_type(world: World) -> None:
-    line = world.edit("recipes/tiny-faq.yaml", "  tokens: 512", "  tokens: many")
+    line = world.edit("recipes/tiny-faq.yaml", "  tokens: 128", "  tokens: many")
     mistake = world.run().mistake
     assert mistake.startswith(f"{world.root / 'recipes/tiny-faq.yaml'}:{line}: calibration.tokens: ")
     assert "valid integer" in mistake and "'many'" in mistake
@@ -323,7 +323,7 @@ def test_a_seed_longer_than_the_context(world: World) -> None:
 
 def test_seeds_that_cannot_fill_half_of_the_token_budget(world: World) -> None:
     """Told before anything is made, at the recipe's line."""
-    line = world.edit("recipes/tiny-faq.yaml", "  tokens: 512", "  tokens: 4096")
+    line = world.edit("recipes/tiny-faq.yaml", "  tokens: 128", "  tokens: 4096")
     mistake = world.run().mistake
     assert mistake.startswith(world.at("tiny-faq", line) + "8 seeds of at most 128 tokens each fill less")
     assert mistake.endswith("(raise seeds.count or calibration.sequence_length, or lower calibration.tokens)")

@@ -311,7 +311,7 @@ def test_cells_that_share_a_stage_share_its_key_before_anything_is_made(site: Si
 FIELDS = {
     "temperature: 1.0": ["temperature: 0.8", "temperature: 0.2"],
     "candidates: 2": ["candidates: 3"],
-    "tokens: 512": ["tokens: 256"],
+    "tokens: 128": ["tokens: 256"],
     "scheme: W4A16": ["scheme: W8A16"],
     "traces: 4": ["traces: 5"],
 }

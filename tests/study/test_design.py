@@ -70,7 +70,7 @@ def test_the_accuracy_is_asked_of_what_was_listed_beforehand(design: Design) -> 
         (("members: [tiny-s]", "members: [tiny-x]"), "unknown member 'tiny-x'", ""),
         (("recipe: tiny-faq", "recipe: tiny-fak"), "unknown recipe 'tiny-fak'", "tiny-fak"),
         (("scheme: W4A16", "scheme: W4B16"), "unknown scheme 'W4B16'", "W4B16"),
-        (("{source: self}", "{sauce: self}"), "unknown key 'regeneration.sauce'", "sauce"),
+        (("{source: self,", "{sauce: self,"), "unknown key 'regeneration.sauce'", "sauce"),
         (("draws: [10, 11]", "draws: [1, 11]"), "draw 1 is among 'draws' and 'primary.draws'", ""),
         (("name: trial", "name: other"), "the study's name is 'other'", "name: other"),
         (("raw: original-raw", "raw: self"), "arm 'self' is not original-raw", "originals"),

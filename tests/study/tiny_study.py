@@ -25,6 +25,7 @@ families:
       development: {tasks: [tiny_sums], limit: 4}
       test: {tasks: [tiny_sums]}
 base:
+  seeds: {path: ../seeds/prose.jsonl}
   evaluation: {batch_size: 8}
 split: test
 draws: 2
@@ -39,7 +40,7 @@ arms:
     competition: &random {selection: random, experts: null}
     calibration: {template: raw}
   original-chat: {title: "original, templated", regeneration: *none, competition: *random}
-  self: {title: self, regeneration: {source: self}}
+  self: {title: self, regeneration: {source: self, candidates: 12}}
   teacher-one: {title: "teacher, one sample", regeneration: {candidates: 1}}
   teacher-random: {title: "teacher, random of K", competition: *random}
   random-tokens:
