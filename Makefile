@@ -29,7 +29,7 @@ demo: setup
 	$(BIN)/faq run
 
 test: setup
-	$(BIN)/python -m pytest -m "not vllm" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not vllm" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=30
 
 # Installs vLLM's CPU build (2.4 GB) into .faq-engines, once.
 test-vllm: setup

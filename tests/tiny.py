@@ -104,7 +104,8 @@ def make_seeds(path: Path, count: int = 12, *, questions: bool = True) -> None:
                 "text": f"Mira has {i + 12} apples and gives 5 away. How many remain?"
                 if question
                 else f"The river town had {i} harvests. Mira gives apples to the town and then she is away."
-                " So the apples of the town remain: 3 of Mira and 4 of the river. Then the town is by the river.",
+                " So the apples of the town remain: 3 of Mira and 4 of the river."
+                " Then the town is by the river.",
                 **({"answer": str(i + 7)} if question else {}),
                 "domain": ("sums", "prose", "trade")[i % 3],
                 "source": "tests",
