@@ -28,7 +28,7 @@ _KEY = re.compile(
     r")"
 )
 _NAME = re.compile(r"(?:^|[-_.])(?:api[-_]?key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
-_BEARER = re.compile(r"(\bBearer\s+)[\w.~+/-]{12,}=*", re.IGNORECASE)
+_BEARER = re.compile(r"(\bBearer\s+)(?=[A-Za-z_.~+/-]*\d)[\w.~+/-]{12,}=*", re.IGNORECASE)
 _PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
 
 

@@ -150,6 +150,7 @@ def test_changes_made_in_python_are_checked_too(lab_data: Path) -> None:
         "Ask me@example.org, or see https://example.org/?page=2&sort=key",
         "a risk-averse mask-language-modelling-objective",
         "re:.*self_attn.*",
+        "a bearer representative-of-the-state",
     ],
 )
 def test_what_is_no_secret_is_left_as_it_is(text: str) -> None:
