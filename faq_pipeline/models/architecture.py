@@ -74,8 +74,8 @@ def architecture_of(weights: Weights) -> Architecture:
     Raises:
         FaqError: transformers knows no causal language model of this configuration.
     """
-    config = (weights.folder / "config.json").read_bytes()
-    key = short_hash(config + f"{FORMAT} {tool_version('transformers')}".encode())
+    config = json.dumps(weights.config, sort_keys=True)
+    key = short_hash(f"{config}{FORMAT} {tool_version('transformers')}".encode())
     if key not in _known:
         _known[key] = _remembered(weights, key)
     return _known[key]
