@@ -419,7 +419,7 @@ def test_a_group_size_that_does_not_divide(world: World) -> None:
     world.recipe("own", quantization={"group_size": 96})
     mistake = world.run("own").mistake
     assert mistake.startswith(
-        world.at("own", 3) + "group_size 96 does not divide the 256 columns of model.layers.0."
+        world.at("own", 3) + "group_size 96 does not divide the 128 columns of model.layers.0."
     )
     assert "group sizes that work: 128, 64, 32, 16, channel" in mistake
 
