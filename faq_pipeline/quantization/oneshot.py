@@ -163,7 +163,8 @@ def run_once(
     from llmcompressor.core import reset_session
 
     torch.manual_seed(SEED)
-    spec = with_exact_names(spec, [layer.module for layer in architecture_of(weights).quantizable])
+    if spec.layer_bits is not None:
+        spec = with_exact_names(spec, [layer.module for layer in architecture_of(weights).quantizable])
     with quiet_llmcompressor(), computing_on(device), experts_as_prepared():
         # Not the CPU's threads: the weights only lie there.
         fix_threads(weights.member, device, processes)

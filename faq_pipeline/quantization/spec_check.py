@@ -195,9 +195,10 @@ def _check_groups(spec: Quantization, columns: dict[str, int]) -> None:
     shared = math.gcd(*columns.values())
     working = [str(group) for group in GROUPS if shared % group == 0] or [str(shared)]
     others = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    leave_out = f"; or {line_to_add(spec, wrong)}" if 2 * len(wrong) < len(columns) else ""
     raise FaqError(
         f"group_size {size} does not divide the {columns[wrong[0]]} columns of {wrong[0]}{others}",
-        hint=f"group sizes that work: {', '.join([*working, 'channel'])}; or {line_to_add(spec, wrong)}",
+        hint=f"group sizes that work: {', '.join([*working, 'channel'])}{leave_out}",
         key="quantization.group_size",
     )
 
