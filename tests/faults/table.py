@@ -63,7 +63,7 @@ class FaultTable:
         """One trial, survived if the block ends without an exception. A skipped one does not count."""
         try:
             yield
-        except pytest.skip.Exception:
+        except (pytest.skip.Exception, KeyboardInterrupt):
             raise
         except BaseException:
             self.add(kind, 1, 0)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -38,9 +40,9 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Undisturbed]:
-    """One run by each command."""
-    return {name: run_undisturbed(name, tmp_path_factory.mktemp(name), tiny_data) for name in KILLS}
+def undisturbed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
+    """One run by each command that is asked for."""
+    return cache(lambda name: run_undisturbed(name, tmp_path_factory.mktemp(name), tiny_data))
 
 
 def run_undisturbed(name: str, root: Path, data: Path) -> Undisturbed:
@@ -82,13 +84,13 @@ def test_the_run_after_a_kill_succeeds_and_makes_only_what_is_missing(
     name: str,
     share: float,
     victim: Victim,
-    undisturbed: dict[str, Undisturbed],
+    undisturbed: Callable[[str], Undisturbed],
     under_way: list[str],
     tiny_data: Path,
     tmp_path: Path,
     fault_table: FaultTable,
 ) -> None:
-    calm = undisturbed[name]
+    calm = undisturbed(name)
     drawn = random.Random(share)
     with fault_table.trial(f"kills of {NAMES[name]}: step, parent or group"):
         home = killed_home(name, share * calm.seconds, victim, drawn, tmp_path, tiny_data)
