@@ -15,13 +15,19 @@ MOST_SHORTFALL = 0.1
 def check_contamination(cell: Cell, artifact: Artifact) -> CheckResult:
     """No calibration sample holds a document of the recipe's evaluation.
 
+    Where no task is asked, the divergence is measured on replies to the development prompts: these are
+    documents then.
+
     The figures: samples, evaluation_documents, leaks (blocking ones), those of weaker kinds, and up to
     ten examples in words.
     """
-    from faq_pipeline.evaluation.contamination import evaluation_documents, find_leaks
+    from faq_pipeline.evaluation.contamination import Document, evaluation_documents, find_leaks
+    from faq_pipeline.regeneration.traces import load_development
 
     samples = read_rows(artifact.file("samples.parquet"), Sample)
     documents = evaluation_documents(cell.recipe.evaluation)
+    if not cell.recipe.evaluation.tasks:
+        documents += [Document(one.id, one.text) for one in load_development(cell.family.development)]
     leaks = find_leaks(samples, documents)
     blocking = [leak for leak in leaks if leak.blocking]
     shown = [f"{leak.sample_id} ~ {leak.document_id} ({leak.kind}): {leak.matched}" for leak in blocking[:10]]

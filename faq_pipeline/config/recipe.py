@@ -228,8 +228,10 @@ class Gate(Strict):
 class Evaluation(Strict):
     """How the result is judged."""
 
-    tasks: Annotated[list[str], Field(min_length=1)]
-    """lm-eval tasks that are asked."""
+    tasks: list[str] = []
+    """lm-eval tasks that are asked. Without any, no accuracy is measured: only how far the quantized model's
+    predictions lie from the reference's, on the reference's replies to the family's development prompts and on
+    prose."""
     include: ConfigPath | None = None
     """Folder of lm-eval task YAMLs; absent: lm-eval's own tasks."""
     max_new_tokens: PositiveInt
@@ -246,6 +248,12 @@ class Evaluation(Strict):
     """Reference answers (and as many prose passages) on which the divergence is measured."""
     gate: Gate | None = None
     """What the quantized model must keep; left out: there is no gate."""
+
+    @model_validator(mode="after")
+    def _check_gate(self) -> Evaluation:
+        if self.gate is not None and not self.tasks:
+            raise ValueError("a gate needs 'tasks': recovery is measured on them")
+        return self
 
 
 class Recipe(Strict):

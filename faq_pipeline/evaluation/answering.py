@@ -45,12 +45,14 @@ def answer_and_load(
         drafts: see `answer_questions`; not used with a server.
 
     Returns:
-        The answers, and the model in memory.
+        The answers (none where the recipe names no task), and the model in memory.
 
     Raises:
         FaqError: the engine cannot serve the model, or see `run_tasks`.
     """
     spec, thinking = cell.recipe.evaluation, cell.family.thinking
+    if not spec.tasks:
+        return [], load()
     if target_traits(cell).served:
         return _answer_served(cell, tokenizer, progress, checkpoint), load()
     model = load()

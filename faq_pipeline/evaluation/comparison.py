@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -106,7 +107,7 @@ def compare(
         row: dict[str, Any] = {"recipe": name, "comparable": report.questions == common, **figures}
         remark = (remarks or {}).get(name, "")
         rows.append(row | {"against": against, **_headline(against), "remark": remark})
-    rows.sort(key=lambda row: (not row["comparable"], row["loss"]["value"], row["recipe"]))
+    rows.sort(key=lambda row: (not row["comparable"], _size(row["loss"]), _size(row["kl"]), row["recipe"]))
     return Comparison(rows)
 
 
@@ -151,6 +152,11 @@ def _read(artifact: Artifact) -> _Report:
     return _Report(reference, read_rows(artifact.file(ANSWERS), Answer), artifact.metadata)
 
 
+def _size(figure: Figure | None) -> float:
+    """For an order of figures in which those that were not measured come last."""
+    return math.inf if figure is None else figure["value"]
+
+
 def _most_common(sets: Sequence[frozenset[tuple[str, ...]]]) -> frozenset[tuple[str, ...]]:
     """The question set that most reports have; among equally frequent sets, the largest."""
     return max(sets, key=lambda s: (sets.count(s), len(s)), default=frozenset())
@@ -164,6 +170,8 @@ def _compare_with(name: str, base: str, reports: Mapping[str, _Report], unfair: 
         return row | {"reason": "the baseline is not evaluated yet"}
     if (name, base) in unfair:
         return row | {"reason": unfair[name, base]}
+    if not recipe.answers or not baseline.answers:
+        return row | {"reason": "no question was asked"}
     if baseline.questions != recipe.questions:
         return row | {"reason": "other questions"}
     reduction = loss_reduction(recipe.reference, recipe.answers, baseline.answers)

@@ -12,7 +12,7 @@ def evaluation_work(cell: Cell) -> StageWork:
     """The tokens of all answers, and of the traces and prose on which divergence is measured."""
     spec, parameters = cell.recipe.evaluation, cell.target.member.parameters
     kind, gpus = work_kind(cell, spec.engine), target_gpus(cell)
-    asked = written_answers(spec)
+    asked = written_answers(spec) if spec.tasks else 0
     if asked is None:  # then only earlier runs on the same questions show how long they take
         kind = f"{kind}: {' '.join(spec.tasks)}, limit {spec.limit}, {spec.max_new_tokens} tokens"
         return StageWork(kind, 0, parameters, 1, kind, gpus)

@@ -49,8 +49,8 @@ def evaluation_documents(spec: Evaluation) -> list[Document]:
     """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        questions = list(_from_files(spec))
-        if not questions:
+        questions = list(_from_files(spec)) if spec.tasks else []
+        if spec.tasks and not questions:
             questions = list(_from_harness(spec, folder))
     return [*questions, *(Document(row.id, row.text) for row in prose_rows(spec.prose))]
 

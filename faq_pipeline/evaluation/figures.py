@@ -15,12 +15,21 @@ Figures = dict[str, Any]
 MOST_TRUNCATED = 0.05
 """Share of replies that may be cut, or never close their reasoning, without a note."""
 
+_UNASKED: Figures = {
+    "questions": 0,
+    **dict.fromkeys(("reference", "quantized", "recovery", "loss", "mcnemar_p", "noise_floor", "verdict")),
+    "truncated": {"reference": 0, "quantized": 0},
+    "gate": None,
+    "per_task": {},
+}
+"""The figures of a report without questions."""
+
 
 def reference_figures(answers: Sequence[Answer]) -> Figures:
-    """Accuracy, overall and per task, and the number of truncated replies."""
+    """Accuracy, overall and per task, and the number of truncated replies. None without answers."""
     return {
         "questions": len(answers),
-        "accuracy": accuracy(join(answers)[:, 0]).as_dict(),
+        "accuracy": accuracy(join(answers)[:, 0]).as_dict() if answers else None,
         "truncated": sum(a.truncated for a in answers),
         "tokens": sum(a.tokens for a in answers),
         "per_task": {
@@ -39,11 +48,15 @@ def report_figures(
 ) -> Figures:
     """All figures of a quantized model against its reference.
 
-    The gate is passed if the unrounded lower bound of recovery reaches it.
+    The gate is passed if the unrounded lower bound of recovery reaches it. Where no question was asked,
+    all but the divergences is None.
 
     Raises:
         FaqError: the two answered different questions.
     """
+    divergence = {"kl": _optional(kl), "kl_prose": _optional(kl_prose)}
+    if not (reference or quantized):
+        return {**_UNASKED, **divergence}
     result = compare_paired(reference, quantized)
     low = result.recovery.low if result.recovery else None
     return {
@@ -52,8 +65,7 @@ def report_figures(
         "quantized": result.quantized.as_dict(),
         "recovery": _optional(result.recovery),
         "loss": result.loss.as_dict(),
-        "kl": _optional(kl),
-        "kl_prose": _optional(kl_prose),
+        **divergence,
         "mcnemar_p": result.mcnemar_p,
         "noise_floor": result.noise_floor,
         "verdict": result.verdict,
@@ -112,7 +124,7 @@ def _rows(scope: str, figures: Mapping[str, Any], n: int) -> Iterator[Evaluation
             continue
         if isinstance(figure, dict) and {"value", "low", "high"} <= figure.keys():
             yield EvaluationRow(scope, metric, figure["value"], figure["low"], figure["high"], n)
-        elif metric in ("mcnemar_p", "noise_floor"):
+        elif figure is not None and metric in ("mcnemar_p", "noise_floor"):
             yield EvaluationRow(scope, metric, float(figure), None, None, n)
         elif metric == "truncated":
             counts = figure if isinstance(figure, dict) else {"reference": figure}

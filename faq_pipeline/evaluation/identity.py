@@ -28,7 +28,7 @@ def evaluation_identity(cell: Cell) -> dict[str, Any]:
             key="evaluation.prose",
         )
     tasks: Any = list(spec.tasks)
-    if spec.include is not None:
+    if spec.tasks and spec.include is not None:
         tasks = TaskFolder(spec.include).digests(spec.tasks)
     # A server forms its own batches, so its own identity replaces the batch size.
     served = {"server": target_identity(cell)} if target_traits(cell).served else {}

@@ -26,7 +26,9 @@ from faq_pipeline.util.progress import Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from faq_pipeline.core.cell import Cell
     from faq_pipeline.evaluation.bootstrap import IntervalEstimate
+    from faq_pipeline.evaluation.divergence import Passage
 
 ANSWERS, REFERENCE_ANSWERS, EVALUATIONS = (
     "answers.parquet",
@@ -51,7 +53,8 @@ def _build_reference(build: Build) -> dict[str, Any]:
     answered, model = answer_and_load(
         cell, tokenizer, lambda: load_model(cell.target, cell.device), build.progress
     )
-    traces = spread([a.passage for a in answered if a.passage is not None], spec.traces)
+    own = [a.passage for a in answered if a.passage is not None] if spec.tasks else _replies(build)
+    traces = spread(own, spec.traces)
     (build.directory / TRACES).parent.mkdir()
     for name, passages in ((TRACES, traces), (PROSE, prose)):
         build.progress.start("reference distributions", len(passages))
@@ -67,6 +70,20 @@ def _build_reference(build: Build) -> dict[str, Any]:
     write_rows(build.directory / REPLIES, replies, ReplyTokens)
     write_rows(build.directory / EVALUATIONS, evaluation_rows(figures), EvaluationRow)
     return _noted(figures, reply_notes({"unquantized": figures["truncated"]}, len(answers)), build.progress)
+
+
+def _replies(build: Build) -> list[Passage]:
+    """The reference's replies to the development prompts; they stand in where no task is asked."""
+    from faq_pipeline.evaluation.divergence import Passage
+    from faq_pipeline.store.tables import Trace, read_rows
+
+    rows = read_rows(build.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
+    return [Passage(row.input_ids, row.prompt_tokens) for row in rows]
+
+
+def _upstream(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The traces matter only where no task is asked."""
+    return () if cell.recipe.evaluation.tasks else inputs
 
 
 def _build_report(build: Build) -> dict[str, Any]:
@@ -180,7 +197,8 @@ _LABELS = {
 REFERENCE_EVAL = Stage(
     name=stage_names.REFERENCE_EVAL,
     version=2,
-    inputs=(),
+    inputs=(stage_names.INFERENCE_TRACES,),
+    select=_upstream,
     identity=evaluation_identity,
     build=_build_reference,
     gpus=target_gpus,

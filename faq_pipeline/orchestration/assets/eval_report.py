@@ -36,11 +36,12 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
         shown["recovery_plot"] = interval_bar(found["recovery"], marks)
         shown["recovery"] = interval(found["recovery"])
         shown["recovery_percent"] = rounded(100 * found["recovery"]["value"])
+    if found["loss"] is not None:
+        shown["loss"] = interval(found["loss"])
+        shown["loss_points"] = rounded(100 * found["loss"]["value"])
+        shown["verdict"] = found["verdict"]
     return {
         **shown,
-        "loss": interval(found["loss"]),
-        "loss_points": rounded(100 * found["loss"]["value"]),
-        "verdict": found["verdict"],
         "report": dg.MetadataValue.md(report),
         "report_html": dg.MetadataValue.path(str(artifact.file("report.html"))),
     }

@@ -55,7 +55,7 @@ def _losses(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "recipe": row["recipe"],
-            "loss, points": percent(row["loss"]),
+            "loss, points": percent(row["loss"]) if row["loss"] else "",
             "loss reduction, %": percent(row["loss_reduction"]) if row.get("loss_reduction") else "",
         }
         for row in comparison["recipes"]
