@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faq_pipeline.api import (
         compare,
         export_checkpoint,
+        init_model,
         load_recipe,
         materialize,
         plan,
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "compare",
     "export_checkpoint",
+    "init_model",
     "load_recipe",
     "materialize",
     "plan",

@@ -7,7 +7,7 @@ FAQ_DEVICE) at each call. Import the names from `faq_pipeline` itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from faq_pipeline.util.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from faq_pipeline.evaluation.comparison import Comparison
     from faq_pipeline.lineage.trace import LineageTrace
+    from faq_pipeline.quickstart.prepare import Prepared
 
 
 def load_recipe(
@@ -56,6 +57,50 @@ def load_recipe(
     if path is None:
         return settings.catalog.recipe_with(str(recipe), [layer])
     return recipe_under(Path(path), [layer])
+
+
+def init_model(
+    model: str | Path,
+    seeds: str | Path | None = None,
+    *,
+    scheme: str = "W4A16",
+    method: str | None = None,
+    teacher: str | Path | None = None,
+    tasks: Sequence[str] = (),
+    baselines: bool = True,
+    changes: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
+) -> Prepared:
+    """Write the family and the recipe for a model, as `faq init` does: what `resolve` then takes.
+
+    `resolve` reads what was written; settings of your own that have been used before are handed on as
+    `settings.reread()`.
+
+    Args:
+        model: a folder, a hub id, or a member's name.
+        seeds: a file in a form that docs/QUANTIZE.md lists, or a preset's name.
+        teacher: `self`, a folder, a hub id, a server's URL, or `auto`.
+        changes: keys of the recipe to set: `{"quantization": {"dampening": 0.1}}`.
+
+    Returns:
+        The names of `member` and `recipe`, the `files` that were written, and `notes` on what was chosen.
+
+    Raises:
+        FaqError: the model, the teacher, the seeds or a change is unusable, or a file of ours was edited.
+    """
+    from faq_pipeline.quickstart.prepare import Wish, prepare
+
+    wish = Wish(
+        model=str(model),
+        seeds=None if seeds is None else str(seeds),
+        teacher=None if teacher is None else str(teacher),
+        scheme=scheme,
+        method=method,
+        tasks=tasks,
+        baselines=baselines,
+        changes=changes or {},
+    )
+    return prepare(settings or Settings.from_environment(), wish, by="faq_pipeline.init_model")
 
 
 def resolve(member: str, recipe: str | Path | Recipe, *, settings: Settings | None = None) -> Cell:

@@ -4,7 +4,8 @@ Everything has a default and can be moved by an environment variable:
 
 - `FAQ_HOME`: artifacts, lineage index and Dagster's home. Default: `.faq` in the checkout; where the
   package is installed without one, the user's data folder (`~/.local/share/faq-pipeline` on Linux).
-- `FAQ_DATA`: more folders with `families/` and `recipes/`, separated by `:`.
+- `FAQ_DATA`: more folders with `families/` and `recipes/`, separated by `:`. `$FAQ_HOME/data`, which
+  `faq quantize` writes, is always one of them.
 - `FAQ_DEVICE`: `auto` (default), `cpu`, `cuda`, or some GPUs: `cuda:1`, `cuda:0,1`.
 - `FAQ_LEASES`: the folder for GPU leases, which all users of this host's GPUs share (default
   `/tmp/faq-gpu-leases`).
@@ -71,6 +72,11 @@ class Settings:
         """The same places, whose families and recipes are read anew when they are asked for."""
         return replace(self)
 
+    @property
+    def own_data(self) -> Path:
+        """The data folder that `faq init` and `faq quantize` write to; the catalog reads it, too."""
+        return self.home / "data"
+
     @cached_property
     def catalog(self) -> Catalog:
         """Families with what was discovered, and recipes; read once.
@@ -82,7 +88,8 @@ class Settings:
             if not any((folder / part).is_dir() for part in ("families", "recipes", "studies")):
                 what = "has no families/, recipes/ or studies/" if folder.is_dir() else "is no folder"
                 raise FaqError(f"{folder} {what}", hint="check FAQ_DATA")
-        return Catalog(self.data, merge_registry(self.members))
+        own = (self.own_data,) if self.own_data.is_dir() and self.own_data not in self.data else ()
+        return Catalog((*self.data, *own), merge_registry(self.members))
 
     @property
     def store(self) -> Store:

@@ -38,7 +38,7 @@ def checkpoint(cell: Cell, settings: faq.Settings) -> Artifact:
 
 
 def test_every_name_is_there_and_described() -> None:
-    assert len(faq.__all__) == 12 and sorted(faq.__all__) == sorted(set(faq.__all__) & set(dir(faq)))
+    assert len(faq.__all__) == 13 and sorted(faq.__all__) == sorted(set(faq.__all__) & set(dir(faq)))
     documented = (REPOSITORY / "docs/API.md").read_text(encoding="utf-8")
     for name in faq.__all__:
         assert getattr(faq, name).__doc__ and f"`{name}" in documented

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,15 @@ def err() -> Console:
 def say(text: str) -> None:
     """Print one line verbatim: no wrapping, since it may hold a path, and no markup."""
     out().print(text, soft_wrap=True, markup=False)
+
+
+def wrapped(text: str) -> None:
+    """Print a sentence, wrapped to the terminal (to 80 columns at most), with later lines indented."""
+    width = min(out().width, 80)
+    for line in textwrap.wrap(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    ):
+        say(line)
 
 
 def print_json(content: Any) -> None:

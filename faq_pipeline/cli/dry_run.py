@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from faq_pipeline.cli.display import out, print_json, seconds, table
@@ -13,9 +14,13 @@ from faq_pipeline.planning.cell_plan import declared_keys
 from faq_pipeline.settings import Settings
 
 
-def show_plan(settings: Settings, cells: list[Cell], *, json: bool) -> None:
-    """Print the plan of some cells, one row per stage."""
-    rows = planned_rows(settings, cells)
+def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Collection[str] = ()) -> None:
+    """Print the plan of some cells, one row per stage.
+
+    Args:
+        unwanted: stages that will not be made.
+    """
+    rows = [row for row in planned_rows(settings, cells) if row["asset"] not in unwanted]
     if json:
         print_json({"plan": rows})
         return

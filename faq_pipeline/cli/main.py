@@ -20,6 +20,7 @@ from faq_pipeline.cli import (
     lineage,
     listing,
     publishing,
+    quantize,
     run,
     schema,
     status,
@@ -55,6 +56,8 @@ def options(
     """Options of `faq` itself. The help text comes from `app`."""
 
 
+app.command()(quantize.quantize)
+app.command()(quantize.init)
 app.command()(run.run)
 app.command()(listing.members)
 app.command()(listing.recipes)

@@ -17,3 +17,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, or specific GPUs: cuda:1, cuda:0,1.")
 ]
+AssumeMemoryOption = Annotated[
+    float | None,
+    typer.Option("--assume-memory", help="With --dry-run: plan for a GPU of so many GiB."),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from faq_pipeline.cli.display import figure, out, print_json, said, say, seconds
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
     DEFAULT_RECIPE,
+    AssumeMemoryOption,
     DeviceOption,
     JsonOption,
     MemberOption,
@@ -22,6 +24,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
+from faq_pipeline.models.device import assumed_memory
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import keep_what_is_loaded, rare_collections
 from faq_pipeline.util.memoize import memoizing
@@ -34,6 +37,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be made and its estimated cost.")
     ] = False,
+    assume_memory: AssumeMemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Quantize a member with a recipe and compare it with the original-data baselines.
@@ -44,7 +48,7 @@ def run(
     if device:
         settings = replace(settings, device=device)
     resolver = CellResolver(settings)
-    with rare_collections():
+    with rare_collections(), planned_memory(assume_memory, dry_run=dry_run):
         with memoizing():
             cells = wanted_cells(resolver, member, recipe)
         if dry_run:
@@ -52,11 +56,29 @@ def run(
 
             show_plan(settings, cells, json=json)
             return
-        result = _execute(resolver, cells)
+        result = execute(resolver, cells)
     if json:
         print_json(result)
     else:
-        _show(result)
+        show_figures(result)
+        main = result["result"]
+        say(f"checkpoint      {main['checkpoint_path']}")
+        for note in result["notes"]:
+            say(f"note            {', '.join(note['recipes'])}, {note['asset']}: {note['note']}")
+        hits = sum(row["cache"] == "hit" for row in result["stages"])
+        total = sum(row["seconds"] for row in result["stages"])
+        say(f"{hits} of {len(result['stages'])} stages reused; stage time {seconds(total)}")
+
+
+def planned_memory(gib: float | None, *, dry_run: bool) -> AbstractContextManager[None]:
+    """The memory of a GPU that is not here, for the time of a plan.
+
+    Raises:
+        FaqError: it is given for a run.
+    """
+    if gib is not None and not dry_run:
+        raise FaqError("--assume-memory is for plans", hint="add --dry-run")
+    return assumed_memory(gib)
 
 
 def wanted_cells(resolver: CellResolver, member: str, recipe: str) -> list[Cell]:
@@ -78,10 +100,21 @@ def wanted_cells(resolver: CellResolver, member: str, recipe: str) -> list[Cell]
     return [*baselines, first]
 
 
-def _execute(resolver: CellResolver, cells: list[Cell]) -> dict[str, Any]:
+def execute(resolver: CellResolver, cells: list[Cell], last: str = stage_names.EVAL_REPORT) -> dict[str, Any]:
+    """Run the cells through Dagster, one after another, and compare the member's recipes.
+
+    Args:
+        last: the stage to stop at: the report, or the checkpoint; then nothing is compared.
+
+    Returns:
+        `stages`, one row each; and `result` and `baselines` with their figures, where there are any.
+
+    Raises:
+        FaqError: a step failed because of a user error.
+    """
     from faq_pipeline.cli.progress import TerminalProgress
     from faq_pipeline.execution.recipe_comparison import read_comparison
-    from faq_pipeline.orchestration.jobs import COMPARE, QUANTIZE
+    from faq_pipeline.orchestration.jobs import CHECKPOINT, COMPARE, QUANTIZE
     from faq_pipeline.orchestration.runs import Runs, open_instance, register
 
     settings, member = resolver.settings, cells[-1].target.partition
@@ -93,7 +126,10 @@ def _execute(resolver: CellResolver, cells: list[Cell]) -> dict[str, Any]:
         with progress.bars:
             for cell in cells:
                 progress.heading(cell.partition)
-                runs.execute(QUANTIZE, cell.partition, stage_names.EVAL_REPORT)
+                job = QUANTIZE if last == stage_names.EVAL_REPORT else CHECKPOINT
+                runs.execute(job, cell.partition, last)
+            if last != stage_names.EVAL_REPORT:
+                return {"stages": progress.rows, "notes": progress.notes}
             progress.heading(f"{member}, all recipes")
             compared = runs.execute(COMPARE, member, "recipe_comparison")
     comparison = read_comparison(settings.store, str(compared["fingerprint"]))
@@ -128,26 +164,25 @@ def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[
     }
 
 
-def _show(result: dict[str, Any]) -> None:
+def show_figures(result: dict[str, Any]) -> None:
+    """Print the table of a run's result and its baselines, and what regeneration gained."""
+    main = result["result"]
+    asked = main["reference"] is not None  # else the recipe names no task
+    accuracies = ("reference", "quantized", "loss") if asked else ()
     rows = [
         [
             row["recipe"],
-            figure(row["reference"], 1, 100),
-            figure(row["quantized"], 1, 100),
-            figure(row["loss"], 1, 100),
+            *(figure(row[name], 1, 100) for name in accuracies),
             figure(row["kl"], 2, 1000),
             figure(row["kl_prose"], 2, 1000),
         ]
-        for row in [*result["baselines"], result["result"]]
+        for row in [*result["baselines"], main]
     ]
-    columns = ["recipe", "reference %", "quantized %", "loss, points", "KL tasks x1e-3", "KL prose x1e-3"]
-    main = result["result"]
-    out().print(table(f"{main['member']}: accuracy and divergence, 95% intervals", columns, rows))
+    columns = ["recipe", "reference %", "quantized %", "loss, points"][: 1 + len(accuracies)]
+    columns += ["KL tasks x1e-3" if asked else "KL replies x1e-3", "KL prose x1e-3"]
+    what = "accuracy and divergence" if asked else "divergence"
+    out().print(table(f"{main['member']}: {what}, 95% intervals", columns, rows))
+    if not asked:
+        return
     say(f"recovery        {figure(main['recovery'])}")
     say(f"loss reduction  {figure(main['loss_reduction'])}  {said(main)}")
-    say(f"checkpoint      {main['checkpoint_path']}")
-    for note in result["notes"]:
-        say(f"note            {', '.join(note['recipes'])}, {note['asset']}: {note['note']}")
-    hits = sum(row["cache"] == "hit" for row in result["stages"])
-    total = sum(row["seconds"] for row in result["stages"])
-    say(f"{hits} of {len(result['stages'])} stages reused; stage time {seconds(total)}")

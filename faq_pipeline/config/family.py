@@ -118,6 +118,8 @@ class Family(Strict):
     """What users and recipes call it."""
     owners: list[str] = []
     """Hub owners whose repositories may be loaded as members."""
+    repositories: list[str] = []
+    """Single hub repositories that may be, besides: `faq quantize` notes here those that its user named."""
     licence: str = "unknown"
     """Licence of the members that name none."""
     memory_budget_gib: PositiveFloat
@@ -146,7 +148,9 @@ class Family(Strict):
         if self.discovery is not None and self.discovery.directory is None and not self.owners:
             raise ValueError("'discovery' on the hub needs 'owners', or give it a 'directory'")
         for member in self.members:
-            if member.hub is not None and member.hub.split("/")[0] not in self.owners:
+            if member.hub is None or member.hub in self.repositories:
+                continue
+            if member.hub.split("/")[0] not in self.owners:
                 raise ValueError(
                     f"member {member.name!r}: owner of {member.hub!r} is not in this family's 'owners'"
                 )

@@ -229,9 +229,8 @@ class Evaluation(Strict):
     """How the result is judged."""
 
     tasks: list[str] = []
-    """lm-eval tasks that are asked. Without any, no accuracy is measured: only how far the quantized model's
-    predictions lie from the reference's, on the reference's replies to the family's development prompts and on
-    prose."""
+    """lm-eval tasks that are asked. Without any no accuracy is measured, only the divergence of the
+    quantized model from the reference: on its replies to the development prompts, and on prose."""
     include: ConfigPath | None = None
     """Folder of lm-eval task YAMLs; absent: lm-eval's own tasks."""
     max_new_tokens: PositiveInt

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,9 @@ SMALL_THREADS: dict[Precision, int] = {"bfloat16": 1, "float32": 2}
 
 CONTAINERS_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """A container's share of the CPU, in microseconds of so many (cgroup v2): `800000 100000` are 8 cores."""
+
+_assumed: ContextVar[int | None] = ContextVar("assumed_memory", default=None)
+"""Bytes of a device that is not here, while a plan is made for it."""
 
 _WANTED = re.compile(r"auto|cpu|cuda(?::(?P<numbers>\d+(?:,\d+)*))?")
 
@@ -184,8 +189,22 @@ def fix_threads(member: Member, device: str, processes: int = 1) -> None:
     torch.set_num_threads(threads_for(member, device) or max(1, usable_cores() // processes))
 
 
+@contextmanager
+def assumed_memory(gib: float | None) -> Iterator[None]:
+    """Within it, plans are made for a GPU of so many GiB that computes in bf16; as things are for None."""
+    if gib is not None and not gib > 0:
+        raise FaqError(f"memory of {gib} GiB", hint="--assume-memory 80")
+    token = _assumed.set(None if gib is None else int(gib * 2**30))
+    try:
+        yield
+    finally:
+        _assumed.reset(token)
+
+
 def device_memory(device: str) -> int:
     """Bytes that the device can hold; of several GPUs the smallest."""
+    if (assumed := _assumed.get()) is not None:
+        return assumed
     if device == "cpu":
         return int(psutil.virtual_memory().total)
     return min((gpu.memory for gpu in device_gpus(device)), default=0)
@@ -203,6 +222,8 @@ def member_bytes(member: Member, device: str) -> float:
 
 def widening(member: Member, device: str) -> int:
     """How many times the bytes of bf16 its weights and activations take there: 1 or 2."""
+    if _assumed.get() is not None:
+        return 1
     return 2 if precision_for(member, device) == "float32" else 1
 
 

@@ -38,6 +38,20 @@ def cached(member: Member) -> Path | None:
         return None
 
 
+def snapshots(owner: str) -> list[Path]:
+    """Folders of the owner's models in the hub's cache here, of each the latest."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    mine = [repo for repo in repos if repo.repo_type == "model" and repo.repo_id.startswith(f"{owner}/")]
+    latest = [max(repo.revisions, key=lambda one: one.last_modified) for repo in mine if repo.revisions]
+    return sorted(revision.snapshot_path for revision in latest)
+
+
 def download(member: Member) -> Path:
     """The folder of a hub member's files, downloaded if need be.
 
@@ -56,6 +70,22 @@ def download(member: Member) -> Path:
     # What a hub client raises is no stable set: OSError, ValueError, its own and HTTP errors.
     except Exception as error:
         raise _unreachable(f"member {member.name!r}: {member.hub}", error) from None
+
+
+def fetch(member: Member, patterns: list[str], folder: Path) -> Path:
+    """The files of a hub member that match, in a folder of their own: the hub's cache holds whole members.
+
+    Raises:
+        FaqError: they cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    assert member.hub is not None
+    try:
+        snapshot_download(member.hub, revision=member.revision, allow_patterns=patterns, local_dir=folder)
+    except Exception as error:  # as above
+        raise _unreachable(f"member {member.name!r}: {member.hub}", error) from None
+    return folder
 
 
 def check_member(member: Member) -> None:

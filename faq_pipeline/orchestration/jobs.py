@@ -1,10 +1,11 @@
-"""The jobs: quantize a cell, quantize and publish, publish only, compare recipes, run a study."""
+"""The jobs: quantize a cell (with or without an evaluation), publish it, compare recipes, run a study."""
 
 from typing import Any
 
 import dagster as dg
 
 QUANTIZE = "quantize"
+CHECKPOINT = "checkpoint"
 REQUANTIZE = "requantize"
 """Requested by sensors and schedules for families that publish."""
 PUBLISH = "publish"
@@ -23,6 +24,11 @@ def build_jobs() -> list[Any]:
             QUANTIZE,
             selection=dg.AssetSelection.all() - comparison - publication - studies,
             description="From seed data to report, for one member and one recipe.",
+        ),
+        dg.define_asset_job(
+            CHECKPOINT,
+            selection=dg.AssetSelection.assets("quantized_checkpoint").upstream(),
+            description="From seed data to checkpoint, for one member and one recipe; no evaluation.",
         ),
         dg.define_asset_job(
             REQUANTIZE,

@@ -1,0 +1,182 @@
+"""`faq quantize` and `faq init`: from a model folder or hub id to a checkpoint, by one command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from faq_pipeline.cli.display import print_json, say, wrapped
+from faq_pipeline.cli.options import AssumeMemoryOption, DeviceOption, JsonOption
+from faq_pipeline.quickstart.prepare import Prepared, Wish, prepare
+from faq_pipeline.quickstart.recipe_tree import parse_changes
+from faq_pipeline.settings import Settings
+from faq_pipeline.util.garbage import rare_collections
+from faq_pipeline.util.memoize import memoizing
+
+ModelArgument = Annotated[str, typer.Argument(help="A model folder, or a hub id: OWNER/NAME.")]
+SeedsOption = Annotated[
+    str,
+    typer.Option(
+        "--seeds",
+        help="Prompts: JSONL (ours, chat messages, ShareGPT, Alpaca), CSV, Parquet, text; or a preset.",
+    ),
+]
+SchemeOption = Annotated[
+    str, typer.Option("--scheme", help="W4A16, W8A8, FP8_DYNAMIC, NVFP4A16, ...; see docs/SCHEMES.md.")
+]
+MethodOption = Annotated[
+    str, typer.Option("--method", help="gptq, awq, smoothquant or rtn; by default gptq, for FP8 rtn.")
+]
+TeacherOption = Annotated[
+    str,
+    typer.Option("--teacher", help="self, a folder, a hub id, a server's URL, or auto: the largest sibling."),
+]
+TasksOption = Annotated[
+    str, typer.Option("--tasks", help="lm-eval tasks to measure accuracy on, or task YAMLs; comma-separated.")
+]
+BaselinesOption = Annotated[
+    bool, typer.Option("--baselines/--no-baselines", help="Quantize with the seeds as they are, too.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Set a key of the recipe: quantization.dampening=0.1.")
+]
+
+
+def init(
+    model: ModelArgument,
+    seeds: SeedsOption = "",
+    scheme: SchemeOption = "W4A16",
+    method: MethodOption = "",
+    teacher: TeacherOption = "",
+    tasks: TasksOption = "",
+    baselines: BaselinesOption = True,
+    set_: SetOption = None,
+    device: DeviceOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Write the family and the recipe for a model, to be read and edited before `faq run`."""
+    settings = _settings(device)
+    wish = _wish(model, seeds, scheme, method, teacher, tasks, baselines, set_)
+    prepared = prepare(settings, wish, by="faq init")
+    if json:
+        print_json(_as_json(prepared))
+        return
+    _show(prepared)
+    say(f"next: faq run --member {prepared.member} --recipe {prepared.recipe}")
+
+
+def quantize(
+    model: ModelArgument,
+    seeds: SeedsOption = "",
+    scheme: SchemeOption = "W4A16",
+    method: MethodOption = "",
+    teacher: TeacherOption = "",
+    tasks: TasksOption = "",
+    evaluate: Annotated[
+        bool, typer.Option("--eval/--no-eval", help="Compare the checkpoint with the unquantized model.")
+    ] = True,
+    baselines: BaselinesOption = True,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New folder for the checkpoint; ./MODEL-SCHEME.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be made and its estimated cost.")
+    ] = False,
+    assume_memory: AssumeMemoryOption = None,
+    device: DeviceOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Quantize a model with calibration data that a larger one of its family writes, or it itself.
+
+    Finished stages are reused: an interrupted command goes on where it was.
+    """
+    from faq_pipeline.cli.run import planned_memory
+
+    with planned_memory(assume_memory, dry_run=dry_run):
+        settings = _settings(device)
+        wish = _wish(model, seeds, scheme, method, teacher, tasks, baselines and evaluate, set_)
+        prepared = prepare(settings, wish)
+        if not json:
+            _show(prepared)
+        folder = out or Path(f"{prepared.member}-{wish.scheme}")
+        settings = settings.reread()
+        _run(settings, prepared, folder, evaluate=evaluate, dry_run=dry_run, json=json)
+
+
+def _run(
+    settings: Settings, prepared: Prepared, folder: Path, *, evaluate: bool, dry_run: bool, json: bool
+) -> None:
+    from faq_pipeline.cli.dry_run import show_plan
+    from faq_pipeline.cli.run import execute, show_figures, wanted_cells
+    from faq_pipeline.core import stage_names
+    from faq_pipeline.execution.cell_resolver import CellResolver
+    from faq_pipeline.quickstart.deliver import check_folder_free, deliver
+
+    resolver = CellResolver(settings)
+    last = stage_names.EVAL_REPORT if evaluate else stage_names.QUANTIZED_CHECKPOINT
+    with rare_collections():
+        with memoizing():
+            cells = wanted_cells(resolver, prepared.member, prepared.recipe)
+        if dry_run:
+            unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
+            show_plan(settings, cells, json=json, unwanted=unwanted)
+            return
+        check_folder_free(settings, cells[-1], folder)
+        result = execute(resolver, cells, last)
+    delivered = deliver(settings, cells, folder, evaluated=evaluate)
+    if json:
+        print_json({**_as_json(prepared), **result, **delivered.as_dict()})
+        return
+    if evaluate:
+        show_figures(result)
+    for note in result["notes"]:
+        wrapped(f"note: {', '.join(note['recipes'])}, {note['asset']}: {note['note']}")
+    for line in delivered.lines():
+        wrapped(line)
+
+
+def _settings(device: str) -> Settings:
+    settings = Settings.from_environment()
+    return replace(settings, device=device) if device else settings
+
+
+def _wish(
+    model: str,
+    seeds: str,
+    scheme: str,
+    method: str,
+    teacher: str,
+    tasks: str,
+    baselines: bool,
+    changes: list[str] | None,
+) -> Wish:
+    return Wish(
+        model=model,
+        seeds=seeds or None,
+        teacher=teacher or None,
+        scheme=scheme,
+        method=method or None,
+        tasks=tuple(task.strip() for task in tasks.split(",") if task.strip()),
+        baselines=baselines,
+        changes=parse_changes(changes or ()),
+    )
+
+
+def _as_json(prepared: Prepared) -> dict[str, Any]:
+    return {
+        "member": prepared.member,
+        "recipe": prepared.recipe,
+        "files": [str(path) for path in prepared.files],
+        "choices": list(prepared.notes),
+    }
+
+
+def _show(prepared: Prepared) -> None:
+    for note in prepared.notes:
+        wrapped(note)
+    for path in prepared.files:
+        say(f"written: {path}")

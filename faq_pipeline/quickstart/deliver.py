@@ -1,0 +1,153 @@
+"""Hands a finished checkpoint over: a folder with its model card, and what was gained in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.core import stage_names
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.errors import FaqError, ReadError, reading_file
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import plan
+from faq_pipeline.publishing.content import CARD
+from faq_pipeline.quantization.serving_format import has_kernel
+from faq_pipeline.quantization.stage import CHECKPOINT
+from faq_pipeline.quickstart.outcome import outcome
+from faq_pipeline.settings import Settings
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.copying import copy_files
+from faq_pipeline.util.atomic_files import atomic_folder
+from faq_pipeline.util.files import ABSENT, listing
+
+MARK = "faq.json"
+"""File of a delivered folder that says which checkpoint it holds."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A checkpoint's folder.
+
+    Attributes:
+        fingerprint: of the checkpoint.
+        outcome: what was gained, in one sentence.
+        report: the report's page; None where nothing was evaluated.
+        serve: how it is served.
+        size: bytes of its weights, and of the unquantized model's.
+    """
+
+    folder: Path
+    fingerprint: str
+    outcome: str
+    report: Path | None
+    serve: str
+    size: tuple[int, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "fingerprint": self.fingerprint,
+            "outcome": self.outcome,
+            "report": None if self.report is None else str(self.report),
+            "card": None if self.report is None else str(self.folder / CARD),
+        }
+
+    def lines(self) -> list[str]:
+        """What the user reads at the end."""
+        now, before = self.size
+        lines = [self.outcome]
+        if self.report is not None:
+            lines.append(f"report: {self.report}")
+            lines.append(f"card: {self.folder / CARD}")
+        lines.append(f"traced: faq lineage trace {self.fingerprint[:8]}")
+        return [*lines, f"checkpoint: {self.folder}, {now / 1e6:.1f} MB of {before / 1e6:.1f}; {self.serve}"]
+
+
+def check_folder_free(settings: Settings, cell: Cell, folder: Path) -> None:
+    """Refuse a folder that holds something else than the checkpoint of this cell, before any work.
+
+    Raises:
+        FaqError: it does, or is a file.
+    """
+    held = _held(folder)
+    if held is None:
+        return
+    planned = plan(cell, STAGES, settings.store)[stage_names.QUANTIZED_CHECKPOINT].artifact
+    if planned is None or planned.fingerprint != held:
+        raise FaqError(
+            f"this folder holds another checkpoint, {held[:8]}", hint="name a new one with --out", file=folder
+        )
+
+
+def deliver(settings: Settings, cells: Sequence[Cell], folder: Path, *, evaluated: bool) -> Delivered:
+    """Copy the checkpoint of the last cell out of the store, with a model card where it was evaluated.
+
+    Args:
+        cells: the baselines first; all are finished, as far as they were to be.
+
+    Raises:
+        FaqError: the folder cannot be written, or holds something else.
+    """
+    cell, target = cells[-1], folder.absolute()
+    planned = plan(cell, STAGES, settings.store)
+    artifact, report = (
+        planned[stage_names.QUANTIZED_CHECKPOINT].artifact,
+        planned[stage_names.EVAL_REPORT].artifact if evaluated else None,
+    )
+    assert artifact is not None
+    if _held(folder) != artifact.fingerprint:
+        _copy(settings, cell, artifact, target, card=report is not None)
+    inspection = artifact.metadata["inspection"]
+    return Delivered(
+        folder=target,
+        fingerprint=artifact.fingerprint,
+        outcome=outcome(settings, cells, evaluated=evaluated),
+        report=None if report is None else report.file("report.html"),
+        serve=_serving(cell, target),
+        size=(inspection["bytes"], inspection["original_bytes"]),
+    )
+
+
+def _copy(settings: Settings, cell: Cell, artifact: Artifact, target: Path, *, card: bool) -> None:
+    from faq_pipeline.publishing.review import content_of, review_cell
+
+    mark = {"cell": cell.partition, "fingerprint": artifact.fingerprint, "digest": artifact.digest}
+    text = content_of(settings, review_cell(settings, cell)).card if card else ""
+    try:
+        with atomic_folder(target) as staging:
+            copy_files(artifact, CHECKPOINT, staging)
+            (staging / MARK).write_text(json.dumps(mark, indent=1) + "\n", encoding="utf-8")
+            if text:
+                (staging / CARD).write_text(text, encoding="utf-8")
+    except ReadError:
+        raise
+    except OSError as error:
+        raise FaqError(f"cannot be written: {error.strerror}", file=target) from error
+
+
+def _held(folder: Path) -> str | None:
+    """The fingerprint of the checkpoint in a folder of ours; None where the folder is free.
+
+    Raises:
+        FaqError: it is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FaqError("this is a file", hint="name a new folder with --out", file=folder)
+    if not folder.is_dir() or not listing(folder):
+        return None
+    try:
+        with reading_file(folder / MARK):
+            content = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return str(content["fingerprint"])
+    except (*ABSENT, ValueError, KeyError, TypeError):
+        raise FaqError("this folder is not empty", hint="name a new one with --out", file=folder) from None
+
+
+def _serving(cell: Cell, folder: Path) -> str:
+    spec = cell.recipe.quantization
+    if has_kernel(spec, "cuda"):
+        return f"serve it: vllm serve {folder}"
+    return f"load it with transformers; vLLM has no kernel for {spec.scheme}"

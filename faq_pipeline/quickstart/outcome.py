@@ -1,0 +1,115 @@
+"""What regeneration gained over the better of the two originals, or that it cannot be told: one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.core import stage_names
+from faq_pipeline.core.cell import Cell
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate, bootstrap_estimate
+from faq_pipeline.evaluation.stage import SEQUENCES
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.recipe_comparison import compare_member, read_comparison
+from faq_pipeline.execution.runner import plan
+from faq_pipeline.settings import Settings
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.tables import SequenceDivergence, read_rows
+
+TRACES, PROSE = "traces", "prose"
+ONE_DRAW = "one draw of seeds and samples; another would give another figure"
+
+
+def outcome(settings: Settings, cells: Sequence[Cell], *, evaluated: bool) -> str:
+    """The sentence.
+
+    Args:
+        cells: the baselines first.
+    """
+    recipe = cells[-1].recipe
+    if not recipe.regeneration.generates:
+        return "Nothing was regenerated: the method looks at no data."
+    if not evaluated:
+        return "What regeneration gained cannot be told: nothing was evaluated (--no-eval)."
+    if not recipe.baselines:
+        return (
+            "What regeneration gained cannot be told: the seeds as they are were not tried (--no-baselines)."
+        )
+    if recipe.evaluation.tasks:
+        return _by_accuracy(settings, cells[-1])
+    return _by_divergence(settings, cells)
+
+
+def _by_accuracy(settings: Settings, cell: Cell) -> str:
+    compared = compare_member(settings, cell.target.partition).artifact
+    rows = read_comparison(settings.store, compared.fingerprint)["recipes"]
+    row = next(row for row in rows if row["recipe"] == cell.recipe.name)
+    told = [one for one in row["against"] if one["difference"] is not None]
+    if len(told) < len(row["against"]) or not told:
+        return f"What regeneration gained cannot be told: {row['reason']}."
+    # A positive difference is a larger loss; the least favourable one counts.
+    difference = max((one["difference"] for one in told), key=lambda one: one["value"])
+    value, low, high = (0.0 - 100 * difference[name] for name in ("value", "high", "low"))
+    figure = f"{value:+.1f} points of accuracy [{low:.1f}, {high:.1f}]"
+    if row["verdict"] == "inconclusive":
+        return (
+            f"Whether regeneration gained accuracy cannot be told from {row['questions']} questions: {figure}"
+            " against the seeds as they are."
+        )
+    verb = "gained" if row["verdict"] == "better" else "cost"
+    return f"Regeneration {verb} accuracy: {figure} against the better of the seeds as they are; {ONE_DRAW}."
+
+
+def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
+    *originals, cell = cells
+    if reason := _unequal(settings, cells):
+        return f"What regeneration gained cannot be told: {reason}."
+    own = _report(settings, cell)
+    others = [_report(settings, one) for one in originals]
+    replies, prose = (
+        min((divergence_change(own, other, scope) for other in others), key=lambda one: one.value)
+        for scope in (TRACES, PROSE)
+    )
+    told = f"{_told(replies)} on own replies and {_told(prose)} on prose"
+    what, against = "the divergence (KL) from the unquantized model", "the better of the seeds as they are"
+    if replies.low <= 0 <= replies.high:
+        return f"Whether regeneration helped cannot be told: {what} is {told}, against {against}."
+    return f"Against {against}, regeneration made {what} {told}; {ONE_DRAW}."
+
+
+def divergence_change(own: Artifact, other: Artifact, scope: str = TRACES) -> IntervalEstimate:
+    """1 - KL(own) / KL(other) on one scope, paired by sequence, with its 95% interval."""
+    pairs = [_nats(own, scope), _nats(other, scope)]
+    return bootstrap_estimate(np.array(pairs, dtype=np.float64).T, lambda m: 1 - m[:, 0] / m[:, 1])
+
+
+def _told(reduction: IntervalEstimate) -> str:
+    """A reduction in words and as a change: `lower, -21% [-35, -6],`."""
+    value, low, high = (-100 * bound for bound in (reduction.value, reduction.high, reduction.low))
+    word = "lower" if high < 0 else "higher" if low > 0 else "not clearly other"
+    return f"{word} ({value:+.0f}% [{low:.0f}, {high:.0f}])"
+
+
+def _nats(report: Artifact, scope: str) -> list[float]:
+    rows = read_rows(report.file(SEQUENCES), SequenceDivergence)
+    return [row.nats for row in sorted(rows, key=lambda row: row.sequence) if row.scope == scope]
+
+
+def _report(settings: Settings, cell: Cell) -> Artifact:
+    artifact = plan(cell, STAGES, settings.store)[stage_names.EVAL_REPORT].artifact
+    assert artifact is not None
+    return artifact
+
+
+def _unequal(settings: Settings, cells: Sequence[Cell]) -> str:
+    """Why the calibration sets cannot be compared; empty where they can."""
+    from faq_pipeline.evaluation.comparison import unfair_baselines
+
+    recipes: dict[str, Recipe] = {cell.recipe.name: cell.recipe for cell in cells}
+    sizes: dict[str, int | None] = {}
+    for cell in cells:
+        held = plan(cell, STAGES, settings.store)[stage_names.CALIBRATION_SET].artifact
+        sizes[cell.recipe.name] = None if held is None else int(held.metadata["tokens"])
+    return next(iter(unfair_baselines(recipes, sizes).values()), "")

@@ -1,0 +1,253 @@
+"""Writes the family and the recipe for a model that a user names, as `faq init` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faq_pipeline.config.family import Family
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.yaml import look
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.device import choose_device, device_memory
+from faq_pipeline.quantization.methods import find_method, needs_calibration
+from faq_pipeline.quantization.schemes import SCHEMES
+from faq_pipeline.quickstart.family_file import write_family
+from faq_pipeline.quickstart.model_facts import json_object
+from faq_pipeline.quickstart.model_source import ModelSource, find_model
+from faq_pipeline.quickstart.recipe_tree import (
+    BASELINE_COMMENTS,
+    COMMENTS,
+    MOST_SEEDS,
+    RecipeFacts,
+    recipe_trees,
+)
+from faq_pipeline.quickstart.seeds import SeedFile, find_seeds
+from faq_pipeline.quickstart.teacher import Places, Teacher, choose_teacher, millions
+from faq_pipeline.quickstart.written_files import write_own, yaml_text
+from faq_pipeline.settings import REPOSITORY, Settings
+
+PROSE = REPOSITORY / "data/eval/general/prose.jsonl"
+SAMPLING = {"temperature": 0.7, "top_p": 0.95}
+"""Where the model's generation_config.json says nothing."""
+SCHEMAS = REPOSITORY / "data/schemas"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for; see the options of `faq quantize`."""
+
+    model: str
+    seeds: str | None = None
+    teacher: str | None = None
+    scheme: str = "W4A16"
+    method: str | None = None
+    tasks: Sequence[str] = ()
+    baselines: bool = True
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the recipe to set, as a tree."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was written: the cell's member and recipe, the files, and what the user should know."""
+
+    member: str
+    recipe: str
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepared:
+    """Look into the model, choose a teacher, read the seeds, and write family, recipe and baselines.
+
+    Nothing is quantized, and of a hub repository its small files alone are fetched. The files lie in
+    `settings.own_data`, which the catalog reads.
+
+    Args:
+        by: the command that is named in the files.
+
+    Raises:
+        FaqError: the model, the teacher, the seeds, an option or a file of ours that was edited.
+    """
+    scheme, method = SCHEMES.find(wish.scheme), find_method(wish.method or _usual_method(wish.scheme))
+    calibrated = _is_calibrated(method.name, scheme.name, wish)
+    device = choose_device(settings.device)
+    places = Places(settings.catalog, settings.home, settings.digests, device)
+    target = find_model(wish.model, places.catalog, places.home, places.digests)
+    key = _changed(wish, "regeneration", "endpoint").get("key")
+    teacher = choose_teacher(target, wish.teacher, places, key) if calibrated else Teacher(None, ())
+    seeds = find_seeds(wish.seeds, target, settings.own_data, MOST_SEEDS, _context(target, teacher))
+    family, more = write_family(settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS)
+    usual = method.name == _usual_method(scheme.name)
+    name = f"{target.member.name}-{'' if usual else method.name + '-'}{scheme.name.lower()}"
+    facts = _facts(name, target, teacher, seeds, family, wish, method.name, calibrated, device)
+    trees = recipe_trees(facts, wish.changes)
+    written = []
+    for recipe, tree in trees.items():
+        path = settings.own_data / "recipes" / f"{recipe}.yaml"
+        hint = f"run it: faq run --member {target.member.name} --recipe {name}; or move it away"
+        comments = COMMENTS if recipe == name else BASELINE_COMMENTS
+        write_own(path, yaml_text(tree, comments), by=by, schema=SCHEMAS / "recipe.json", hint=hint)
+        written.append(path)
+    notes = (
+        _about(target),
+        *teacher.notes,
+        *seeds.notes,
+        *_about_budget(trees[name], facts),
+        *_about_judging(trees[name], facts),
+    )
+    return Prepared(target.member.name, name, (*more, *written), notes)
+
+
+def _facts(
+    name: str,
+    target: ModelSource,
+    teacher: Teacher,
+    seeds: SeedFile,
+    family: str,
+    wish: Wish,
+    method: str,
+    calibrated: bool,
+    device: str,
+) -> RecipeFacts:
+    tasks, include = _tasks(wish.tasks)
+    source = teacher.source
+    return RecipeFacts(
+        name=name,
+        title=_title(method, wish.scheme, calibrated, source),
+        family=family,
+        seeds=seeds.path,
+        count=seeds.count,
+        raw_tokens=seeds.tokens,
+        teacher=None if source is None else source.member.name,
+        other_family=source is not None and source.family is not None and source.family.name != family,
+        context=_context(target, teacher),
+        reasons=bool(target.facts.thinking.open),
+        config=json_object(target.folder / "config.json"),
+        calibrated=calibrated,
+        engine=_engine(device),
+        sampling=_sampling(target if source is None else source),
+        prose=PROSE,
+        endpoint=teacher.endpoint,
+        tasks=tasks,
+        include=include,
+        method=method,
+        scheme=wish.scheme,
+        baselines=wish.baselines,
+    )
+
+
+def _usual_method(scheme: str) -> str:
+    """GPTQ; round-to-nearest for floats of 8 bits, which lose next to nothing by it."""
+    found = SCHEMES.find(scheme)
+    return "rtn" if found.float_weights and found.weight_bits >= 8 else "gptq"
+
+
+def _changed(wish: Wish, *path: str) -> Mapping[str, Any]:
+    """A section of what the user sets; empty where nothing of it is."""
+    node: Any = wish.changes
+    for key in path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) else {}
+
+
+def _is_calibrated(method: str, scheme: str, wish: Wish) -> bool:
+    """Whether anything of the recipe looks at calibration data."""
+    observer = _changed(wish, "quantization").get("observer", "minmax")
+    spec = Quantization.model_construct(method=method, scheme=scheme, observer=observer)
+    return needs_calibration(spec)
+
+
+def _title(method: str, scheme: str, calibrated: bool, teacher: ModelSource | None) -> str:
+    who = "the model itself" if teacher is None else teacher.member.name
+    return f"{method} {scheme}" + (f", on seeds rewritten by {who}" if calibrated else "")
+
+
+def _context(target: ModelSource, teacher: Teacher) -> int:
+    other = target if teacher.source is None else teacher.source
+    return min(target.facts.context, other.facts.context)
+
+
+def _engine(device: str) -> str:
+    """vLLM on GPUs where it is installed, else transformers."""
+    from faq_pipeline.inference.environment.environment import find_environment
+
+    if device == "cpu":
+        return "transformers"
+    try:
+        find_environment(device)
+    except FaqError:
+        return "transformers"
+    return "vllm"
+
+
+def _sampling(model: ModelSource) -> dict[str, float]:
+    """Temperature and top_p as the model's makers recommend them."""
+    stated = json_object(model.folder / "generation_config.json")
+    return {
+        name: float(stated[name])
+        if isinstance(stated.get(name), (int, float))
+        and 0 < stated[name] <= (2 if name == "temperature" else 1)
+        else usual
+        for name, usual in SAMPLING.items()
+    }
+
+
+def _tasks(wanted: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Names of lm-eval's tasks; or of task YAMLs, with the folder that holds them.
+
+    Raises:
+        FaqError: YAMLs of several folders, or beside lm-eval's own tasks.
+    """
+    files = [Path(task).expanduser() for task in wanted if task.endswith((".yaml", ".yml"))]
+    if not files:
+        return list(wanted), None
+    folders = {file.resolve().parent for file in files}
+    if len(files) < len(wanted) or len(folders) > 1:
+        raise FaqError(
+            "--tasks: task files lie in one folder, and go with no other tasks", hint="copy them together"
+        )
+    return [str(look(file).get("task", file.stem)) for file in files], folders.pop()
+
+
+def _about(target: ModelSource) -> str:
+    facts = target.facts
+    thinking = f"reasoning in {facts.thinking.open}" if facts.thinking.open else "no thinking marks"
+    size = f", {target.size / 1e9:.1f} GB to download" if target.size else ""
+    return (
+        f"model: {target.member.name}, {millions(target.member.parameters)} parameters, context"
+        f" {facts.context:,}, licence {_licence(target)}, {thinking}{size}"
+    )
+
+
+def _licence(target: ModelSource) -> str:
+    family: Family | None = target.family
+    stated = target.member.licence
+    if stated == "unknown" and family is not None:
+        stated = family.licence
+    return "not stated" if stated == "unknown" else stated
+
+
+def _about_budget(tree: Mapping[str, Any], facts: RecipeFacts) -> list[str]:
+    if not facts.calibrated:
+        return ["calibration: none, the method looks at no data"]
+    tokens = f"calibration: {tree['calibration']['tokens']:,} tokens"
+    if not tree.get("baselines"):
+        return [f"{tokens} at most"]
+    return [
+        f"{tokens}, which the seeds fill as they are: data is compared at equal size."
+        " More seeds, or --no-baselines, allow more"
+    ]
+
+
+def _about_judging(tree: Mapping[str, Any], facts: RecipeFacts) -> list[str]:
+    tasks = tree["evaluation"].get("tasks")
+    if tasks:
+        return [f"judged by: accuracy on {', '.join(tasks)}, and divergence (KL) on answers and prose"]
+    return [
+        "judged by: divergence (KL) from the unquantized model, on its own replies and on prose;"
+        " accuracy is not measured (--tasks)"
+    ]

@@ -1,0 +1,96 @@
+"""YAML files that a command writes for the user, with comments, and leaves alone once they are edited."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.store.fingerprint import short_hash
+from faq_pipeline.util.atomic_files import make_folder, write_atomic
+
+NULL = "tag:yaml.org,2002:null"
+_CHECK = re.compile(r"^# Unchanged, it is replaced by the next call: check ([0-9a-f]+)\n", re.MULTILINE)
+
+
+def yaml_text(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
+    """A tree as YAML, with comments above keys.
+
+    Args:
+        comments: by dotted key, as `calibration.tokens`; lines are kept.
+    """
+    made = _commented(tree, comments, ())
+    writer, stream = YAML(), StringIO()
+    writer.width, writer.indent = 110, 2
+    writer.default_flow_style = False
+    # An explicit null takes a key away from what a recipe extends; nothing after the colon looks forgotten.
+    writer.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
+    writer.dump(made, stream)
+    return stream.getvalue()
+
+
+def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> None:
+    """Write a file, or replace one of ours that nobody has edited.
+
+    Args:
+        by: the command, named in the head.
+        schema: the JSON Schema that editors read.
+        hint: for the user who has edited the file.
+
+    Raises:
+        FaqError: the file was edited, or cannot be written.
+    """
+    check = short_hash(body.encode())
+    try:
+        with reading_file(path):
+            before = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        before = None
+    if before is not None and not is_unedited(before):
+        if _body(before) == body:
+            return
+        raise FaqError("this file was edited, and is not replaced", hint=hint, file=path)
+    head = (
+        f"# yaml-language-server: $schema={schema}\n"
+        f"# Written by `{by}`. Edit it as you like: it is then left alone.\n"
+        f"# Unchanged, it is replaced by the next call: check {check}\n"
+    )
+    try:
+        make_folder(path.parent)
+        write_atomic(path, head + body)
+    except OSError as error:
+        raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
+
+
+def is_unedited(text: str) -> bool:
+    """Whether a file was written by `write_own` and is as it was then."""
+    found = _CHECK.search(text)
+    return found is not None and found[1] == short_hash(_body(text).encode())
+
+
+def _body(text: str) -> str:
+    found = _CHECK.search(text)
+    return text[found.end() :] if found else text
+
+
+def _commented(node: Any, comments: Mapping[str, str], at: tuple[str, ...]) -> Any:
+    if isinstance(node, Mapping):
+        made = CommentedMap()
+        for key, value in node.items():
+            made[key] = _commented(value, comments, (*at, str(key)))
+            if note := comments.get(".".join((*at, str(key)))):
+                made.yaml_set_comment_before_after_key(key, before=note, indent=2 * len(at))
+        return made
+    if isinstance(node, (list, tuple)):
+        items = [_commented(value, comments, at) for value in node]
+        made_list = CommentedSeq(items)
+        if all(not isinstance(item, (Mapping, list)) for item in items):
+            made_list.fa.set_flow_style()
+        return made_list
+    return str(node) if isinstance(node, Path) else node

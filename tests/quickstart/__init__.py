@@ -1,0 +1,1 @@
+"""Tests of `faq quantize` and `faq init`, and of what they are made of."""

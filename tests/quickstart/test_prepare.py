@@ -1,0 +1,199 @@
+"""What is written for a model: recipes that the catalog reads, and a teacher that may serve it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+import faq_pipeline as faq
+from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.errors import FaqError
+from faq_pipeline.evaluation.contamination import find_leaks
+from faq_pipeline.evaluation.documents import Document, prose_rows
+from faq_pipeline.quickstart.model_facts import stated_licence, thinking_of
+from faq_pipeline.quickstart.prepare import PROSE, Wish, prepare
+from faq_pipeline.quickstart.seeds import DEVELOPMENT, PRESETS
+from faq_pipeline.regeneration.seeds import load_seeds
+from faq_pipeline.regeneration.traces import load_development
+from faq_pipeline.settings import REPOSITORY, Settings
+from faq_pipeline.store.tables import Sample
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "home", (REPOSITORY / "data",), "cpu")
+
+
+def recipe(settings: Settings, wish: Wish) -> Recipe:
+    """The recipe that the catalog reads after the wish was prepared."""
+    name = prepare(settings.reread(), wish).recipe
+    return settings.reread().catalog.recipe(name)
+
+
+def test_integers_are_grouped_and_float_formats_fix_their_own(
+    settings: Settings, llama: Path, chats: Path
+) -> None:
+    def made(scheme: str, method: str | None = None) -> Recipe:
+        return recipe(settings, Wish(str(llama), seeds=str(chats), scheme=scheme, method=method))
+
+    four, eight, fp8 = made("W4A16"), made("W8A8"), made("FP8_DYNAMIC")
+    assert (four.quantization.method, four.quantization.group_size) == ("gptq", 64)  # 128 divides no layer
+    assert eight.quantization.group_size == "channel"
+    assert (fp8.quantization.method, fp8.quantization.group_size) == ("rtn", None)
+    assert not fp8.baselines and not fp8.regeneration.generates  # it looks at no data
+    assert made("W4A16", "awq").name == "acme-1m-awq-w4a16"
+
+
+def test_python_writes_the_same_files_and_resolves_them(settings: Settings, llama: Path, chats: Path) -> None:
+    changes = {"quantization": {"dampening": 0.1}}
+    made = faq.init_model(llama, chats, changes=changes, settings=settings)
+    cell = faq.resolve(made.member, made.recipe, settings=settings.reread())
+    assert cell.recipe.quantization.dampening == 0.1 and cell.target.member.path == llama.resolve()
+
+
+def test_the_budget_is_what_the_seeds_fill_unless_nothing_is_compared(
+    settings: Settings, llama: Path, chats: Path
+) -> None:
+    compared = recipe(settings, Wish(str(llama), seeds=str(chats)))
+    alone = recipe(settings, Wish(str(llama), seeds=str(chats), baselines=False))
+    assert compared.baselines == ["acme-1m-w4a16-raw", "acme-1m-w4a16-chat"] and not alone.baselines
+    assert compared.calibration.tokens < alone.calibration.tokens
+    raw, chat = (settings.reread().catalog.recipe(name) for name in compared.baselines)
+    for one, template in ((raw, "raw"), (chat, "chat")):
+        assert one.regeneration.source == "original" and one.calibration.template == template
+        assert (one.seeds, one.quantization) == (compared.seeds, compared.quantization)
+
+
+def test_seeds_without_room_for_a_reply_are_refused(settings: Settings, llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in ("Why?", "Why? " * 200)))
+    notes = " ".join(prepare(settings, Wish(str(llama), seeds=str(path))).notes)
+    assert f"{path}:2: refused: " in notes and "leave room for a reply" in notes
+
+
+class Served(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that lists one model."""
+
+    name = ""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"object": "list", "data": [{"id": type(self).name, "object": "model"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Served) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}/v1"
+        listening.shutdown()
+
+
+def test_a_server_teaches_if_it_says_which_model_it_is(
+    settings: Settings, llamas: Path, chats: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = Wish(str(llamas / "acme-1M"), seeds=str(chats), teacher=server)
+    monkeypatch.setattr(Served, "name", str(llamas / "acme-2M"))
+    spec = recipe(settings, wish).regeneration
+    assert (spec.source, spec.teacher, spec.engine) == ("teacher", "acme-2m", "endpoint")
+    assert spec.endpoint is not None and spec.endpoint.base_urls == [server]
+    monkeypatch.setattr(Served, "name", "acme-1m")
+    assert recipe(settings, wish).regeneration.source == "self"
+    monkeypatch.setattr(Served, "name", "something-else")
+    with pytest.raises(FaqError, match="serves 'something-else': no model"):
+        prepare(settings.reread(), wish)
+
+
+def test_a_server_s_password_is_written_nowhere(settings: Settings, llama: Path, chats: Path) -> None:
+    with pytest.raises(FaqError, match="a URL holds no password") as caught:
+        prepare(settings, Wish(str(llama), seeds=str(chats), teacher="http://me:hunter2@127.0.0.1:1/v1"))
+    assert "hunter2" not in str(caught.value) and not settings.own_data.exists()
+
+
+def test_tasks_of_one_s_own_lie_in_one_folder(settings: Settings, llama: Path, chats: Path) -> None:
+    folder = REPOSITORY / "data/eval/kin"
+    wish = Wish(str(llama), seeds=str(chats), tasks=[str(folder / "kin_demo.yaml")])
+    spec = recipe(settings, wish).evaluation
+    assert (spec.tasks, spec.include) == (["kin_demo"], folder)
+    assert recipe(settings, Wish(str(llama), seeds=str(chats), tasks=["gsm8k"])).evaluation.include is None
+    with pytest.raises(FaqError, match="task files lie in one folder"):
+        prepare(settings.reread(), Wish(str(llama), tasks=[*wish.tasks, "gsm8k"]))
+
+
+def test_a_teacher_of_another_tokenizer_is_refused(
+    settings: Settings, llama: Path, tmp_path: Path, chats: Path
+) -> None:
+    with pytest.raises(FaqError, match="has another base tokenizer"):
+        prepare(settings, Wish(str(llama), seeds=str(chats), teacher="kin-4m"))
+
+
+def test_a_snapshot_of_the_hub_s_cache_is_called_as_its_repository(
+    settings: Settings, llama: Path, tmp_path: Path, chats: Path
+) -> None:
+    place = tmp_path / "models--acme--acme-7B" / "snapshots" / ("a" * 40)
+    shutil.copytree(llama, place)
+    assert prepare(settings, Wish(str(place), seeds=str(chats))).member == "acme-7b"
+
+
+def test_a_broken_folder_beside_the_model_does_not_disturb(
+    settings: Settings, llama: Path, tmp_path: Path, chats: Path
+) -> None:
+    shutil.copytree(llama, tmp_path / "models/mine")
+    shutil.copytree(llama, tmp_path / "models/broken")
+    (tmp_path / "models/broken/model.safetensors").write_bytes(b"no weights")
+    prepared = prepare(settings, Wish(str(tmp_path / "models/mine"), seeds=str(chats)))
+    assert any(note.startswith("teacher: the model itself") for note in prepared.notes)
+
+
+@pytest.mark.parametrize(
+    ("template", "marks"),
+    [
+        ("{% if enable_thinking %}<think>{% endif %}</think>", ("<think>", {"enable_thinking": True})),
+        ("[THINK]{{ reasoning }}[/THINK]", ("[THINK]", {})),
+        ("{{ messages }}", ("", {})),
+    ],
+)
+def test_thinking_marks_are_found_in_the_template(template: str, marks: tuple[str, dict[str, bool]]) -> None:
+    found = thinking_of(template)
+    assert (found.open, found.template_kwargs) == marks
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: apache-2.0\n---\n# A model\n", "apache-2.0"),
+        ("---\nlicense: other\nlicense_name: acme\n---\n", "acme"),
+        ("# A model\n", "unknown"),
+        ("---\n: [\n---\n", "unknown"),
+    ],
+)
+def test_the_licence_is_what_the_card_states(tmp_path: Path, card: str, licence: str) -> None:
+    (tmp_path / "README.md").write_text(card)
+    assert stated_licence(tmp_path) == licence
+
+
+def test_the_shipped_prompts_are_many_distinct_and_apart(settings: Settings) -> None:
+    shipped = settings.catalog.recipe("general-faq-gptq-w4a16-g128")
+    settings.catalog.check_baselines(shipped)
+    assert shipped.seeds.path == PRESETS["general"] and shipped.evaluation.prose == PROSE
+    seeds = load_seeds(PRESETS["general"], 256)
+    prompts, prose = load_development(DEVELOPMENT), prose_rows(PROSE)
+    assert len({seed.domain for seed in seeds}) >= 12 and len(prompts) >= 128 and len(prose) >= 64
+    assert {seed.licence for seed in seeds} == {"Apache-2.0"}
+    documents = [Document(one.id, one.text) for one in prompts]
+    documents += [Document(one.id, one.text) for one in prose]
+    samples = [Sample(one.id, one.id, one.id, one.domain, 0, 0, 1, one.text) for one in seeds]
+    assert not [leak for leak in find_leaks(samples, documents) if leak.blocking]

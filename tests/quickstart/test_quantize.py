@@ -1,0 +1,175 @@
+"""`faq quantize` from a model folder to a checkpoint, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.orchestration.conftest import Run
+
+SHORT = ("--set", "regeneration.sampling.max_new_tokens=48", "--set", "evaluation.max_new_tokens=8")
+"""Limits under which the whole takes seconds."""
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory; no folder but the home's own and the shipped one holds data."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose artifacts several tests reuse."""
+    return tmp_path_factory.mktemp("home")
+
+
+def asked(faq: Run, *arguments: str, **where: Path) -> Any:
+    """What the command tells with `--json`."""
+    done = faq("", *arguments, "--json", **where)
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_from_a_folder_to_a_checkpoint_and_back_again(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, home: Path
+) -> None:
+    command = ("quantize", str(llama), "--seeds", str(chats), "--scheme", "W4A16", *SHORT)
+    done = faq("", *command, home=home)
+    assert done.code == 0, done.err
+    folder = nowhere / "acme-1m-W4A16"
+    lines = done.out.splitlines()
+    assert max(len(line) for line in lines if "/" not in line) <= 80  # paths are not broken
+    told = " ".join(done.out.split())
+    assert "seeds: chat.jsonl (chat messages): 14 prompts of 1 domain" in told
+    assert f"{chats}:3: refused: no user's turn" in told and f"{chats}:16: refused: not valid JSON" in told
+    assert "licence mit" in told and "reasoning in <think>" in told
+    assert "accuracy is not measured" in told
+    assert f"checkpoint: {folder}" in told
+
+    # transformers loads it, its card says what was measured, and the second time nothing is made.
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoModelForCausalLM.from_pretrained(folder).config
+    assert config.model_type == "llama" and config.quantization_config is not None
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    card = (folder / "README.md").read_text()
+    assert "accuracy was not measured" in card and "license: mit" in card
+    again = asked(faq, *command, home=home)
+    assert {row["cache"] for row in again["stages"]} == {"hit"} and len(again["stages"]) == 25
+    assert again["folder"] == str(folder) and again["result"]["kl"]["value"] > 0
+    assert again["result"]["recovery"] is None
+    assert again["fingerprint"] in card
+    assert any(word in again["outcome"] for word in ("lower", "higher", "cannot be told"))
+    assert Path(again["report"]).is_file()
+
+    # The same cell is there for the other commands; and another checkpoint does not replace this one.
+    listed = asked(faq, "compare", "--member", "acme-1m", home=home)["recipes"]
+    assert {row["recipe"] for row in listed} == {"acme-1m-w4a16", "acme-1m-w4a16-raw", "acme-1m-w4a16-chat"}
+    other = faq("", *command, "--set", "quantization.dampening=0.1", home=home)
+    assert other.code == 2 and "this folder holds another checkpoint" in other.err
+
+
+def test_without_evaluation_only_the_checkpoint_is_made(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, home: Path
+) -> None:
+    command = ("quantize", str(llama), "--seeds", str(chats), "--no-eval", "--out", str(nowhere / "mine"))
+    found = asked(faq, *command, *SHORT, home=home)
+    assert {row["asset"] for row in found["stages"]} == {
+        "seed_data",
+        "inference_traces",
+        "regenerated_corpus",
+        "competition_scores",
+        "calibration_set",
+        "quantized_checkpoint",
+    }
+    assert "cannot be told" in found["outcome"] and found["report"] is None
+    assert (nowhere / "mine/model.safetensors").is_file() and not (nowhere / "mine/README.md").exists()
+
+
+def test_a_plan_makes_nothing_and_fits_a_machine_that_is_not_here(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, tmp_path: Path
+) -> None:
+    command = ("quantize", str(llama), "--seeds", str(chats), "--dry-run")
+    plan = asked(faq, *command, "--assume-memory", "80")["plan"]
+    assert {row["cache"] for row in plan if not row["shared"]} == {"miss"}
+    assert not any((tmp_path / "home/store").glob("*/*/manifest.json")) and not any(nowhere.iterdir())
+    small = faq("", *command, "--assume-memory", "0.0001")
+    assert small.code == 2 and "needs about" in small.err
+    assert "--assume-memory is for plans" in faq("", *command[:-1], "--assume-memory", "80").err
+
+
+def test_the_files_of_init_are_left_alone_once_they_are_edited(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, tmp_path: Path
+) -> None:
+    command = ("init", str(llama), "--seeds", str(chats))
+    family, recipe, *_ = map(Path, asked(faq, *command)["files"])
+    assert family == tmp_path / "home/data/families/acme-1m.yaml"
+    assert asked(faq, "run", "--member", "acme-1m", "--recipe", "acme-1m-w4a16", "--dry-run")["plan"]
+    asked(faq, *command, "--set", "calibration.tokens=300")
+    assert "tokens: 300\n" in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace("tokens: 300", "tokens: 280"))
+    done = faq("", *command)
+    assert done.code == 2 and f"{recipe}: this file was edited" in done.err
+    assert "faq run --member acme-1m --recipe acme-1m-w4a16" in done.err
+    assert "tokens: 280" in recipe.read_text()
+
+
+def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Path) -> None:
+    notes = " ".join(asked(faq, "init", str(llama))["choices"])
+    assert "seeds: preset 'general': " in notes and "--seeds FILE" in notes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("no-such-folder",), "no model 'no-such-folder'"),
+        (("{llama}/config.json",), "this is a file"),
+        (("{llama}", "--scheme", "W4A61"), "did you mean 'W4A16'?"),
+        (("{llama}", "--method", "gtpq"), "did you mean 'gptq'?"),
+        (("{llama}", "--seeds", "none.jsonl"), "none.jsonl: no such seed file"),
+        (("{llama}", "--seeds", "genral"), "a path, or a preset: general"),
+        (("{llama}", "--set", "quantization.dampning=1"), "--set: unknown key 'quantization.dampning'"),
+        (("{llama}", "--set", "dampening"), "write it as --set"),
+        (("{llama}", "--teacher", "no-such"), "no model 'no-such'"),
+        (("{llama}", "--teacher", "auto"), "no larger model of the family"),
+        (("{llama}", "--tasks", "none.yaml"), "none.yaml: no such file"),
+        (("{llama}", "--out", "{llama}"), "this folder is not empty"),
+    ],
+)
+def test_a_mistake_is_one_line_before_any_work(
+    faq: Run, nowhere: Path, llama: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    done = faq("", "quantize", *(one.format(llama=llama) for one in arguments))
+    assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, done.err
+
+
+def test_a_model_without_a_chat_template_is_refused(
+    faq: Run, nowhere: Path, llama: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "bare"))
+    (folder / "chat_template.jinja").unlink()
+    done = faq("", "quantize", str(folder))
+    assert done.code == 2 and f"{folder}: this model has no chat template" in done.err
+
+
+def test_the_largest_sibling_beside_the_model_teaches(
+    faq: Run, nowhere: Path, llamas: Path, chats: Path, tmp_path: Path
+) -> None:
+    command = ("init", str(llamas / "acme-1M"), "--seeds", str(chats))
+    found = asked(faq, *command)
+    assert any(note.startswith("teacher: acme-2m") for note in found["choices"])
+    recipe = (tmp_path / "home/data/recipes/acme-1m-w4a16.yaml").read_text()
+    assert "source: teacher\n  teacher: acme-2m\n" in recipe
+    # A family that is known serves the sibling, too; and whoever wants none has none.
+    assert asked(faq, "init", str(llamas / "acme-2M"), "--seeds", str(chats))["member"] == "acme-2m"
+    alone = asked(faq, *command, "--teacher", "self")
+    assert "teacher: the model itself" in alone["choices"]
+    smaller = faq("", "init", str(llamas / "acme-2M"), "--teacher", str(llamas / "acme-1M"))
+    assert smaller.code == 2 and "is smaller than" in smaller.err
