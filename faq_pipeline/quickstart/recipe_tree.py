@@ -27,8 +27,9 @@ LONGEST_SAMPLE, LONGEST_THOUGHT = 1024, 1536
 """Tokens of a candidate: of a model that answers at once, and of one that marks its reasoning."""
 REPLY, ANSWER = 512, 4096
 """Tokens of a reply on which divergence is measured, and of an answer to a question of a task."""
-EACH = 256
-"""Tokens that a regenerated seed is reckoned to fill where no baseline limits the budget."""
+EACH = 64
+"""Tokens that a reply is reckoned to add to a seed where no baseline limits the budget. Few: a set that
+fills less than half of its budget is refused."""
 FILLED = 0.9
 """Share of the tokens of the seeds as they are that the budget takes, so that they fill it."""
 WIDTHS = ("hidden_size", "intermediate_size", "moe_intermediate_size", "n_embd", "d_model", "ffn_dim")

@@ -80,7 +80,7 @@ def test_without_evaluation_only_the_checkpoint_is_made(
     faq: Run, nowhere: Path, llama: Path, chats: Path, home: Path
 ) -> None:
     command = ("quantize", str(llama), "--seeds", str(chats), "--no-eval", "--out", str(nowhere / "mine"))
-    found = asked(faq, *command, *SHORT, home=home)
+    found = asked(faq, *command, *SHORT, "--set", "calibration.tokens=400", home=home)
     assert {row["asset"] for row in found["stages"]} == {
         "seed_data",
         "inference_traces",
