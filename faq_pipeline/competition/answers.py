@@ -20,7 +20,6 @@ _BOXED = re.compile(r"\\boxed\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _HASHES = re.compile(r"####\s*(.+)")
 _NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?![\w]|[.:/]\d)")
 
-_BRACKETED = re.compile(r"\(([^(),]+)\)|\[([^\[\],]+)\]")
 _REMARK = re.compile(r"\s+\([^()]*\)$")
 _OPTION = re.compile(r"\(?([a-z])\)[.:]?(?!\s*or\b)(?:\s(?!.*\b[a-z]\)).*)?")
 """`(B)`, `B)` or `(B) Tuesday`, and no second option behind it."""
@@ -101,8 +100,20 @@ def normalise(answer: str) -> str:
 def _normalise_once(answer: str) -> str:
     spaced = " ".join(_plain(answer.casefold()).split())
     bare = spaced.strip("*_`\"' $").rstrip(".!;,").strip("*_`\"' $")
-    inner = _BRACKETED.fullmatch(bare)
-    return (inner.group(1) or inner.group(2)).strip() if inner else bare
+    return _inside_brackets(bare).strip()
+
+
+def _inside_brackets(text: str) -> str:
+    """What one pair of brackets encloses; the text itself where none encloses it all, or it is a list."""
+    inner = text[1:-1]
+    if text[:1] + text[-1:] not in ("()", "[]") or not inner.strip() or "," in inner:
+        return text
+    depth = 0
+    for letter in inner:
+        depth += (letter in "([") - (letter in ")]")
+        if depth < 0:
+            return text
+    return text if depth else inner
 
 
 def _plain(text: str) -> str:

@@ -18,6 +18,8 @@ from faq_pipeline.errors import FaqError, nearest_or_known
 
 Model = TypeVar("Model", bound="Strict")
 
+ENDPOINT = "endpoint"
+"""Section of a recipe in which values may be secrets."""
 WITHHELD = "withheld"
 """Type of a validation error whose value may be a secret and is not told."""
 SHOWN = 80
@@ -181,7 +183,7 @@ def explain(
     if first["type"] == "missing":
         return f"missing key {name!r}", "add it"
     messages = dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in (first, *same))
-    secretive = first["type"] == WITHHELD or "endpoint" in location
+    secretive = first["type"] == WITHHELD or ENDPOINT in location
     shown = "" if secretive else _got(first.get("input"))
     if not name:
         return "; ".join(messages), ""

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from faq_pipeline.config.recipe import ORIGINAL, SELF, TEACHER, Endpoint, Recipe
 from faq_pipeline.config.yaml import commented, validate
 from faq_pipeline.errors import FaqError
+from faq_pipeline.inference.factory import IN_PROCESS
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.spec_check import GROUPS
 
@@ -165,7 +166,7 @@ def _main(facts: RecipeFacts, baselines: Sequence[str]) -> Tree:
             "tasks": list(facts.tasks),
             **({} if facts.include is None else {"include": facts.include}),
             "max_new_tokens": answer,
-            **({} if facts.engine == "transformers" else {"engine": facts.engine}),
+            **({} if facts.engine == IN_PROCESS else {"engine": facts.engine}),
             "prose": facts.prose,
             "traces": 64,
         },
@@ -176,7 +177,7 @@ def _sampled_by(facts: RecipeFacts) -> Tree:
     """The engine of the teacher, where it is not the default."""
     if facts.endpoint is not None:
         return {"engine": "endpoint", "endpoint": facts.endpoint.model_dump(exclude_none=True)}
-    return {} if facts.engine == "transformers" else {"engine": facts.engine}
+    return {} if facts.engine == IN_PROCESS else {"engine": facts.engine}
 
 
 def _shorten_rows(tree: Tree, changes: Mapping[str, Any]) -> None:

@@ -132,6 +132,11 @@ def test_all_that_encloses_an_answer_is_ignored(answer: str):
     assert normalise(answer) == "7" and answers_match(f"Answer: {answer}", "7")
 
 
+@pytest.mark.parametrize("answer", ["(a)(b)", "(1, 2)", "[1, 2)", "()", "(a) or (b)"])
+def test_brackets_that_are_part_of_an_answer_stay(answer: str) -> None:
+    assert normalise(answer) == answer
+
+
 def test_the_last_line_is_the_answer_where_nothing_marks_one():
     assert final_answer("First this.\nThen that.\n\n") == "Then that."
 
