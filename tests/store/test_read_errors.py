@@ -25,6 +25,7 @@ from faq_pipeline.store.artifact import MANIFEST
 from faq_pipeline.store.damage import find_damage
 from faq_pipeline.store.store import Key, Store
 from faq_pipeline.study.execution.results import Result, read_results, write_result
+from tests.faults.table import FaultTable
 from tests.store.users import as_user, needs_root
 
 CODES = [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOMEM]
@@ -64,11 +65,11 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
 def test_a_manifest_that_cannot_be_read_is_told_in_one_line(
-    store: Store, code: int, monkeypatch: pytest.MonkeyPatch
+    store: Store, code: int, monkeypatch: pytest.MonkeyPatch, fault_table: FaultTable
 ) -> None:
     """By every way to ask for an artifact."""
     (artifact,) = store.folders()
-    with failing(MANIFEST, code, monkeypatch):
+    with fault_table.trial("errors of reading a manifest"), failing(MANIFEST, code, monkeypatch):
         for ask in (
             lambda: store.produce(KEY, never),
             lambda: store.get("toy", "a" * 20),
@@ -81,7 +82,7 @@ def test_a_manifest_that_cannot_be_read_is_told_in_one_line(
             assert error.value.file == artifact.file(MANIFEST)
             assert os.strerror(code) in str(error.value) and "\n" not in str(error.value)
         damage = find_damage(store)
-    assert damage.broken == {} and damage.suspect == [] and len(damage.unread) == 1
+        assert damage.broken == {} and damage.suspect == [] and len(damage.unread) == 1
     assert store.produce(KEY, never)[1]
 
 
@@ -168,12 +169,17 @@ def others(store: Store, tmp_path: Path) -> dict[str, tuple[str, Callable[[], ob
     ["use", "uses", "result", "results", "record", "records", "broken records", "registry", "ledger"],
 )
 def test_no_other_file_is_taken_for_absent(
-    others: dict[str, tuple[str, Callable[[], object]]], what: str, code: int, monkeypatch: pytest.MonkeyPatch
+    others: dict[str, tuple[str, Callable[[], object]]],
+    what: str,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    fault_table: FaultTable,
 ) -> None:
     name, ask = others[what]
-    assert ask() is not None
-    with failing(name, code, monkeypatch), pytest.raises(ReadError):
-        ask()
+    with fault_table.trial("errors of reading another file of ours"):
+        assert ask() is not None
+        with failing(name, code, monkeypatch), pytest.raises(ReadError):
+            ask()
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json"])

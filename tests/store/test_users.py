@@ -18,6 +18,7 @@ from faq_pipeline.lineage.uses import read_uses, record_use
 from faq_pipeline.store.artifact import MANIFEST
 from faq_pipeline.store.store import Key, Store
 from faq_pipeline.util.locks import ProcessLock
+from tests.faults.table import FaultTable
 from tests.store.users import GROUP, as_user, needs_root
 
 ANN, BEN = 1234, 1235
@@ -73,7 +74,7 @@ def shared() -> Iterator[Path]:
 
 @needs_root
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o077], ids=oct)
-def test_two_users_of_a_group_share_a_store(shared: Path, umask: int) -> None:
+def test_two_users_of_a_group_share_a_store(shared: Path, umask: int, fault_table: FaultTable) -> None:
     """Each finds what the other made, makes, verifies, records and takes away; whatever the umasks."""
     store = Store(shared / "store")
 
@@ -88,15 +89,16 @@ def test_two_users_of_a_group_share_a_store(shared: Path, umask: int) -> None:
             store.remove(artifact)
         return problems, store.sweep(), len(read_uses(store))
 
-    assert as_user(ANN, lambda: made("a"), umask=umask) is False
-    assert as_user(BEN, lambda: made("a"), umask=umask) is True
-    assert as_user(BEN, lambda: made("b"), umask=umask) is False
-    assert as_user(ANN, lambda: made("b"), umask=umask) is True
-    assert as_user(BEN, cleaned, umask=umask) == ([[], []], 0, 2)
-    assert as_user(ANN, lambda: made("a"), umask=umask) is False
-    (artifact,) = store.folders()
-    assert stat.S_IMODE(artifact.path.stat().st_mode) == 0o2775 & ~(0o007 & umask)
-    assert list((store.root / ".staging").iterdir()) == []
+    with fault_table.trial("two users of a group on one store, by umask"):
+        assert as_user(ANN, lambda: made("a"), umask=umask) is False
+        assert as_user(BEN, lambda: made("a"), umask=umask) is True
+        assert as_user(BEN, lambda: made("b"), umask=umask) is False
+        assert as_user(ANN, lambda: made("b"), umask=umask) is True
+        assert as_user(BEN, cleaned, umask=umask) == ([[], []], 0, 2)
+        assert as_user(ANN, lambda: made("a"), umask=umask) is False
+        (artifact,) = store.folders()
+        assert stat.S_IMODE(artifact.path.stat().st_mode) == 0o2775 & ~(0o007 & umask)
+        assert list((store.root / ".staging").iterdir()) == []
 
 
 @needs_root
