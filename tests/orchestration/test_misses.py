@@ -183,9 +183,12 @@ TABLE: dict[str, tuple[Change, str]] = {
     "baselines": (field("baselines", []), ""),
     "draw": (field("draw", 1), "SR"),
     "seeds.path": (other_bytes("seeds.path", lambda c: c.recipe.seeds.path), "S"),
-    "seeds.dataset": (dataset, "S"),
+    "seeds.dataset": (dataset, "SC"),  # its seeds have no answers, so that none is compared
     "seeds.count": (field("seeds.count", 11), "S"),
-    "regeneration.source": (field("regeneration.source", "original"), "R"),
+    "regeneration.source": (
+        field("regeneration.source", "original"),
+        "RC",
+    ),  # answers of seeds are not compared
     # Its name is resolved before: what counts is which weights it stands for.
     "regeneration.teacher": (field("regeneration.teacher", "tiny-l"), ""),
     "regeneration.allow_cross_family": (field("regeneration.allow_cross_family", True), ""),
