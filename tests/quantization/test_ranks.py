@@ -109,7 +109,7 @@ def test_a_mistake_of_a_rank_is_told_as_one(tiny_cell: Cell, tmp_path: Path) -> 
     from dataclasses import replace
 
     broken = replace(tiny_cell.target, member=tiny_cell.target.member.model_copy(update={"path": tmp_path}))
-    with pytest.raises(FaqError, match=r"config.json: no such file"):
+    with pytest.raises(FaqError, match=r"config\.json"):
         ranks.quantize_on_ranks(make_spec("gptq", ranks=2), broken, make_rows(), tmp_path, "cpu", Noting())
     assert not ranks_below(psutil.Process())
 
