@@ -97,7 +97,7 @@ def quantized(
     """Its W4A16 checkpoint: packed where vLLM's CPU build has the kernel, else dense, as evaluation does."""
     folder = _rounded(cell, "W4A16", tmp_path_factory.mktemp("w4") / "checkpoint")
     served = folder
-    if served_as("W4A16", "cpu") == "dense":
+    if served_as(Quantization(method="rtn", scheme="W4A16", group_size=128), "cpu") == "dense":
         served = write_dense(folder, cell.target.member, folder.with_name("dense"), "cpu")
     member = cell.target.member.model_copy(update={"path": served})
     engine = VllmEngine(replace(cell.target, member=member), "cpu", cell.serving(cell.target))
