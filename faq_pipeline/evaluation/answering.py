@@ -15,7 +15,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import Answered, answer_questions, run_tasks
 from faq_pipeline.inference.factory import IN_PROCESS
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.quantization.serving_format import served_as
+from faq_pipeline.quantization.serving_format import has_kernel, served_as
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -102,10 +102,22 @@ def _served(cell: Cell, checkpoint: Path | None) -> Iterator[ServedEngine]:
 
 @contextmanager
 def _served_form(cell: Cell, checkpoint: Path) -> Iterator[Path]:
-    """The checkpoint, or a temporary dense copy if vLLM has no kernel for its scheme."""
+    """The checkpoint, or a temporary dense copy if vLLM has no kernel for its scheme.
+
+    Raises:
+        FaqError: no kernel for rounded activations, for which dense weights would be another model. Not left
+            to vLLM, which loads some of these checkpoints all the same.
+    """
     from faq_pipeline.quantization.dense import write_dense
 
-    if served_as(cell.recipe.quantization, cell.device) == "packed":
+    spec = cell.recipe.quantization
+    if served_as(spec, cell.device) == "packed":
+        if not has_kernel(spec, cell.device):
+            raise FaqError(
+                f"engine {cell.recipe.evaluation.engine!r} cannot serve the quantized {cell.target.name!r}:"
+                f" it has no kernel for {spec.scheme} on this device",
+                hint=f"set evaluation.engine: {IN_PROCESS}",
+            )
         yield checkpoint
         return
     with TemporaryDirectory(prefix="faq-dense-") as folder:

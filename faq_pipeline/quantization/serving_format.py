@@ -12,17 +12,19 @@ from faq_pipeline.quantization.schemes import SCHEMES, widths
 Form = Literal["packed", "dense"]
 
 GPU_BITS, CPU_BITS = (4, 8), (4,)
-"""Bits of integer weights that vLLM has kernels for. With rounded activations a CPU reads 8 too."""
+"""Bits of weights that vLLM has kernels for. With rounded activations a CPU has one for W8A8 alone."""
 X86 = ("x86_64", "AMD64")
 
 
 def has_kernel(spec: Quantization, device: str) -> bool:
     """Whether vLLM reads the packed weights of a recipe's checkpoint on this machine's device."""
     scheme, bits = SCHEMES.find(spec.scheme), widths(spec)
-    if device == "cpu" and scheme.float_weights:
-        return False
-    if device != "cpu" or scheme.activation_bits < 16:
+    if device != "cpu":
         return bits <= {*GPU_BITS}
+    if scheme.float_weights:
+        return False
+    if scheme.activation_bits < 16:
+        return scheme.activation_bits == 8 and bits == {8}
     return bits <= {*CPU_BITS} and cpu_reads_packed()
 
 
