@@ -33,9 +33,8 @@ def make_server(environment: Environment, logs: Path, **serving: object) -> Serv
 
 def complete(server: Server, prompt: str, seed: int) -> str:
     body = {"model": "kin-2m", "prompt": prompt, "max_tokens": 16, "seed": seed, "temperature": 1.0}
-    request = urllib.request.Request(
-        server.base_url + "/completions", json.dumps(body).encode(), {"content-type": "application/json"}
-    )
+    headers = {"content-type": "application/json", "authorization": f"Bearer {server.key}"}
+    request = urllib.request.Request(server.base_url + "/completions", json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=300) as response:
         return str(json.load(response)["choices"][0]["text"])
 
