@@ -89,7 +89,7 @@ def recipe_under(path: Path, layers: Sequence[tuple[Mapping[str, Any], Sources]]
     """
     tree, sources = _merged(path, seen=())
     for layer, its_sources in layers:
-        tree, sources = _overlay(tree, layer), [*its_sources, *sources]
+        tree, sources = overlay(tree, layer), [*its_sources, *sources]
     return validate(tree, Recipe, sources)
 
 
@@ -121,7 +121,7 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Sources
     if len(seen) == MOST_PARENTS:
         raise FaqError(f"extends more than {MOST_PARENTS} files", file=path, line=line)
     base, sources = _merged(parent_path, (*seen, path))
-    return _overlay(base, own), [(path, tree), *sources]
+    return overlay(base, own), [(path, tree), *sources]
 
 
 def _beside(path: Path, name: Any, line: int) -> Path:
@@ -157,14 +157,14 @@ def defined_twice(what: str, files: Sequence[Path], at: Path, line: int | None =
     return FaqError(f"{what} is defined twice, by {others} too", hint="rename one", file=at, line=line)
 
 
-def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`: mappings merge, all else replaces; an explicit null takes a key away."""
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`: mappings merge but for experts, all else replaces; a null takes a key away."""
     out = dict(base)
     for key, value in over.items():
         if value is None:
             out.pop(key, None)
-        elif isinstance(value, dict) and isinstance(out.get(key), dict) and key != "experts":
-            out[key] = _overlay(out[key], value)
+        elif isinstance(value, Mapping) and isinstance(out.get(key), Mapping) and key != "experts":
+            out[key] = overlay(out[key], value)
         else:
             out[key] = value
     return out

@@ -7,7 +7,6 @@ be damaged, or another program's work; the file's absence costs the next merge a
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from faq_pipeline.lineage.snapshot import Snapshot, State
-from faq_pipeline.store.fingerprint import TICK, file_state, short_hash
+from faq_pipeline.store.fingerprint import file_state, short_hash, wait_for_tick
 from faq_pipeline.util.atomic_files import write_atomic
 from faq_pipeline.util.files import stat_or_none
 
@@ -37,11 +36,9 @@ class Merged:
 
 def remember(path: Path, snapshot: Snapshot, problems: bool) -> None:
     """Note that the index at `path` is up to what the snapshot shows."""
-    state = path.stat()
-    # Damage that follows within a tick of the file system's clock would not show.
-    left = max(state.st_mtime_ns, state.st_ctime_ns) + TICK - time.time_ns()
-    time.sleep(min(max(left, 0), TICK) / 1e9)
-    body = json.dumps(asdict(Merged(file_state(state), snapshot, problems)))
+    state = file_state(path.stat())
+    wait_for_tick(state)  # damage that follows within the same tick would not show
+    body = json.dumps(asdict(Merged(state, snapshot, problems)))
     with suppress(OSError):  # it only saves time
         write_atomic(_file(path), f"{short_hash(body.encode())} {body}\n")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from faq_pipeline.errors import reading_file
-from faq_pipeline.store.fingerprint import TICK, file_state, short_hash
+from faq_pipeline.store.fingerprint import file_state, short_hash, wait_for_tick
 from faq_pipeline.util.atomic_files import write_atomic
 
 
@@ -29,9 +28,7 @@ def remembered(path: Path, cache: Path, find: Callable[[Path], str], question: s
         answer, check = (cache / name).read_text(encoding="ascii").split()
         if check == short_hash(f"{name} {answer}".encode()):
             return answer
-    age = time.time_ns() - max(state[1], state[2])
-    if 0 <= age < TICK:  # a change within the same tick would leave the state as it is
-        time.sleep((TICK - age) / 1e9)
+    wait_for_tick(state)  # a change within the same tick would leave the state as it is
     with reading_file(path):
         answer = find(path)
         unchanged = file_state(path.stat()) == state

@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from faq_pipeline.config.files import overlay
 from faq_pipeline.config.recipe import ORIGINAL, SELF, TEACHER, Endpoint, Recipe
 from faq_pipeline.config.yaml import commented, validate
 from faq_pipeline.errors import FaqError
@@ -93,7 +94,7 @@ def recipe_trees(facts: RecipeFacts, changes: Mapping[str, Any]) -> dict[str, Tr
     """
     compared = facts.calibrated and facts.baselines
     names = [f"{facts.name}-raw", f"{facts.name}-chat"] if compared else []
-    main = _laid(_main(facts, names), changes)
+    main = overlay(_main(facts, names), changes)
     _shorten_rows(main, changes)
     try:
         validate(main, Recipe, [(Path("--set"), commented(main))])
@@ -228,19 +229,6 @@ def group_size(scheme: str, config: Mapping[str, Any]) -> int | str:
     sizes = {**config, **(text if isinstance(text, Mapping) else {})}
     shared = math.gcd(*(sizes[name] for name in WIDTHS if isinstance(sizes.get(name), int)))
     return next((group for group in GROUPS if shared % group == 0), "channel")
-
-
-def _laid(base: Tree, over: Mapping[str, Any]) -> Tree:
-    """`over` laid upon `base`: mappings merge but for experts, a null takes a key away."""
-    out = dict(base)
-    for key, value in over.items():
-        if value is None:
-            out.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(out.get(key), dict) and key != "experts":
-            out[key] = _laid(out[key], value)
-        else:
-            out[key] = value
-    return out
 
 
 COMMENTS = {

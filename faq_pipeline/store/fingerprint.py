@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +53,13 @@ def file_state(stat: os.stat_result) -> tuple[int, ...]:
 
 TICK = 20_000_000
 """Nanoseconds. A file that changed longer ago than this has another state after its next change."""
+
+
+def wait_for_tick(state: tuple[int, ...]) -> None:
+    """Return once a file in this state would have another one after its next change: a tick at most."""
+    _, modified, changed, _ = state
+    left = max(modified, changed) + TICK - time.time_ns()
+    time.sleep(min(max(left, 0), TICK) / 1e9)
 
 
 @cache
