@@ -64,6 +64,7 @@ def make_plan(
     traces: Sequence[Sequence[int]],
     device: str,
     progress: Progress,
+    samples: Sequence[Sequence[int]] | None = None,
 ) -> Planned:
     """Measure the layers, choose their bits, and measure the choice.
 
@@ -72,7 +73,7 @@ def make_plan(
 
     Args:
         spec: the recipe's section; its own bits are not used.
-        rows: calibration sequences, as `oneshot.run` takes them.
+        rows, samples: calibration sequences and the lengths of their samples, as `oneshot.run` takes them.
         traces: the target's own generations, in token ids; at least two.
 
     Raises:
@@ -89,7 +90,7 @@ def make_plan(
 
     def quantized(bits: dict[str, int]) -> Rounded:
         given = spec.model_copy(update={"plan": None, "layer_bits": bits})
-        return _rounded(run(given, weights, rows, device, progress).model)
+        return _rounded(run(given, weights, rows, device, progress, samples).model)
 
     costs: dict[str, list[float]] = {}
     sizes: dict[str, int] = {}
@@ -132,10 +133,9 @@ def _choose(plan: BitPlan, costs: Mapping[str, list[float]], sizes: Mapping[str,
 
 def _rounded(model: PreTrainedModel) -> Rounded:
     """The weights of the quantized layers of a model that was quantized in memory."""
-    schemes = ((name, module) for name, module in model.named_modules())
     return {
         name: module.weight.detach()
-        for name, module in schemes
+        for name, module in model.named_modules()
         if getattr(getattr(module, "quantization_scheme", None), "weights", None) is not None
     }
 

@@ -111,7 +111,7 @@ def _planned(job: Build) -> tuple[Quantization, dict[str, Any]]:
     assert spec.plan is not None
     traces = read_rows(job.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
     ids = [trace.input_ids for trace in traces]
-    plan = make_plan(spec, spec.plan, cell.target, _rows(job), ids, cell.device, job.progress)
+    plan = make_plan(spec, spec.plan, cell.target, _rows(job), ids, cell.device, job.progress, _lengths(job))
     write_rows(job.directory / "plan.parquet", plan.layers, PlannedLayer)
     notes = []
     if plan.bits is None:
