@@ -1,32 +1,59 @@
-"""`faq export`: copy a checkpoint out of the artifact store."""
+"""`faq export`: a checkpoint or a calibration set out of the artifact store, for other tools."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from faq_pipeline.cli.display import say
+from faq_pipeline.cli.display import say, wrapped
 from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.exports.source import Source, find_source
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.settings import Settings
 
 
 def export(
-    fingerprint: Annotated[
-        str, typer.Argument(help="Fingerprint of a quantized_checkpoint, or its first digits.")
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Fingerprint of a checkpoint or calibration set, or its first digits; or 'member|recipe'.",
+        ),
     ],
-    folder: Annotated[Path, typer.Argument(help="New folder for the checkpoint.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],
+    to: Annotated[
+        Literal["checkpoint", "text", "messages", "parquet", "imatrix", "gguf"],
+        typer.Option("--to", help="What to write: the checkpoint, or its calibration set for other tools."),
+    ] = "checkpoint",
 ) -> None:
-    """Copy a checkpoint to a folder that transformers can load, and vLLM too if it has 4 or 8 bits."""
-    from faq_pipeline.quantization.export import export as copy_checkpoint
-    from faq_pipeline.quantization.export import find_checkpoint
+    """Write a checkpoint, or the calibration set behind it, to a folder for other tools.
 
-    found = find_checkpoint(Settings.from_environment().store, fingerprint)
-    copy_checkpoint(found, folder)
-    said: dict[str, Any] = found.manifest.identity["quantization"]
+    checkpoint: as transformers loads it, and vLLM at 4 or 8 bits. text: the samples as the target meets
+    them. messages: the same as chat messages. parquet: token ids. imatrix: what llama-quantize weighs
+    weights by. gguf: the checkpoint for llama.cpp, its integers and scales unchanged.
+    """
+    source = find_source(Settings.from_environment(), name)
+    if to == "checkpoint":
+        _copy_checkpoint(source, folder)
+        return
+    from faq_pipeline.cli.progress import TerminalListener, bars
+    from faq_pipeline.exports.forms import export_as
+
+    with bars() as shown:
+        lines = export_as(source, to, folder, TerminalListener(shown, to))
+    say(f"{folder}:")
+    for line in lines:
+        wrapped(line)
+
+
+def _copy_checkpoint(source: Source, folder: Path) -> None:
+    from faq_pipeline.quantization.export import export as copy_checkpoint
+
+    copy_checkpoint(source.checkpoint, folder)
+    said: dict[str, Any] = source.checkpoint.manifest.identity["quantization"]
     spec = Quantization.model_validate({key: said[key] for key in said.keys() & Quantization.model_fields})
     if spec.scheme in SCHEMES and has_kernel(spec, "cuda"):  # the scheme's plugin may be uninstalled
         say(f"{folder}: serve it with  vllm serve {folder}")

@@ -52,7 +52,7 @@ def exchange(
     continuation = _continuation(reply, thinking, prompt)
     _, reasoning, answer = reply
     end = end_mark(tokenizer, messages, thinking)
-    for message in _assistants(reasoning, answer, thinking):
+    for message in assistant_turns(reasoning, answer, thinking):
         rendered = render(tokenizer, [*messages, message], thinking, generation_prompt=False)
         if not rendered.startswith(prompt):
             continue
@@ -79,7 +79,7 @@ def end_mark(tokenizer: PreTrainedTokenizerBase, messages: list[Message], thinki
     return (after.rstrip() if found else "") or str(tokenizer.eos_token or "")
 
 
-def _assistants(reasoning: str, answer: str, thinking: Thinking) -> list[Message]:
+def assistant_turns(reasoning: str, answer: str, thinking: Thinking) -> list[Message]:
     """The ways in which templates take a reply; the first that is rendered faithfully serves."""
     if not reasoning:
         return [{"role": "assistant", "content": answer}]

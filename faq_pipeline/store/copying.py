@@ -8,7 +8,7 @@ from pathlib import Path
 from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.store.artifact import MANIFEST, Artifact
 from faq_pipeline.store.manifest import contradictions
-from faq_pipeline.store.verification import Problem, files_problems, misplaced
+from faq_pipeline.store.verification import Hashes, Problem, files_problems, misplaced, remembered_hash
 from faq_pipeline.util.atomic_files import make_folder
 
 PART = 2**20
@@ -25,12 +25,8 @@ def copy_files(artifact: Artifact, below: str, target: Path) -> None:
         ReadError: a file of it cannot be read now.
         OSError: the target cannot be written to.
     """
-    manifest = artifact.manifest
-    for what in [*misplaced(artifact, manifest), *contradictions(manifest)]:
-        raise _damaged(Problem(artifact.path / MANIFEST, what))
-    for problem in files_problems(artifact, manifest):
-        raise _damaged(problem)
-    for entry in manifest.files:
+    _check(artifact)
+    for entry in artifact.manifest.files:
         path = Path(entry.path)
         if path.parts[0] != below:
             continue
@@ -39,6 +35,24 @@ def copy_files(artifact: Artifact, below: str, target: Path) -> None:
         source = artifact.file(entry.path)
         if _copy(source, copy) != entry.sha256:
             raise _damaged(Problem(source, "bytes differ from the manifest"))
+
+
+def check_whole(artifact: Artifact) -> None:
+    """Compare all bytes of an artifact with its manifest.
+
+    Raises:
+        FaqError: the artifact is not as it was committed.
+        ReadError: a file of it cannot be read now.
+    """
+    _check(artifact, remembered_hash)
+
+
+def _check(artifact: Artifact, hashes: Hashes | None = None) -> None:
+    manifest = artifact.manifest
+    for what in [*misplaced(artifact, manifest), *contradictions(manifest)]:
+        raise _damaged(Problem(artifact.path / MANIFEST, what))
+    for problem in files_problems(artifact, manifest, hashes):
+        raise _damaged(problem)
 
 
 def _copy(source: Path, copy: Path) -> str:

@@ -490,7 +490,7 @@ def test_a_teacher_of_another_family(world: World) -> None:
     ("arguments", "says"),
     [
         (("lineage", "trace", "abc"), "no lineage index here"),
-        (("export", "abc", "out"), "no checkpoint has a fingerprint that starts with 'abc'"),
+        (("export", "abc", "out"), "no checkpoint or calibration set has a fingerprint"),
         (("compare", "--member", "tiny-s"), "no recipe of 'tiny-s' is evaluated yet"),
         (("run", "--device", "tpu"), "unknown device 'tpu'"),
         (("run", "--device", "cuda"), "no CUDA device answers here"),

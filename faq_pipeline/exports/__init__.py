@@ -1,0 +1,1 @@
+"""Calibration sets and checkpoints in the forms of other tools."""
