@@ -39,7 +39,7 @@ from faq_pipeline.models.device import gpu_name
 from faq_pipeline.models.loading import load_model
 from faq_pipeline.quantization.rounding import rounded_copy
 from faq_pipeline.settings import Settings
-from faq_pipeline.store.tables import Candidate, Seed, Trace
+from faq_pipeline.store.records import Candidate, Seed, Trace
 from training.questions import balanced
 from training.settings import settings as family_settings
 

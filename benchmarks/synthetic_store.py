@@ -21,8 +21,7 @@ from faq_pipeline.planning.cell_plan import cell_plans
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint, short_hash
-from faq_pipeline.store.store import Key, Store
-from faq_pipeline.store.tables import (
+from faq_pipeline.store.records import (
     TABLES,
     Candidate,
     CheckpointRow,
@@ -31,8 +30,9 @@ from faq_pipeline.store.tables import (
     Score,
     Seed,
     Standing,
-    write_rows,
 )
+from faq_pipeline.store.store import Key, Store
+from faq_pipeline.store.tables import write_rows
 
 SEEDS, GROUP, SHARED = 500, 4, 25
 EXPERTS = ("degeneration", "target_likelihood", "teacher_likelihood")

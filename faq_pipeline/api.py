@@ -23,7 +23,7 @@ from faq_pipeline.execution import runner
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import PlannedStage
 from faq_pipeline.settings import Settings
-from faq_pipeline.store import tables
+from faq_pipeline.store import records, tables
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.util.progress import Progress, SilentProgress
 
@@ -167,7 +167,7 @@ def materialize(
 
 
 def read_rows(artifact: Artifact, table: str | None = None) -> list[Any]:
-    """An artifact's rows as records: dataclasses of `faq_pipeline.store.tables`.
+    """An artifact's rows as records: dataclasses of `faq_pipeline.store.records`.
 
     Args:
         table: a table's name (`samples`); may be left out where the artifact holds one table.
@@ -175,13 +175,13 @@ def read_rows(artifact: Artifact, table: str | None = None) -> list[Any]:
     Raises:
         FaqError: there is no such table, or there are several and none is named.
     """
-    held = [name for name in tables.RECORDS if artifact.file(f"{name}.parquet").is_file()]
+    held = [name for name in records.RECORDS if artifact.file(f"{name}.parquet").is_file()]
     if table is None and len(held) == 1:
         (table,) = held
     if table not in held:
         problem = "holds several tables" if table is None else f"holds no table {table!r}"
         raise FaqError(f"{artifact.manifest.stage} {problem}", hint=f"name one of: {', '.join(held)}")
-    return tables.read_rows(artifact.file(f"{table}.parquet"), tables.RECORDS[table])
+    return tables.read_rows(artifact.file(f"{table}.parquet"), records.RECORDS[table])
 
 
 def compare(member: str, *, settings: Settings | None = None) -> Comparison:

@@ -16,7 +16,7 @@ import faq_pipeline as faq
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import Sample, Seed
+from faq_pipeline.store.records import Sample, Seed
 from faq_pipeline.util.progress import SilentProgress
 
 EXAMPLE = REPOSITORY / "examples/quantize.py"

@@ -37,8 +37,9 @@ from faq_pipeline.models.device import choose_device
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.records import TokenRow
 from faq_pipeline.store.store import Key, Store
-from faq_pipeline.store.tables import TokenRow, write_rows
+from faq_pipeline.store.tables import write_rows
 
 RECIPE = "faq-gptq-w4a16"
 OURS = {

@@ -25,7 +25,8 @@ from faq_pipeline.execution.runner import plan
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.regeneration.corpus import teacher_engine
 from faq_pipeline.settings import Settings
-from faq_pipeline.store.tables import Candidate, read_rows
+from faq_pipeline.store.records import Candidate
+from faq_pipeline.store.tables import read_rows
 
 Item = tuple[list[int], list[int]]
 

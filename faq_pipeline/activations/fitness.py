@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from faq_pipeline.activations.layer_names import layer_of
-from faq_pipeline.store.tables import ChannelMismatch
+from faq_pipeline.store.records import ChannelMismatch
 
 if TYPE_CHECKING:
     import torch

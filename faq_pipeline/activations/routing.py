@@ -11,7 +11,7 @@ import torch
 
 from faq_pipeline.activations.layer_names import layer_of
 from faq_pipeline.models.fused_experts import fused_experts
-from faq_pipeline.store.tables import RoutedTokens
+from faq_pipeline.store.records import RoutedTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

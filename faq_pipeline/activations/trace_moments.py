@@ -13,7 +13,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.store.fingerprint import tool_version
-from faq_pipeline.store.tables import Trace
+from faq_pipeline.store.records import Trace
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.prompting.rendering import Rendered, encode, render_sample
 from faq_pipeline.regeneration.controls import original_candidates
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.store.tables import Candidate, Sample, Seed, Standing, TokenRow
+from faq_pipeline.store.records import Candidate, Sample, Seed, Standing, TokenRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,7 +6,8 @@ from faq_pipeline.calibration.fill import Fill, is_used
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.check import Check, CheckResult
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import Sample, read_rows
+from faq_pipeline.store.records import Sample
+from faq_pipeline.store.tables import read_rows
 
 MOST_SHORTFALL = 0.1
 """Share of the token budget that may stay unfilled before two sets are no longer comparable."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faq_pipeline.activations.fitness import by_layer
-from faq_pipeline.store.tables import ChannelMismatch
+from faq_pipeline.store.records import ChannelMismatch
 
 LEAST = 1e-9
 """Drawn in place of smaller mismatches, which a logarithmic axis cannot show."""

@@ -13,7 +13,8 @@ from faq_pipeline.calibration.selectors.protocol import Activations, Pool
 from faq_pipeline.calibration.token_budget import BudgetItem
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.stage import Build
-from faq_pipeline.store.tables import Trace, read_rows
+from faq_pipeline.store.records import Trace
+from faq_pipeline.store.tables import read_rows
 
 
 def order_of(task: Build) -> Order | None:

@@ -25,7 +25,7 @@ from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import has_vocabulary, other_vocabulary
 from faq_pipeline.store.fingerprint import tool_version
-from faq_pipeline.store.tables import (
+from faq_pipeline.store.records import (
     Candidate,
     ChannelMismatch,
     RoutedTokens,
@@ -34,9 +34,8 @@ from faq_pipeline.store.tables import (
     Standing,
     TokenRow,
     Trace,
-    read_rows,
-    write_rows,
 )
+from faq_pipeline.store.tables import read_rows, write_rows
 
 
 def identity(cell: Cell) -> dict[str, Any]:

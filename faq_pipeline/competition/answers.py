@@ -8,7 +8,7 @@ from typing import Any
 
 from faq_pipeline.competition.quantities import only_quantity
 from faq_pipeline.config.recipe import Recipe
-from faq_pipeline.store.tables import Candidate, Seed
+from faq_pipeline.store.records import Candidate, Seed
 
 RULES = 2
 """Version of how answers are compared and of what follows from a wrong one. It is part of the identity

@@ -5,7 +5,8 @@ from __future__ import annotations
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.check import Check, CheckResult
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import Standing, read_rows
+from faq_pipeline.store.records import Standing
+from faq_pipeline.store.tables import read_rows
 
 
 def _winners(cell: Cell, artifact: Artifact) -> CheckResult:

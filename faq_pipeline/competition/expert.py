@@ -12,7 +12,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import served_target_engine, target_traits
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
 from faq_pipeline.prompting.rendering import encode, render_sample
-from faq_pipeline.store.tables import Candidate, Seed, Trace
+from faq_pipeline.store.records import Candidate, Seed, Trace
 from faq_pipeline.util.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from faq_pipeline.competition.expert import Group
-from faq_pipeline.store.tables import Candidate, Score, Standing
+from faq_pipeline.store.records import Candidate, Score, Standing
 from faq_pipeline.util.seeded_choice import hashed
 
 DIGITS = 9

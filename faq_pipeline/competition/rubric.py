@@ -10,7 +10,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict
 
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.store.tables import Seed
+from faq_pipeline.store.records import Seed
 
 RUBRIC = """\
 - Right: the reasoning holds, step by step, and so does the conclusion. A wrong conclusion loses.

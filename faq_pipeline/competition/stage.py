@@ -24,7 +24,8 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import check_fits, compute_identity
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.store.fingerprint import tool_version
-from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
+from faq_pipeline.store.records import Candidate, Score, Seed, Standing, Trace
+from faq_pipeline.store.tables import read_rows, write_rows
 
 
 def identity(cell: Cell) -> dict[str, Any]:

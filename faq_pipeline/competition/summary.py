@@ -10,7 +10,7 @@ from typing import Any
 from faq_pipeline.competition.answers import answers_match, is_wrong
 from faq_pipeline.competition.expert import Group, exclusion
 from faq_pipeline.competition.group import GroupResult
-from faq_pipeline.store.tables import Candidate, Score
+from faq_pipeline.store.records import Candidate, Score
 
 
 def summarise(groups: Sequence[Group], verdicts: Sequence[GroupResult]) -> dict[str, Any]:

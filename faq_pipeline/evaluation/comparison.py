@@ -14,7 +14,8 @@ from faq_pipeline.evaluation.paired import Verdict, loss_difference, loss_reduct
 from faq_pipeline.evaluation.report import interval
 from faq_pipeline.evaluation.stage import ANSWERS, REFERENCE_ANSWERS
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import Answer, read_rows
+from faq_pipeline.store.records import Answer
+from faq_pipeline.store.tables import read_rows
 
 Figure = dict[str, float]
 Unfair = Mapping[tuple[str, str], str]

@@ -32,7 +32,7 @@ from functools import lru_cache
 from typing import Literal
 
 from faq_pipeline.evaluation.documents import Document, evaluation_documents
-from faq_pipeline.store.tables import Sample
+from faq_pipeline.store.records import Sample
 
 __all__ = ["Document", "Leak", "evaluation_documents", "find_leaks", "normalise_text"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from faq_pipeline.config.recipe import Gate
 from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.paired import PairedResult, accuracy, compare_paired, join
-from faq_pipeline.store.tables import Answer, EvaluationRow
+from faq_pipeline.store.records import Answer, EvaluationRow
 
 Figures = dict[str, Any]
 

@@ -15,7 +15,7 @@ from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.evaluation.divergence import Passage
 from faq_pipeline.evaluation.quiet import quiet_lm_eval
 from faq_pipeline.evaluation.tasks import TaskFolder
-from faq_pipeline.store.tables import Answer
+from faq_pipeline.store.records import Answer
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.bootstrap import Array, IntervalEstimate, bootstrap_estimate
-from faq_pipeline.store.tables import Answer
+from faq_pipeline.store.records import Answer
 
 Verdict = Literal["better", "worse", "inconclusive"]
 Key = tuple[str, str, str, int]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline.store.tables import CheckpointRow
+from faq_pipeline.store.records import CheckpointRow
 
 PLOT = "recovery.png"
 FILES = ("report.md", "report.html", PLOT)

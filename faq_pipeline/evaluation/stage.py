@@ -20,7 +20,7 @@ from faq_pipeline.evaluation.identity import (
 )
 from faq_pipeline.evaluation.report import FILES
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import SequenceDivergence
+from faq_pipeline.store.records import SequenceDivergence
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def _build_reference(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.figures import evaluation_rows, reference_figures, reply_notes
     from faq_pipeline.evaluation.held_out import prose_passages, spread
     from faq_pipeline.models.loading import load_model, load_tokenizer
-    from faq_pipeline.store.tables import Answer, EvaluationRow, ReplyTokens, write_rows
+    from faq_pipeline.store.records import Answer, EvaluationRow, ReplyTokens
+    from faq_pipeline.store.tables import write_rows
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     tokenizer = load_tokenizer(cell.target)
@@ -75,7 +76,8 @@ def _build_reference(build: Build) -> dict[str, Any]:
 def _replies(build: Build) -> list[Passage]:
     """The reference's replies to the development prompts; they stand in where no task is asked."""
     from faq_pipeline.evaluation.divergence import Passage
-    from faq_pipeline.store.tables import Trace, read_rows
+    from faq_pipeline.store.records import Trace
+    from faq_pipeline.store.tables import read_rows
 
     rows = read_rows(build.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
     return [Passage(row.input_ids, row.prompt_tokens) for row in rows]
@@ -92,14 +94,8 @@ def _build_report(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.report import write_report
     from faq_pipeline.models.loading import load_tokenizer
     from faq_pipeline.quantization.load import load_quantized
-    from faq_pipeline.store.tables import (
-        Answer,
-        CheckpointRow,
-        EvaluationRow,
-        ReplyTokens,
-        read_rows,
-        write_rows,
-    )
+    from faq_pipeline.store.records import Answer, CheckpointRow, EvaluationRow, ReplyTokens
+    from faq_pipeline.store.tables import read_rows, write_rows
 
     cell, spec = build.cell, build.cell.recipe.evaluation
     reference, checkpoint = (
@@ -141,7 +137,8 @@ def _build_divergence(build: Build) -> dict[str, Any]:
     """Measure the divergence as in `eval_report`, without answering questions."""
     from faq_pipeline.evaluation.figures import evaluation_rows
     from faq_pipeline.quantization.load import load_quantized
-    from faq_pipeline.store.tables import EvaluationRow, write_rows
+    from faq_pipeline.store.records import EvaluationRow
+    from faq_pipeline.store.tables import write_rows
 
     cell, folder = build.cell, build.inputs[stage_names.QUANTIZED_CHECKPOINT].file("checkpoint")
     model = load_quantized(folder, cell.target.member, cell.device)

@@ -17,7 +17,8 @@ from faq_pipeline.exports.source import Source
 from faq_pipeline.models.chat import Message, render
 from faq_pipeline.models.transcript import assistant_turns
 from faq_pipeline.prompting.prompts import seed_messages
-from faq_pipeline.store.tables import Candidate, Sample, Seed, TokenRow, read_rows
+from faq_pipeline.store.records import Candidate, Sample, Seed, TokenRow
+from faq_pipeline.store.tables import read_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,7 +9,7 @@ from faq_pipeline.core import stage_names
 from faq_pipeline.lineage.groups import origins
 from faq_pipeline.lineage.sql import AMONG, column, records_by_artifact, rows
 from faq_pipeline.lineage.trace import Licences, MadeCheckpoint, Report
-from faq_pipeline.store.tables import CheckpointRow, EvaluationRow
+from faq_pipeline.store.records import CheckpointRow, EvaluationRow
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from faq_pipeline.core import stage_names
 from faq_pipeline.lineage.sql import AMONG, Record, records_by_artifact, rows
 from faq_pipeline.lineage.trace import ExpertScore, JudgedCandidate, TracedGroup, TracedSample
-from faq_pipeline.store.tables import Candidate, Sample, Score, Seed, Standing
+from faq_pipeline.store.records import Candidate, Sample, Score, Seed, Standing
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -14,8 +14,8 @@ from faq_pipeline.lineage.rows import Readable, forget, insert, spoilt_tables, w
 from faq_pipeline.lineage.snapshot import Changes
 from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry
 from faq_pipeline.store.fingerprint import hash_file
+from faq_pipeline.store.records import TABLES
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import TABLES
 from faq_pipeline.store.verification import misplaced
 from faq_pipeline.util.files import ABSENT
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.lineage import schema
 from faq_pipeline.lineage.schema import columns_of
 from faq_pipeline.store.artifact import Artifact, Manifest
-from faq_pipeline.store.tables import TABLES
+from faq_pipeline.store.records import TABLES
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -7,7 +7,7 @@ import typing
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from faq_pipeline.store.tables import TABLES
+from faq_pipeline.store.records import TABLES
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

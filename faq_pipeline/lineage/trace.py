@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from faq_pipeline.store.tables import Candidate, CheckpointRow, EvaluationRow, Sample, Seed
+from faq_pipeline.store.records import Candidate, CheckpointRow, EvaluationRow, Sample, Seed
 
 TraceKind = Literal["artifact", "seed", "candidate", "sample"]
 

@@ -19,7 +19,7 @@ from faq_pipeline.lineage.trace import (
     TracedGroup,
     TracedSample,
 )
-from faq_pipeline.store.tables import EvaluationRow, Seed
+from faq_pipeline.store.records import EvaluationRow, Seed
 
 EXCERPT = 72
 """Characters of a text that a line shows."""

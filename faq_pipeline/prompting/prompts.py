@@ -10,7 +10,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from faq_pipeline.config.family import Family
 from faq_pipeline.errors import library_errors
 from faq_pipeline.models.chat import Message, render
-from faq_pipeline.store.tables import Seed
+from faq_pipeline.store.records import Seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,7 +10,7 @@ from faq_pipeline.config.recipe import ORIGINAL, RANDOM
 from faq_pipeline.models.chat import Message
 from faq_pipeline.models.transcript import as_rendered, exchange
 from faq_pipeline.prompting.prompts import seed_messages
-from faq_pipeline.store.tables import Candidate, Seed
+from faq_pipeline.store.records import Candidate, Seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

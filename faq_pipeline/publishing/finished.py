@@ -10,7 +10,8 @@ from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.lineage.uses import cell_licences
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import Seed, read_rows
+from faq_pipeline.store.records import Seed
+from faq_pipeline.store.tables import read_rows
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.fused_layers import fused_layers
 from faq_pipeline.quantization.knapsack import Option, cheapest
 from faq_pipeline.quantization.oneshot import run
-from faq_pipeline.store.tables import PlannedLayer
+from faq_pipeline.store.records import PlannedLayer
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:

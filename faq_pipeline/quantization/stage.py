@@ -19,15 +19,8 @@ from faq_pipeline.quantization.schemes import PACKED, SCHEMES, is_packed
 from faq_pipeline.quantization.spec_check import check_ranks, check_remote_layers, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
-from faq_pipeline.store.tables import (
-    CheckpointRow,
-    PlannedLayer,
-    Sample,
-    TokenRow,
-    Trace,
-    read_rows,
-    write_rows,
-)
+from faq_pipeline.store.records import CheckpointRow, PlannedLayer, Sample, TokenRow, Trace
+from faq_pipeline.store.tables import read_rows, write_rows
 
 CHECKPOINT = "checkpoint"
 """Folder of an artifact that transformers and vLLM load."""

@@ -16,7 +16,8 @@ from faq_pipeline.execution.recipe_comparison import compare_member, read_compar
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import SequenceDivergence, read_rows
+from faq_pipeline.store.records import SequenceDivergence
+from faq_pipeline.store.tables import read_rows
 
 TRACES, PROSE = "traces", "prose"
 ONE_DRAW = "one draw of seeds and samples; another would give another figure"

@@ -25,7 +25,7 @@ from faq_pipeline.quickstart.seed_forms import (
     convert,
     recognize,
 )
-from faq_pipeline.store.tables import Seed
+from faq_pipeline.store.records import Seed
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 Rows = Iterator[tuple[int, Any]]

@@ -27,7 +27,7 @@ from typing import Any
 from faq_pipeline.competition.answers import as_number, normalise
 from faq_pipeline.competition.quantities import only_quantity
 from faq_pipeline.errors import FaqError
-from faq_pipeline.store.tables import Kind, Seed
+from faq_pipeline.store.records import Kind, Seed
 
 PROMPTS = ("prompt", "question", "query", "instruction", "problem", "input", "user")
 """Columns that hold what a user asks, in the order in which they are looked for; case is ignored."""

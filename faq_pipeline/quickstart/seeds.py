@@ -12,7 +12,7 @@ from faq_pipeline.quickstart.seed_files import read_seed_file, seed_lines
 from faq_pipeline.quickstart.seed_forms import OURS, Converted, Refused
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.store.tables import Seed
+from faq_pipeline.store.records import Seed
 from faq_pipeline.util.atomic_files import make_folder, write_atomic
 
 DEVELOPMENT = REPOSITORY / "data/eval/general/development.jsonl"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.check import Check, CheckResult
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import Seed, read_rows
+from faq_pipeline.store.records import Seed
+from faq_pipeline.store.tables import read_rows
 
 MOST_TRUNCATED = 0.2
 """Share of candidates that may be cut, empty or looping before a corpus is worth a warning."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from faq_pipeline.config.recipe import ORIGINAL, RANDOM
 from faq_pipeline.regeneration.corpus import candidate_id
-from faq_pipeline.store.tables import Candidate, Seed
+from faq_pipeline.store.records import Candidate, Seed
 from faq_pipeline.util.seeded_choice import hashed
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from faq_pipeline.prompting.context_length import check_fits_context
 from faq_pipeline.prompting.prompts import seed_prompt
 from faq_pipeline.regeneration.seeds import seed_error
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.store.tables import Candidate, Failed, Seed
+from faq_pipeline.store.records import Candidate, Failed, Seed
 from faq_pipeline.util.progress import Progress
 from faq_pipeline.util.seeded_choice import hashed
 

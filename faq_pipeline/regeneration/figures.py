@@ -9,7 +9,7 @@ from faq_pipeline.config.family import Thinking
 from faq_pipeline.inference.sampling import Sampled
 from faq_pipeline.models.chat import is_thinking
 from faq_pipeline.prompting.degeneration import is_empty, is_looping
-from faq_pipeline.store.tables import Candidate
+from faq_pipeline.store.records import Candidate
 
 
 def sampling_figures(rows: Sequence[Candidate], sampled: Sampled) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from faq_pipeline.regeneration.seeds import (
     load_seeds,
     seeds_identity,
 )
-from faq_pipeline.store.tables import Seed, write_rows
+from faq_pipeline.store.records import Seed
+from faq_pipeline.store.tables import write_rows
 
 
 def _identity(cell: Cell) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from faq_pipeline.config.jsonl import line_of, read_jsonl
 from faq_pipeline.config.recipe import Dataset, Seeds
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.store.fingerprint import file_digest
-from faq_pipeline.store.tables import Kind, Seed
+from faq_pipeline.store.records import Kind, Seed
 from faq_pipeline.util.seeded_choice import draw_balanced
 
 POOL = 8

@@ -26,7 +26,8 @@ from faq_pipeline.regeneration.corpus import (
 from faq_pipeline.regeneration.cost import corpus_work
 from faq_pipeline.regeneration.figures import corpus_figures, sampling_figures, unclosed_notes
 from faq_pipeline.regeneration.seeds import draw_seeds, load_seeds, seed_error
-from faq_pipeline.store.tables import Candidate, Failed, Seed, read_rows, write_rows
+from faq_pipeline.store.records import Candidate, Failed, Seed
+from faq_pipeline.store.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

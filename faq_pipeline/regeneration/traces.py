@@ -15,7 +15,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.models.chat import render
 from faq_pipeline.models.retokenize import written_ids
-from faq_pipeline.store.tables import Trace
+from faq_pipeline.store.records import Trace
 from faq_pipeline.util.seeded_choice import draw_balanced, hashed
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from faq_pipeline.regeneration.traces import (
     trace_requests,
 )
 from faq_pipeline.store.fingerprint import file_digest
-from faq_pipeline.store.tables import Trace, write_rows
+from faq_pipeline.store.records import Trace
+from faq_pipeline.store.tables import write_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

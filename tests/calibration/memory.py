@@ -24,7 +24,7 @@ from faq_pipeline.calibration.selectors.fidelity import CHANNELS
 from faq_pipeline.calibration.selectors.protocol import Activations, Pool
 from faq_pipeline.competition.experts import EXPERTS
 from faq_pipeline.competition.moments_expert import MomentsExpert
-from faq_pipeline.store.tables import Trace
+from faq_pipeline.store.records import Trace
 
 SMALL, LARGE = 500, 2000
 LAYERS = 4

@@ -15,7 +15,7 @@ from faq_pipeline.activations.trace_moments import TraceMoments, trace_moments
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.store.tables import Trace
+from faq_pipeline.store.records import Trace
 from tests.models.test_sample_moments import samples
 
 

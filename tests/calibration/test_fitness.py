@@ -14,7 +14,7 @@ from faq_pipeline.activations.moments import Moments, input_moments
 from faq_pipeline.calibration.fitness_plot import draw_fitness_by_layer
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.store.tables import ChannelMismatch
+from faq_pipeline.store.records import ChannelMismatch
 
 POSITIVE = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=16)
 

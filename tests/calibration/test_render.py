@@ -11,7 +11,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.chat import split_thinking
 from faq_pipeline.models.transcript import exchange
 from faq_pipeline.prompting.rendering import encode, render_sample
-from faq_pipeline.store.tables import Candidate, Seed
+from faq_pipeline.store.records import Candidate, Seed
 from tests.calibration.templates import ENDS, PROMPTS, TEMPLATES, tokenizer_with
 from tests.tiny import TEMPLATE
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from faq_pipeline.activations.routing import routed_tokens, routing_figures, routing_rows
-from faq_pipeline.store.tables import RoutedTokens
+from faq_pipeline.store.records import RoutedTokens
 from tests.cases.architectures import FAMILIES
 
 

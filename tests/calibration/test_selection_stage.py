@@ -9,7 +9,8 @@ import pytest
 from faq_pipeline.calibration.stage import CALIBRATION_SET
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.store.tables import Sample, TokenRow, Trace, read_rows, write_rows
+from faq_pipeline.store.records import Sample, TokenRow, Trace
+from faq_pipeline.store.tables import read_rows, write_rows
 from tests.calibration.test_stage import build, inputs, with_calibration
 
 SELECTIONS = ["coverage", "fidelity", "diversity"]

@@ -19,17 +19,8 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import vocabulary_digest
 from faq_pipeline.store.artifact import MANIFEST, Artifact, Manifest
-from faq_pipeline.store.tables import (
-    Candidate,
-    ChannelMismatch,
-    Sample,
-    Seed,
-    Standing,
-    TokenRow,
-    Trace,
-    read_rows,
-    write_rows,
-)
+from faq_pipeline.store.records import Candidate, ChannelMismatch, Sample, Seed, Standing, TokenRow, Trace
+from faq_pipeline.store.tables import read_rows, write_rows
 from tests.noting import Noting
 
 THOUGHT = "<think>\n{} - 5 = {}\n</think>\n\nAnswer: {}"

@@ -17,8 +17,8 @@ from faq_pipeline.lineage.index import merge, rebuild
 from faq_pipeline.lineage.merged import remember
 from faq_pipeline.lineage.snapshot import Snapshot
 from faq_pipeline.lineage.trace_queries import trace
+from faq_pipeline.store.records import TABLES, Seed
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import TABLES, Seed
 from tests.faults.table import FaultTable
 from tests.lineage.small_store import fill, put
 from tests.lineage.test_index import KILLED, MERGE, another_process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faq_pipeline.competition.expert import Group
-from faq_pipeline.store.tables import Candidate, Seed
+from faq_pipeline.store.records import Candidate, Seed
 
 
 def make_seed(seed_id: str = "s0", answer: str | None = "7") -> Seed:

@@ -16,7 +16,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.precision import WIDENED
 from faq_pipeline.quantization.rounding import rounded_copy
-from faq_pipeline.store.tables import Trace
+from faq_pipeline.store.records import Trace
 from tests.competition.groups import make_candidate, make_group
 from tests.models.test_sample_moments import one_at_a_time, samples
 

@@ -12,7 +12,8 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build
 from faq_pipeline.errors import FaqError
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, Trace, read_rows, write_rows
+from faq_pipeline.store.records import Candidate, Score, Seed, Standing, Trace
+from faq_pipeline.store.tables import read_rows, write_rows
 from tests.competition.groups import make_candidate, make_seed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faq_pipeline.store.tables import Answer
+from faq_pipeline.store.records import Answer
 
 
 def answers(

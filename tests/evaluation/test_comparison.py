@@ -13,8 +13,9 @@ from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.comparison import compare, one_original, unfair_baselines
 from faq_pipeline.evaluation.figures import report_figures
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.records import Answer
 from faq_pipeline.store.store import Key, Store
-from faq_pipeline.store.tables import Answer, write_rows
+from faq_pipeline.store.tables import write_rows
 from tests.evaluation.answers import answers
 
 N = 400

@@ -17,7 +17,7 @@ from faq_pipeline.evaluation.contamination import (
     find_leaks,
     normalise_text,
 )
-from faq_pipeline.store.tables import Sample
+from faq_pipeline.store.records import Sample
 
 QUESTION = (
     "A baker in Ardel fills 14 trays with rolls before dawn. Each tray holds 24 rolls, and by noon the"

@@ -12,7 +12,7 @@ from faq_pipeline.config.recipe import Gate
 from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.figures import reply_notes, report_figures
 from faq_pipeline.evaluation.report import write_report
-from faq_pipeline.store.tables import CheckpointRow
+from faq_pipeline.store.records import CheckpointRow
 from tests.evaluation.answers import answers
 
 CHECKPOINT = CheckpointRow("tiny-s@0", "gptq", "W4A16", "128", 2_000_000, 8_000_000)

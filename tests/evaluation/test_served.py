@@ -20,8 +20,9 @@ from faq_pipeline.evaluation.stage import EVAL_REPORT, REFERENCE_EVAL
 from faq_pipeline.execution.runner import materialize
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.quantization.oneshot import quantize
+from faq_pipeline.store.records import Answer, ReplyTokens
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Answer, ReplyTokens, read_rows
+from faq_pipeline.store.tables import read_rows
 from faq_pipeline.util.progress import Progress, SilentProgress
 from tests.evaluation.choices import CHOICES
 from tests.evaluation.speaking import END, Speaking, question

@@ -20,8 +20,9 @@ from faq_pipeline.evaluation.held_out import spread
 from faq_pipeline.evaluation.stage import DIVERGENCE, EVAL_REPORT, REFERENCE_EVAL
 from faq_pipeline.execution.runner import Outcome, materialize
 from faq_pipeline.models.loading import load_folder
+from faq_pipeline.store.records import Answer, CheckpointRow, EvaluationRow
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Answer, CheckpointRow, EvaluationRow, read_rows, write_rows
+from faq_pipeline.store.tables import read_rows, write_rows
 
 CHECKPOINT = CheckpointRow("tiny-s@0", "gptq", "W4A16", "128", 2_000_000, 8_000_000)
 

@@ -22,8 +22,9 @@ from faq_pipeline.lineage.uses import cell_setting, record_use
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.records import Sample, TokenRow
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Sample, TokenRow, read_rows
+from faq_pipeline.store.tables import read_rows
 from tests.exports.rotation import scores
 from tests.orchestration.conftest import Run, faq
 from tests.tiny import make_tokenizer

@@ -18,8 +18,9 @@ import pytest
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import REPOSITORY
+from faq_pipeline.store.records import Candidate, Failed
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Candidate, Failed, read_rows
+from faq_pipeline.store.tables import read_rows
 from tests.faults.regenerating import regenerate
 from tests.faults.table import FaultTable
 from tests.inference.fake_server import Asked, FakeServer, Fault

@@ -9,8 +9,7 @@ from typing import Any
 from faq_pipeline.lineage.uses import record_use
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint, short_hash
-from faq_pipeline.store.store import Key, Store
-from faq_pipeline.store.tables import (
+from faq_pipeline.store.records import (
     TABLES,
     Candidate,
     CheckpointRow,
@@ -19,8 +18,9 @@ from faq_pipeline.store.tables import (
     Score,
     Seed,
     Standing,
-    write_rows,
 )
+from faq_pipeline.store.store import Key, Store
+from faq_pipeline.store.tables import write_rows
 
 FAQ = "tiny-s@11112222|tiny-faq"
 RTN = "tiny-s@11112222|tiny-rtn"

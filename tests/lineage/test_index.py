@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from faq_pipeline.lineage.index import merge, rebuild
 from faq_pipeline.lineage.uses import record_use
-from faq_pipeline.store.tables import TABLES
+from faq_pipeline.store.records import TABLES
 from tests.lineage.conftest import Small
 from tests.lineage.small_store import FAQ, RTN, fill
 

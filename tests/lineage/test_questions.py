@@ -17,7 +17,7 @@ from faq_pipeline.lineage.trace import LineageTrace
 from faq_pipeline.lineage.trace_queries import trace
 from faq_pipeline.lineage.trace_text import render
 from faq_pipeline.lineage.uses import cell_licences
-from faq_pipeline.store.tables import CheckpointRow
+from faq_pipeline.store.records import CheckpointRow
 from tests.lineage.conftest import Small
 from tests.lineage.small_store import FAQ, SEEDS, TEACHER, candidate, fill, put
 

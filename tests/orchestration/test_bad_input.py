@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from faq_pipeline.store.records import Candidate
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Candidate, read_rows
+from faq_pipeline.store.tables import read_rows
 from tests.orchestration.conftest import DEVICE, Done, Run
 
 MEMBER = ("run", "--member", "tiny-s")

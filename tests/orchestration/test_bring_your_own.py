@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from faq_pipeline.models.loading import load_folder
+from faq_pipeline.store.records import Candidate, Sample, Seed, TokenRow
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Candidate, Sample, Seed, TokenRow, read_rows
+from faq_pipeline.store.tables import read_rows
 from tests.orchestration.conftest import Run
 from tests.tiny import make_tokenizer
 

@@ -14,8 +14,9 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.check import CheckResult
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.records import Sample, Seed, Standing
 from faq_pipeline.store.store import Key, Store
-from faq_pipeline.store.tables import Sample, Seed, Standing, write_rows
+from faq_pipeline.store.tables import write_rows
 from tests.orchestration.conftest import Run
 
 SEED = Seed("s0", "How many harvests?", "question", None, "sums", "tests", "MIT")

@@ -24,7 +24,8 @@ from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.store.tables import Sample, Seed, write_rows
+from faq_pipeline.store.records import Sample, Seed
+from faq_pipeline.store.tables import write_rows
 from tests.publishing.test_gate import SAMPLE, SEED, SOUND, made
 
 RECIPES = Catalog((REPOSITORY / "data",)).recipes

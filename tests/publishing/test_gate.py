@@ -17,7 +17,8 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import Criterion, apart, judge_publication
 from faq_pipeline.store.artifact import MANIFEST, Artifact
-from faq_pipeline.store.tables import Sample, Seed, write_rows
+from faq_pipeline.store.records import Sample, Seed
+from faq_pipeline.store.tables import write_rows
 
 SEED = Seed("s0", "How many harvests?", "question", None, "sums", "tests", "Apache-2.0")
 SAMPLE = Sample("a0", "c0", "s0", "sums", 0, 0, 9, "The river town had a harvest.")

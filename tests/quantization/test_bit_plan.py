@@ -23,8 +23,9 @@ from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.spec_check import check_spec
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from faq_pipeline.store.records import PlannedLayer, Trace
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import PlannedLayer, Trace, read_rows, write_rows
+from faq_pipeline.store.tables import read_rows, write_rows
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.quantization.test_methods import logits
 from tests.quantization.test_stage import CALIBRATION, with_quantization

@@ -15,8 +15,9 @@ from faq_pipeline.quantization.export import export
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.records import CheckpointRow, TokenRow
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import CheckpointRow, TokenRow, read_rows, write_rows
+from faq_pipeline.store.tables import read_rows, write_rows
 from tests.quantization.conftest import make_rows
 
 

@@ -22,7 +22,7 @@ from faq_pipeline.quickstart.seeds import DEVELOPMENT, PRESETS
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.regeneration.traces import load_development
 from faq_pipeline.settings import REPOSITORY, Settings
-from faq_pipeline.store.tables import Sample
+from faq_pipeline.store.records import Sample
 
 
 @pytest.fixture

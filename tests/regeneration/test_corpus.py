@@ -20,8 +20,9 @@ from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
 from faq_pipeline.regeneration.seed_stage import SEED_DATA
 from faq_pipeline.regeneration.stage import REGENERATED_CORPUS
+from faq_pipeline.store.records import Candidate, Seed
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Candidate, Seed, read_rows
+from faq_pipeline.store.tables import read_rows
 from tests.tiny import TEMPLATE
 
 STAGES = {stage.name: stage for stage in (SEED_DATA, REGENERATED_CORPUS)}

@@ -9,7 +9,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.prompting.prompts import seed_messages, seed_prompt
-from faq_pipeline.store.tables import Seed
+from faq_pipeline.store.records import Seed
 
 QUESTION = Seed("q", "One & <one>?", "question", "two", "d", "s", "l")
 TEXT = Seed("t", "A river.", "text", None, "d", "s", "l")

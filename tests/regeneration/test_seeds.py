@@ -20,7 +20,7 @@ from faq_pipeline.regeneration.seeds import (
     seed_error,
     seeds_identity,
 )
-from faq_pipeline.store.tables import Seed
+from faq_pipeline.store.records import Seed
 
 GOOD = {"id": "a", "text": "One and one?", "kind": "question"}
 

@@ -16,8 +16,9 @@ from faq_pipeline.inference.engine import Completion, Request
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.regeneration.traces import load_development, make_trace, pick_development
 from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
+from faq_pipeline.store.records import Trace
 from faq_pipeline.store.store import Store
-from faq_pipeline.store.tables import Trace, read_rows
+from faq_pipeline.store.tables import read_rows
 
 STAGES = {INFERENCE_TRACES.name: INFERENCE_TRACES}
 

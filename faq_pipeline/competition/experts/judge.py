@@ -17,7 +17,7 @@ from faq_pipeline.config.recipe import Judge as Settings
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.client.client import Chat, Client
 from faq_pipeline.inference.client.server_address import server_addresses
-from faq_pipeline.store.tables import Candidate
+from faq_pipeline.store.records import Candidate
 from faq_pipeline.util.seeded_choice import hashed
 
 ALL_PAIRS = 4

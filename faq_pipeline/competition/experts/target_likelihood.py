@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from faq_pipeline.competition.expert import Context, Group, Need
 from faq_pipeline.models.transcript import Exchange, exchange
 from faq_pipeline.prompting.prompts import seed_messages
-from faq_pipeline.store.tables import Candidate, Seed
+from faq_pipeline.store.records import Candidate, Seed
 
 
 @dataclass(frozen=True)

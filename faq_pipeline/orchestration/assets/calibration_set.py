@@ -10,7 +10,8 @@ from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.metadata import long_table
 from faq_pipeline.orchestration.assets.plots import picture
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
-from faq_pipeline.store.tables import Sample, read_rows
+from faq_pipeline.store.records import Sample
+from faq_pipeline.store.tables import read_rows
 
 ROUTED = "{idle} of {experts} experts get no token; the least {least}, the median {median}"
 

@@ -11,7 +11,8 @@ from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.group_tables import some_seeds, standings_of
 from faq_pipeline.orchestration.assets.metadata import table
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
-from faq_pipeline.store.tables import Candidate, Score, Seed, Standing, read_rows
+from faq_pipeline.store.records import Candidate, Score, Seed, Standing
+from faq_pipeline.store.tables import read_rows
 
 SCORES = "Scores are z-scores within the group, `-` if the expert abstains; the total is their weighted mean."
 

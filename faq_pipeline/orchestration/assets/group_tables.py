@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from faq_pipeline.orchestration.assets.metadata import markdown_table, plain
-from faq_pipeline.store.tables import Candidate, Score, Seed, Standing
+from faq_pipeline.store.records import Candidate, Score, Seed, Standing
 
 EACH_KIND = 2
 """Number of groups shown of each kind of seed."""

@@ -9,7 +9,8 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
 from faq_pipeline.regeneration.traces_stage import INFERENCE_TRACES
-from faq_pipeline.store.tables import Trace, read_rows
+from faq_pipeline.store.records import Trace
+from faq_pipeline.store.tables import read_rows
 
 
 def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:

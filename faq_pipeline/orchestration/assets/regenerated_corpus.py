@@ -10,7 +10,8 @@ from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.group_tables import candidates_of, some_seeds
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
 from faq_pipeline.regeneration.stage import REGENERATED_CORPUS
-from faq_pipeline.store.tables import Candidate, Seed, read_rows
+from faq_pipeline.store.records import Candidate, Seed
+from faq_pipeline.store.tables import read_rows
 
 
 def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:

@@ -11,7 +11,8 @@ from faq_pipeline.orchestration.assets.group_tables import some_seeds
 from faq_pipeline.orchestration.assets.metadata import long_table
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
 from faq_pipeline.regeneration.seed_stage import SEED_DATA
-from faq_pipeline.store.tables import Seed, read_rows
+from faq_pipeline.store.records import Seed
+from faq_pipeline.store.tables import read_rows
 
 
 def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
