@@ -21,7 +21,7 @@ from faq_pipeline.settings import Settings
 EXECUTOR: dict[str, Any] = {
     # One process per step, so that a step's memory is freed at its end. The GPU pool admits fewer.
     "max_concurrent": 2,
-    # Fork from a server process with the definitions built (and no model library loaded).
+    # Fork from a server process with the definitions built; see `preload` for the model libraries.
     "start_method": {"forkserver": {"preload_modules": ["faq_pipeline.orchestration.preload"]}},
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from faq_pipeline.orchestration.dagster_internals import MOST_BETWEEN_CLAIMS
 from faq_pipeline.orchestration.executor import cache_aware_executor
+from faq_pipeline.settings import REPOSITORY
 
 POOL = "gpu"
 
@@ -68,3 +71,29 @@ def test_a_run_that_waits_for_the_pool_takes_no_core_and_soon_sees_that_it_is_fr
     assert time.monotonic() - freed < 5 * MOST_BETWEEN_CLAIMS
     thread.join()
     assert results == [True]
+
+
+PRELOADS = """
+import sys
+from importlib import import_module, reload
+from faq_pipeline.models import gpus
+from tests.gpu.fakes import make_gpus
+
+libraries = {"torch", "transformers", "llmcompressor", "lm_eval"}
+gpus.installed_gpus = lambda: make_gpus("Fake")
+preload = import_module("faq_pipeline.orchestration.preload")
+print(sorted(libraries & sys.modules.keys()))
+gpus.installed_gpus = tuple
+reload(preload)
+print(sorted(libraries - sys.modules.keys()), sys.modules["torch"].cuda.is_initialized())
+"""
+
+
+@pytest.mark.slow
+def test_step_processes_are_forked_with_the_model_libraries_only_where_there_is_no_gpu() -> None:
+    """One that asked for a GPU could not be used in a fork."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELOADS], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]  # libraries print too
+    assert lines == ["[]", "[] False"], done.stderr
