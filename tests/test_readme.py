@@ -38,6 +38,7 @@ def commands(title: str) -> list[list[str]]:
 LOOK_AROUND = commands("Look around")
 NOT_MADE = {
     "compare": "no recipe of 'kin-4m' is evaluated yet",
+    "report": "kin-4m@913c62bf|faq-one-gptq-w3a16 has no inference_traces yet",
     "export": "no checkpoint or calibration set has a fingerprint that starts with 'FINGERPRINT'",
 }
 """What commands say that show what a whole run made: there is none here."""

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import out, print_json, say, table
+from faq_pipeline.cli.display import out, print_json, say, seconds, table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.errors import ReadError
+from faq_pipeline.lineage.uses import read_uses
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.damage import find_damage
+from faq_pipeline.store.store import Store
+from faq_pipeline.util.pages import size
 
 app = typer.Typer(help="List, verify and clean the artifact store.", no_args_is_help=True)
 
 
 @app.command("ls")
 def ls(json: JsonOption = False) -> None:
-    """List all artifacts. Broken artifacts are only counted."""
-    rows, unread = [], []
-    folders = list(Settings.from_environment().store.folders())
+    """List all artifacts and the cells that use them. Broken artifacts are only counted."""
+    store = Settings.from_environment().store
+    rows: list[dict[str, Any]] = []
+    unread: list[str] = []
+    folders, cells = list(store.folders()), _cells(store)
     for artifact in folders:
         try:
             if not artifact.readable:
@@ -31,15 +37,16 @@ def ls(json: JsonOption = False) -> None:
             unread.append(str(error))
             continue
         m = artifact.manifest
-        size = sum(entry.bytes for entry in m.files)
+        held = sum(entry.bytes for entry in m.files)
         rows.append(
             {
                 "stage": m.stage,
                 "fingerprint": m.fingerprint,
                 "digest": m.digest,
-                "bytes": size,
+                "bytes": held,
                 "created": m.created,
                 "seconds": m.seconds,
+                "cells": sorted(cells.get(m.fingerprint, ())),
             }
         )
     for line in unread:
@@ -49,18 +56,33 @@ def ls(json: JsonOption = False) -> None:
         return
     shown = [
         [
-            str(r["stage"]),
-            str(r["fingerprint"]),
-            f"{int(str(r['bytes'])) / 2**20:.2f} MiB",
-            str(r["created"]),
-            f"{r['seconds']} s",
+            str(row["stage"]),
+            str(row["fingerprint"])[:8],
+            size(row["bytes"]),
+            str(row["created"])[:16].replace("T", " "),
+            seconds(row["seconds"]),
+            _named(row["cells"]),
         ]
-        for r in rows
+        for row in rows
     ]
-    out().print(table("Artifacts", ["stage", "fingerprint", "size", "created", "time"], shown))
+    out().print(table("Artifacts", ["stage", "key", "size", "created (UTC)", "time", "cells"], shown))
     broken = len(folders) - len(rows) - len(unread)
     if broken:
         say(f"{broken} broken artifacts are not listed; see  faq cache verify")
+
+
+def _cells(store: Store) -> dict[str, set[str]]:
+    """The cells that used each artifact, by fingerprint."""
+    found: dict[str, set[str]] = {}
+    for use in read_uses(store):
+        found.setdefault(use.fingerprint, set()).add(use.partition)
+    return found
+
+
+def _named(cells: Sequence[str]) -> str:
+    """The first cell, and how many more there are."""
+    first = cells[0].replace("|", " ") if cells else "-"
+    return first if len(cells) < 2 else f"{first}, and {len(cells) - 1} more"
 
 
 @app.command("verify")

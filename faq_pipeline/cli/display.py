@@ -50,7 +50,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for index, name in enumerate(columns):
         cells = [row[index] for row in rows]
         numeric = bool(cells) and all(not cell or cell[0] in "-+0123456789.<" for cell in cells)
-        result.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        # Other columns wrap first, so that names stay whole as long as they fit.
+        result.add_column(
+            name, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0 and not numeric
+        )
     for row in rows:
         result.add_row(*(escape(cell) for cell in row))
     return result

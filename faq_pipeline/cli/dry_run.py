@@ -12,6 +12,7 @@ from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.planning.cell_plan import declared_keys
 from faq_pipeline.settings import Settings
+from faq_pipeline.util.pages import size
 
 
 def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Collection[str] = ()) -> None:
@@ -30,14 +31,14 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Co
             row["asset"],
             (row["fingerprint"] or "")[:8],
             row["cache"],
-            _number(row["memory_gib"], "{:.2f}"),
+            _bytes(row["memory_gib"], 2**30),
             _number(row["tokens"], "{:,}"),
-            _number(row["disk_mib"], "{:.1f}"),
+            _bytes(row["disk_mib"], 2**20),
             "" if row["seconds"] is None else seconds(row["seconds"]),
         ]
         for row in rows
     ]
-    columns = ["recipe", "asset", "key", "cache", "memory GiB", "tokens at most", "disk MiB", "time"]
+    columns = ["recipe", "asset", "key", "cache", "memory", "tokens at most", "disk", "time"]
     console = out()
     console.print(table(f"{cells[-1].target.partition}: what a run would do", columns, shown))
     console.print(_summary(rows))
@@ -59,12 +60,12 @@ def show_cells(rows: list[dict[str, Any]]) -> None:
                 recipe,
                 f"{len(made)}/{len(stages)}",
                 ", ".join(row["asset"] for row in missing),
-                _number(max((row["memory_gib"] or 0 for row in missing), default=0) or None, "{:.2f}"),
+                _bytes(max((row["memory_gib"] or 0 for row in missing), default=0) or None, 2**30),
                 _number(sum(row["tokens"] or 0 for row in missing) or None, "{:,}"),
                 seconds(sum(known)) + ("" if len(known) == len(missing) else " + ?") if known else "",
             ]
         )
-    columns = ["member", "recipe", "cached", "to make", "memory GiB", "tokens at most", "time"]
+    columns = ["member", "recipe", "cached", "to make", "memory", "tokens at most", "time"]
     console = out()
     console.print(table(f"{len(cells)} cells: what a backfill would do", columns, shown))
     console.print(_summary(rows))
@@ -109,6 +110,10 @@ def _summary(rows: list[dict[str, Any]]) -> str:
         f" ({shared} made by another cell of this plan)" if shared else ""
     )
     return f"{hits}, {len(misses)} to make, {' and '.join(times)}"
+
+
+def _bytes(count: float | None, unit: int) -> str:
+    return "" if count is None else size(count * unit)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -21,6 +21,7 @@ from faq_pipeline.cli import (
     listing,
     publishing,
     quantize,
+    report,
     run,
     schema,
     status,
@@ -62,6 +63,7 @@ app.command()(run.run)
 app.command()(listing.members)
 app.command()(listing.recipes)
 app.command()(compare.compare)
+app.command()(report.report)
 app.command()(status.status)
 app.command()(backfill.backfill)
 app.command()(export.export)

@@ -111,7 +111,8 @@ def _run(
     settings: Settings, prepared: Prepared, folder: Path, *, evaluate: bool, dry_run: bool, json: bool
 ) -> None:
     from faq_pipeline.cli.dry_run import show_plan
-    from faq_pipeline.cli.run import execute, show_figures, wanted_cells
+    from faq_pipeline.cli.figures import show_figures
+    from faq_pipeline.cli.run import execute, wanted_cells
     from faq_pipeline.core import stage_names
     from faq_pipeline.execution.cell_resolver import CellResolver
     from faq_pipeline.quickstart.deliver import check_folder_free, deliver

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import figure, out, print_json, said, say, seconds, table
+from faq_pipeline.cli.display import print_json, say, seconds, wrapped
+from faq_pipeline.cli.figures import show_figures
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
     DEFAULT_RECIPE,
@@ -57,17 +58,21 @@ def run(
             show_plan(settings, cells, json=json)
             return
         result = execute(resolver, cells)
+        result |= _reported(resolver, cells[-1])
     if json:
         print_json(result)
     else:
         show_figures(result)
         main = result["result"]
-        say(f"checkpoint      {main['checkpoint_path']}")
         for note in result["notes"]:
-            say(f"note            {', '.join(note['recipes'])}, {note['asset']}: {note['note']}")
+            wrapped(f"note: {', '.join(note['recipes'])}, {note['asset']}: {note['note']}")
+        say(f"checkpoint: {main['checkpoint_path']}")
         hits = sum(row["cache"] == "hit" for row in result["stages"])
         total = sum(row["seconds"] for row in result["stages"])
         say(f"{hits} of {len(result['stages'])} stages reused; stage time {seconds(total)}")
+        say(f"report: {result['report']}")
+        for sentence in result["summary"]:
+            wrapped(sentence)
 
 
 def planned_memory(gib: float | None, *, dry_run: bool) -> AbstractContextManager[None]:
@@ -144,6 +149,8 @@ def execute(resolver: CellResolver, cells: list[Cell], last: str = stage_names.E
 
 def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[str, Any]:
     """The figures of one cell, read from its artifacts."""
+    from faq_pipeline.reporting.content import arm_label
+
     planned = plan(cell, STAGES, settings.store)
     checkpoint, report = (
         planned[stage_names.QUANTIZED_CHECKPOINT].artifact,
@@ -151,11 +158,12 @@ def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[
     )
     if checkpoint is None or report is None:
         raise FaqError(f"{cell.partition} has no report", hint=f"faq run --recipe {cell.recipe.name}")
-    names = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose")
+    names = ("reference", "quantized", "recovery", "loss", "kl", "kl_prose", "questions", "per_task")
     row = next(row for row in comparison["recipes"] if row["recipe"] == cell.recipe.name)
     return {
         "member": cell.target.partition,
         "recipe": cell.recipe.name,
+        "label": arm_label(cell),
         "checkpoint_path": str(checkpoint.file("checkpoint")),
         **{name: report.metadata[name] for name in names},
         "loss_reduction": row.get("loss_reduction"),
@@ -164,25 +172,11 @@ def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[
     }
 
 
-def show_figures(result: dict[str, Any]) -> None:
-    """Print the table of a run's result and its baselines, and what regeneration gained."""
-    main = result["result"]
-    asked = main["reference"] is not None  # else the recipe names no task
-    accuracies = ("reference", "quantized", "loss") if asked else ()
-    rows = [
-        [
-            row["recipe"],
-            *(figure(row[name], 1, 100) for name in accuracies),
-            figure(row["kl"], 2, 1000),
-            figure(row["kl_prose"], 2, 1000),
-        ]
-        for row in [*result["baselines"], main]
-    ]
-    columns = ["recipe", "reference %", "quantized %", "loss, points"][: 1 + len(accuracies)]
-    columns += ["KL tasks x1e-3" if asked else "KL replies x1e-3", "KL prose x1e-3"]
-    what = "accuracy and divergence" if asked else "divergence"
-    out().print(table(f"{main['member']}: {what}, 95% intervals", columns, rows))
-    if not asked:
-        return
-    say(f"recovery        {figure(main['recovery'])}")
-    say(f"loss reduction  {figure(main['loss_reduction'])}  {said(main)}")
+def _reported(resolver: CellResolver, cell: Cell) -> dict[str, Any]:
+    """The path of the cell's report, which is written, and its verdict in sentences."""
+    from faq_pipeline.reporting.finished import finished_cell
+    from faq_pipeline.reporting.page import summary, write_page
+
+    with memoizing():
+        told = summary(resolver, finished_cell(resolver.settings, cell))
+        return {"summary": told, "report": str(write_page(resolver, cell))}

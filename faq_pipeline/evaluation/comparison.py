@@ -11,11 +11,11 @@ from typing import Any
 from faq_pipeline.config.recipe import ORIGINAL, Recipe
 from faq_pipeline.evaluation.bootstrap import IntervalEstimate
 from faq_pipeline.evaluation.paired import Verdict, loss_difference, loss_reduction, verdict
-from faq_pipeline.evaluation.report import interval
 from faq_pipeline.evaluation.stage import ANSWERS, REFERENCE_ANSWERS
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.records import Answer
 from faq_pipeline.store.tables import read_rows
+from faq_pipeline.util.pages import interval
 
 Figure = dict[str, float]
 Unfair = Mapping[tuple[str, str], str]

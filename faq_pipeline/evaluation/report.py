@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.store.records import CheckpointRow
+from faq_pipeline.util.pages import render
 
 PLOT = "recovery.png"
 FILES = ("report.md", "report.html", PLOT)
@@ -23,33 +24,12 @@ def write_report(
     Args:
         bits: mean number of bits of the checkpoint's quantized weights, their scales included.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     for name in FILES[:2]:
-        environment = Environment(
-            loader=PackageLoader("faq_pipeline.evaluation"),
-            autoescape=name.endswith(".html"),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["percent"] = lambda figure: interval(figure, 1, 100)
-        environment.filters["milli"] = lambda figure: interval(figure, 2, 1000)
-        environment.filters["interval"] = interval
-        text = environment.get_template(f"{name}.jinja").render(
-            checkpoint=asdict(checkpoint), bits=bits, plot=PLOT, **figures
+        text = render(
+            "faq_pipeline.evaluation", name, checkpoint=asdict(checkpoint), bits=bits, plot=PLOT, **figures
         )
         (folder / name).write_text(text, encoding="utf-8")
     _plot(folder / PLOT, figures)
-
-
-def interval(figure: Mapping[str, float] | None, digits: int = 3, scale: float = 1.0) -> str:
-    """Format as `value [low, high]`, or a dash if there is no figure."""
-    if figure is None:
-        return "-"
-    value, low, high = (figure[key] * scale for key in ("value", "low", "high"))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _plot(path: Path, figures: Mapping[str, Any]) -> None:

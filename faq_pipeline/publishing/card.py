@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
-from faq_pipeline.config.recipe import Evaluation, Quantization, Recipe
+from faq_pipeline.config.recipe import Evaluation, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.publishing.data_account import DataFacts, counts
-from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import GateVerdict
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import has_kernel
+from faq_pipeline.reporting.data_account import DataFacts, counts
+from faq_pipeline.reporting.finished import FinishedCell
+from faq_pipeline.reporting.recipe_text import recipe_text
 from faq_pipeline.store.fingerprint import tool_version
+from faq_pipeline.util.pages import render
 
 LICENCES = (
     "apache-2.0 mit bsd bsd-2-clause bsd-3-clause bsl-1.0 cc0-1.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0"
@@ -29,8 +29,6 @@ LICENCES = (
     " llama3.2 llama3.3 llama4 gemma unlicense unknown"
 )
 """Licence identifiers that the hub knows; any other licence is given as `other`."""
-SERVERS = {"base_urls", "key"}
-"""Keys of a recipe's endpoint that the card leaves out: its addresses and its API key are private."""
 METHODS = {
     "gptq": "GPTQ",
     "awq": "AWQ and rounding to nearest",
@@ -63,13 +61,23 @@ class Reduction:
     remark: str
 
 
-def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reduction | None) -> str:
-    """The text of the card. It depends only on the arguments and the version of this package."""
+def write_card(
+    finished: FinishedCell,
+    verdict: GateVerdict,
+    reduction: Reduction | None,
+    summary: Sequence[str] = (),
+) -> str:
+    """The text of the card. It depends only on the arguments and the version of this package.
+
+    Args:
+        summary: the report's verdict, in sentences.
+    """
     cell, report = finished.cell, finished.report
     spec, facts = cell.recipe.quantization, DataFacts.of(finished)
     inspection = finished.checkpoint.metadata["inspection"]
     activations = SCHEMES.find(spec.scheme).activation_bits < 16
-    return _render(
+    return render(
+        "faq_pipeline.publishing",
         "card.md",
         front_matter=_front_matter(finished, facts),
         member=cell.target.name,
@@ -80,6 +88,7 @@ def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reductio
         precision=_precision(spec, finished.checkpoint.metadata),
         method=METHODS.get(spec.method, spec.method),
         rounded="weights and activations" if activations else "weights",
+        summary=summary,
         account=facts.sentences() if facts else [],
         version=tool_version("faq-pipeline"),
         figures=report.metadata,
@@ -102,27 +111,13 @@ def write_card(finished: FinishedCell, verdict: GateVerdict, reduction: Reductio
             {"name": name, "fingerprint": artifact.fingerprint, "digest": artifact.digest}
             for name, artifact in finished.ancestry().items()
         ],
-        recipe_yaml=_yaml(shown_recipe(cell.recipe)),
+        recipe_yaml=recipe_text(cell.recipe),
     )
 
 
 def write_notice(digest: str, cell: str, reason: str) -> str:
     """The README.md that replaces the card in a repository after its checkpoint is withdrawn."""
-    return _render("withdrawn.md", digest=digest, cell=cell, reason=reason)
-
-
-def shown_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The full recipe, without the folders of its files and without server addresses and keys."""
-    shown: dict[str, Any] = _shown(recipe.model_dump(exclude_none=True))
-    return shown
-
-
-def _shown(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _shown(value) for key, value in node.items() if key not in SERVERS}
-    if isinstance(node, list):
-        return [_shown(value) for value in node]
-    return node.name if isinstance(node, Path) else node
+    return render("faq_pipeline.publishing", "withdrawn.md", digest=digest, cell=cell, reason=reason)
 
 
 def _front_matter(finished: FinishedCell, facts: DataFacts | None) -> str:
@@ -194,31 +189,3 @@ def _tools(finished: FinishedCell) -> str:
     identity = finished.checkpoint.manifest.identity
     tools = [f"{name} {version}" for name, version in identity["tools"].items()]
     return ", ".join([*tools, f"device {identity['device']}"])
-
-
-def _yaml(content: dict[str, Any]) -> str:
-    from ruamel.yaml import YAML
-
-    stream = StringIO()
-    writer = YAML()
-    writer.width = 110
-    writer.dump(content, stream)
-    return stream.getvalue().strip()
-
-
-def _render(template: str, **facts: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    from faq_pipeline.evaluation.report import interval
-
-    environment = Environment(
-        loader=PackageLoader("faq_pipeline.publishing"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["percent"] = lambda figure: interval(figure, 1, 100)
-    environment.filters["milli"] = lambda figure: interval(figure, 2, 1000)
-    environment.filters["interval"] = interval
-    return environment.get_template(f"{template}.jinja").render(**facts)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from faq_pipeline.calibration.checks import check_contamination
-from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.quantization.checks import check_fallback, check_soundness
 from faq_pipeline.quantization.methods import find_method
+from faq_pipeline.reporting.finished import FinishedCell
 
 SOUND = "loads, is complete and smaller than the original, holds no NaN, and is quantized as the recipe says"
 

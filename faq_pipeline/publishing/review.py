@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 from faq_pipeline.config.recipe import ORIGINAL
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.errors import FaqError, MissingUpstreamError
-from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.recipe_comparison import compare_member, read_comparison
-from faq_pipeline.execution.runner import plan
 from faq_pipeline.publishing.card import Reduction, write_card
 from faq_pipeline.publishing.content import PublishedContent
-from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import GateVerdict, judge_publication
 from faq_pipeline.publishing.hub import write_token
 from faq_pipeline.publishing.publish import Destinations, Publication, publish
 from faq_pipeline.publishing.record import Records
+from faq_pipeline.reporting.finished import FinishedCell, finished_cell
+from faq_pipeline.reporting.page import summary
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.fingerprint import short_hash, tool_version
 
@@ -53,22 +53,15 @@ def review_cell(settings: Settings, cell: Cell) -> Review:
     Raises:
         MissingUpstreamError: the cell is not finished.
     """
-    planned = plan(cell, STAGES, settings.store)
-    artifacts = {name: one.artifact for name, one in planned.items() if one.artifact is not None}
-    missing = next((name for name in planned if name not in artifacts), None)
-    if missing is not None:
-        raise MissingUpstreamError(
-            f"{cell.partition} has no {missing} yet",
-            hint=f"faq run --member {cell.target.name} --recipe {cell.recipe.name}",
-        )
-    finished = FinishedCell(cell, artifacts)
+    finished = finished_cell(settings, cell)
     return Review(finished, judge_publication(finished))
 
 
 def content_of(settings: Settings, review: Review) -> PublishedContent:
     """The content to publish for a reviewed cell, whether or not it passed."""
     finished = review.finished
-    card = write_card(finished, review.verdict, _reduction(settings, finished.cell))
+    told = summary(CellResolver(settings), finished)
+    card = write_card(finished, review.verdict, _reduction(settings, finished.cell), told)
     statement = {
         "cell": finished.cell.partition,
         "checkpoint": {"fingerprint": finished.checkpoint.fingerprint, "digest": finished.checkpoint.digest},

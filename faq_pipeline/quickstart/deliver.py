@@ -11,12 +11,14 @@ from typing import Any
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError, ReadError, reading_file
+from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.publishing.content import CARD
 from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.quantization.stage import CHECKPOINT
-from faq_pipeline.quickstart.outcome import outcome
+from faq_pipeline.reporting.outcome import outcome
+from faq_pipeline.reporting.page import write_page
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files
@@ -105,7 +107,7 @@ def deliver(settings: Settings, cells: Sequence[Cell], folder: Path, *, evaluate
         folder=target,
         fingerprint=artifact.fingerprint,
         outcome=outcome(settings, cells, evaluated=evaluated),
-        report=None if report is None else report.file("report.html"),
+        report=None if report is None else write_page(CellResolver(settings), cell),
         serve=_serving(cell, target),
         size=(inspection["bytes"], inspection["original_bytes"]),
     )

@@ -164,7 +164,7 @@ def test_notes_stand_in_the_summary_of_every_run_that_uses_the_artifact(home: Ho
     assert len(told) == len(notes)
     made = {a.fingerprint: a.metadata.get("notes", []) for a in home.store.artifacts()}
     assert told == {(own, text) for own in keys(home.again).values() for text in made[own]}
-    shown = home.faq(*RUN[:-1]).stdout
+    shown = " ".join(home.faq(*RUN[:-1]).stdout.split())
     for note in notes:
         assert f"{', '.join(note['recipes'])}, {note['asset']}: {note['note']}" in shown
 

@@ -17,12 +17,12 @@ from faq_pipeline.config.operation import Publish
 from faq_pipeline.config.recipe import BitPlan, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.publishing.card import Reduction, write_card
-from faq_pipeline.publishing.data_account import DataFacts
-from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import judge_publication
 from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import has_kernel
+from faq_pipeline.reporting.data_account import DataFacts
+from faq_pipeline.reporting.finished import FinishedCell
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.records import Sample, Seed
 from faq_pipeline.store.tables import write_rows

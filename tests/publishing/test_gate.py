@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from faq_pipeline.config.operation import Publish
 from faq_pipeline.config.recipe import Gate
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.gate import Criterion, apart, judge_publication
+from faq_pipeline.reporting.finished import FinishedCell
 from faq_pipeline.store.artifact import MANIFEST, Artifact
 from faq_pipeline.store.records import Sample, Seed
 from faq_pipeline.store.tables import write_rows

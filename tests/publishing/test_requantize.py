@@ -31,8 +31,8 @@ from faq_pipeline.orchestration.partitions import cells
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.runs import Runs, open_instance, register
 from faq_pipeline.publishing.card import write_card
-from faq_pipeline.publishing.finished import FinishedCell
 from faq_pipeline.publishing.review import content_of, records_of, review_cell
+from faq_pipeline.reporting.finished import FinishedCell
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.inference.fake_server import FakeServer
 from tests.orchestration.conftest import Run, extended, faq  # noqa: F401

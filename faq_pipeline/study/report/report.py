@@ -19,6 +19,7 @@ from faq_pipeline.study.execution.results import read_results
 from faq_pipeline.study.report.block import Block
 from faq_pipeline.study.report.content import SCATTER, blocks, headline_words
 from faq_pipeline.study.report.plots import draw_fitness, draw_forest
+from faq_pipeline.util.pages import render
 
 STAGE, VERSION = "study_report", 5
 FOREST_PNG = "forest.png"
@@ -78,19 +79,12 @@ def write_report(folder: Path, analysis: Analysis) -> None:
 
 
 def _rendered(name: str, content: list[Block], pictures: dict[str, str]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    facts = {"blocks": content, "pictures": pictures, "inline": _inline_marks, "cell": _table_cell}
+    return render("faq_pipeline.study.report", name, **facts).rstrip() + "\n"
 
-    environment = Environment(
-        loader=PackageLoader("faq_pipeline.study.report"),
-        autoescape=name.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
-    environment.filters["inline"] = _inline_marks
-    page: str = environment.get_template(f"{name}.jinja").render(blocks=content, pictures=pictures)
-    return page.rstrip() + "\n"
+
+def _table_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _inline_marks(text: str) -> Any:

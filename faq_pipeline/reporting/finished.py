@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.errors import MissingUpstreamError
+from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.execution.runner import plan
 from faq_pipeline.lineage.uses import cell_licences
+from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.records import Seed
 from faq_pipeline.store.tables import read_rows
@@ -57,3 +61,20 @@ class FinishedCell:
             return {"base": models["base"]}
         seeds = read_rows(self.artifacts[stage_names.SEED_DATA].file("seeds.parquet"), Seed)
         return {**models, "seeds": dict(sorted(Counter(seed.licence for seed in seeds).items()))}
+
+
+def finished_cell(settings: Settings, cell: Cell) -> FinishedCell:
+    """The cell with its artifacts.
+
+    Raises:
+        MissingUpstreamError: one is not made yet.
+    """
+    planned = plan(cell, STAGES, settings.store)
+    artifacts = {name: one.artifact for name, one in planned.items() if one.artifact is not None}
+    missing = next((name for name in planned if name not in artifacts), None)
+    if missing is not None:
+        raise MissingUpstreamError(
+            f"{cell.partition} has no {missing} yet",
+            hint=f"faq run --member {cell.target.name} --recipe {cell.recipe.name}",
+        )
+    return FinishedCell(cell, artifacts)

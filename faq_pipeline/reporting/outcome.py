@@ -65,12 +65,16 @@ def _by_accuracy(settings: Settings, cell: Cell) -> str:
 
 def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
     *originals, cell = cells
+    for one in originals:
+        if _report(settings, one) is None:
+            return f"What regeneration gained cannot be told: {one.recipe.name} is not evaluated yet."
     if reason := _unequal(settings, cells):
         return f"What regeneration gained cannot be told: {reason}."
     own = _report(settings, cell)
+    assert own is not None
     others = [_report(settings, one) for one in originals]
     replies, prose = (
-        min((divergence_change(own, other, scope) for other in others), key=lambda one: one.value)
+        min((divergence_change(own, other, scope) for other in others if other), key=lambda one: one.value)
         for scope in (TRACES, PROSE)
     )
     told = f"{_told(replies)} on own replies and {_told(prose)} on prose"
@@ -98,10 +102,8 @@ def _nats(report: Artifact, scope: str) -> list[float]:
     return [row.nats for row in sorted(rows, key=lambda row: row.sequence) if row.scope == scope]
 
 
-def _report(settings: Settings, cell: Cell) -> Artifact:
-    artifact = plan(cell, STAGES, settings.store)[stage_names.EVAL_REPORT].artifact
-    assert artifact is not None
-    return artifact
+def _report(settings: Settings, cell: Cell) -> Artifact | None:
+    return plan(cell, STAGES, settings.store)[stage_names.EVAL_REPORT].artifact
 
 
 def _unequal(settings: Settings, cells: Sequence[Cell]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from faq_pipeline.config.recipe import DRAW, ORIGINAL, RANDOM, SELF, TEACHER, Recipe
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.publishing.finished import FinishedCell
+from faq_pipeline.reporting.finished import FinishedCell
 
 PAPER = "Family-Aware Quantization (FAQ, arXiv 2601.11200)"
 FULL = 0.98

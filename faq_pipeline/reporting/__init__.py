@@ -1,0 +1,1 @@
+"""What is said of a finished cell: its outcome in a sentence, and its report."""
