@@ -107,7 +107,12 @@ def _without_system(messages: list[Message]) -> list[Message]:
 
 
 def is_thinking(prompt: str, text: str, thinking: Thinking) -> bool:
-    """Whether a continuation's reasoning was opened, by the model or by the prompt, but not closed."""
+    """Whether a continuation's reasoning was opened, by the model or by the prompt, but not closed.
+
+    Never where the family has no opening mark: its members reason in their answers.
+    """
+    if not thinking.open:
+        return False
     opened = thinking.open in text or prompt.rstrip().endswith(thinking.open)
     return opened and thinking.close not in text
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.chat import render, split_thinking
+from faq_pipeline.models.chat import is_thinking, render, split_thinking
 from faq_pipeline.models.loading import load_folder, load_tokenizer
 
 WORDS = st.text("abc 12\n.<>/", max_size=30).filter(
@@ -72,3 +72,9 @@ def test_weights_that_do_not_fit_their_config_are_a_mistake(tiny_cell: Cell, tmp
     with pytest.raises(FaqError, match="weights cannot be loaded") as error:
         load_folder(folder, "cpu")
     assert "\n" not in str(error.value)
+
+
+def test_reasoning_is_unclosed_only_where_it_has_an_opening_mark() -> None:
+    assert is_thinking("Why?", "<think>So", Thinking()) and is_thinking("Why?<think>\n", "So", Thinking())
+    assert not is_thinking("Why?", "<think>So</think>4", Thinking()) and not is_thinking("", "4", Thinking())
+    assert not is_thinking("Why?", "So it is 4.", Thinking(open="", close="</think>"))
