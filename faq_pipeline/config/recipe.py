@@ -197,6 +197,8 @@ class Quantization(Strict):
     first that matches counts."""
     plan: BitPlan | None = None
     """Has the bits of all layers chosen, in the place of the scheme's."""
+    kv_cache: Literal["fp8"] | None = None
+    """`fp8`: keys and values are cached as floats of 8 bits, with scales from the calibration set."""
     actorder: Literal["static", "weight"] | None = None
     """In which order GPTQ takes columns; left out: as they come."""
     dampening: PositiveFloat = 0.01
@@ -215,6 +217,8 @@ class Quantization(Strict):
     def _check_plan(self) -> Quantization:
         if self.plan is not None and (self.layer_bits is not None or self.ranks is not None):
             raise ValueError("'plan' goes with neither 'layer_bits' nor 'ranks'")
+        if self.kv_cache is not None and (self.plan is not None or self.ranks is not None):
+            raise ValueError("'kv_cache' goes with neither 'plan' nor 'ranks'")
         return self
 
 

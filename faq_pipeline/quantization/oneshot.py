@@ -17,6 +17,7 @@ from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.checkpoint_config import complete_ignored
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
+from faq_pipeline.quantization.kv_cache import check_cached_attention
 from faq_pipeline.quantization.methods import find_method, needs_calibration
 from faq_pipeline.quantization.preparation import experts_as_prepared, prepare
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
@@ -169,6 +170,7 @@ def run_once(
         # Not the CPU's threads: the weights only lie there.
         fix_threads(weights.member, device, processes)
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
+        check_cached_attention(spec, model)
         modifiers = find_method(spec.method).modifiers(prepare(model, spec))
         fallback = _watched(modifiers)
         wide = precision_for(weights.member, device) == "float32"

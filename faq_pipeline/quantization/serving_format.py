@@ -32,10 +32,10 @@ def served_as(spec: Quantization, device: str) -> Form:
     """How a recipe's checkpoint is handed to vLLM on this machine.
 
     Where only the weights are integers and vLLM has no kernel for them, they are made dense: the
-    same numbers in bf16, at the memory and speed of the unquantized model. Schemes that round
-    activations too stay packed, since dense weights alone would be another model.
+    same numbers in bf16, at the memory and speed of the unquantized model. Where activations or the
+    cache are rounded too they stay packed, since dense weights alone would be another model.
     """
-    weight_only = SCHEMES.find(spec.scheme).activation_bits == 16
+    weight_only = SCHEMES.find(spec.scheme).activation_bits == 16 and spec.kv_cache is None
     return "dense" if weight_only and not has_kernel(spec, device) else "packed"
 
 

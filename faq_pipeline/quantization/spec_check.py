@@ -14,6 +14,7 @@ from faq_pipeline.models.architecture import Architecture, architecture_of
 from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.fused_layers import disagreeing
+from faq_pipeline.quantization.kv_cache import check_kv_cache
 from faq_pipeline.quantization.layer_check import check_layers, line_to_add
 from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.methods import METHODS, find_method
@@ -34,8 +35,8 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     Raises:
         FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a
             variant that the method does not have, a target that is quantized already, layers that
-            cannot be quantized and that `ignore` does not name, nothing left to quantize, or a group
-            size that does not divide the columns of a quantized layer.
+            cannot be quantized and that `ignore` does not name, nothing left to quantize, a group
+            size that does not divide the columns of a quantized layer, or a cache that cannot be rounded.
     """
     find_method(spec.method)
     _check_variants(spec)
@@ -68,6 +69,7 @@ def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     _check_ignore(spec, weights, architecture)
     layers = [layer for layer in architecture.quantizable if not is_ignored(layer.module, spec.ignore)]
     check_layers(spec, architecture, layers)
+    check_kv_cache(spec, weights.name, [layer.module for layer in architecture.layers])
     _check_layer_bits(spec, [layer.module for layer in layers])
     if isinstance(spec.group_size, int):
         _check_groups(spec, {layer.module: layer.columns for layer in layers})

@@ -217,6 +217,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.group_size": (field("quantization.group_size", 64), "Q"),
     "quantization.ignore": (field("quantization.ignore", ["lm_head", "re:.*down.*"]), "Q"),
     "quantization.observer": (field("quantization.observer", "mse"), "Q"),
+    "quantization.kv_cache": (field("quantization.kv_cache", "fp8"), "Q"),
     "quantization.layer_bits": (field("quantization.layer_bits", {"re:.*down_proj": 5}), "Q"),
     "quantization.plan": (field("quantization.plan", BitPlan(average_bits=4, bits=[4])), "Q"),
     "quantization.actorder": (field("quantization.actorder", "weight"), "Q"),

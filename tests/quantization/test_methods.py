@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
 from transformers.utils.quantization_config import CompressedTensorsConfig
 
 from faq_pipeline.config.family import Member
@@ -13,9 +15,12 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_folder, load_model
 from faq_pipeline.models.weights import find_weights
 from faq_pipeline.quantization.inspection import inspect_checkpoint
+from faq_pipeline.quantization.kv_cache import check_cached_attention, check_kv_cache
 from faq_pipeline.quantization.layers import read_tensors, weight_bytes
 from faq_pipeline.quantization.load import load_quantized
+from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.quantization.oneshot import quantize, run, save
+from faq_pipeline.quantization.serving_format import served_as
 from faq_pipeline.util.progress import SilentProgress
 from tests.gpu.fakes import have_cores
 from tests.noting import Noting
@@ -93,6 +98,50 @@ def test_weights_below_8_bits_are_packed_though_activations_are_rounded(
     layer = "model.layers.0.mlp.up_proj.weight"
     stored = [load_quantized(one, tiny_cell.target.member, "cpu") for one in (folder, rtn_checkpoint)]
     assert torch.equal(*(model.get_parameter(layer) for model in stored))
+
+
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_the_cache_is_rounded_with_scales_of_the_calibration_set(
+    method: str, make_checkpoint: Make, tiny_cell: Cell
+) -> None:
+    """Of the same weights, in memory and in the files, and as the configuration says it to vLLM."""
+    spec = make_spec(method, kv_cache="fp8")
+    assert needs_calibration(spec)
+    folder, plain = make_checkpoint(method, kv_cache="fp8"), make_checkpoint(method)
+    said = json.loads((folder / "config.json").read_text())["quantization_config"]["kv_cache_scheme"]
+    assert (said["num_bits"], said["type"], said["strategy"], said["dynamic"]) == (
+        8,
+        "float",
+        "tensor",
+        False,
+    )
+    cached, tensors = read_tensors(folder), read_tensors(plain)
+    scales = {name for name in cached if name not in tensors}
+    layers = tiny_cell.target.config["num_hidden_layers"]
+    assert scales == {f"model.layers.{n}.self_attn.{one}_scale" for n in range(layers) for one in "kv"}
+
+    rounded, exact = (logits(load_quantized(one, tiny_cell.target.member, "cpu")) for one in (folder, plain))
+    assert not torch.equal(rounded, exact) and torch.allclose(rounded, exact, atol=0.5)
+    reloaded = load_folder(folder, "cpu", quantization_config=CompressedTensorsConfig(dequantize=True))
+    assert torch.equal(rounded, logits(reloaded))
+    # Other data has other scales, and with round-to-nearest nothing else.
+    mine, other = (make_checkpoint("rtn", kv_cache="fp8", rows=make_rows(n, 32)) for n in (6, 2))
+    one, two = (load_file(path / "model.safetensors") for path in (mine, other))
+    differing = {name for name in one if not torch.equal(one[name], two[name])}
+    assert differing and differing <= scales
+
+
+def test_a_cache_that_nothing_would_round_is_refused(tiny_cell: Cell) -> None:
+    spec = make_spec("gptq", kv_cache="fp8")
+    with pytest.raises(FaqError, match="no attention layer whose keys and values can be rounded"):
+        check_kv_cache(spec, "gpt2", ["transformer.h.0.attn.c_attn", "transformer.h.0.mlp.c_fc"])
+    check_kv_cache(spec, "llama", ["model.layers.0.self_attn.k_proj"])
+    with pytest.raises(FaqError, match="has no attention layer with a cache"):
+        check_cached_attention(spec, torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="goes with neither"):
+        make_spec("gptq", kv_cache="fp8", plan={"average_bits": 4})
+    assert served_as(make_spec("gptq", "W3A16"), "cpu") == "dense"
+    assert served_as(make_spec("gptq", "W3A16", kv_cache="fp8"), "cpu") == "packed"
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "smoothquant"])

@@ -22,11 +22,11 @@ METHODS = Registry(
 
 
 def needs_calibration(spec: Quantization) -> bool:
-    """Whether the method, the search for scales or the scheme's activations need a calibration set.
+    """Whether the method, the search for scales, activations or a cache need a calibration set.
 
     An unknown scheme needs none: `check_spec` refuses it.
     """
-    if find_method(spec.method).calibrated or spec.observer == "imatrix":
+    if find_method(spec.method).calibrated or spec.observer == "imatrix" or spec.kv_cache is not None:
         return True
     return spec.scheme in SCHEMES and SCHEMES.find(spec.scheme).calibrated
 

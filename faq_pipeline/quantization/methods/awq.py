@@ -14,7 +14,7 @@ class Awq:
     name = "awq"
     calibrated = True
     options: tuple[str, ...] = ()
-    variants: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ("kv_cache",)
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """AWQModifier (a transform only), then the modifier of round-to-nearest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.quantization.kv_cache import kv_cache_scheme
 from faq_pipeline.quantization.schemes import config_groups
 from faq_pipeline.quantization.token_weights import is_weighted
 
@@ -15,7 +16,7 @@ class Gptq:
     name = "gptq"
     calibrated = True
     options: tuple[str, ...] = ("actorder", "dampening")
-    variants: tuple[str, ...] = ("sample_weights", "token_weights", "ranks", "plan")
+    variants: tuple[str, ...] = ("sample_weights", "token_weights", "ranks", "plan", "kv_cache")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One GPTQModifier, weighted where the recipe says so."""
@@ -34,5 +35,6 @@ class Gptq:
                 # Its default batches layers by the GPU memory that happens to be free, and batched
                 # linear algebra rounds differently: two runs would not give equal bytes.
                 batched_quantization=None,
+                **kv_cache_scheme(spec),
             )
         ]

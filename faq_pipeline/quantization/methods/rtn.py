@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.quantization.kv_cache import kv_cache_scheme
 from faq_pipeline.quantization.schemes import config_groups
 
 
@@ -14,10 +15,14 @@ class Rtn:
     name = "rtn"
     calibrated = False
     options: tuple[str, ...] = ()
-    variants: tuple[str, ...] = ("plan",)
+    variants: tuple[str, ...] = ("plan", "kv_cache")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
-        """One data-free QuantizationModifier."""
+        """One QuantizationModifier; it looks at no data unless activations or the cache have scales."""
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        return [QuantizationModifier(config_groups=config_groups(spec), ignore=list(spec.ignore))]
+        return [
+            QuantizationModifier(
+                config_groups=config_groups(spec), ignore=list(spec.ignore), **kv_cache_scheme(spec)
+            )
+        ]

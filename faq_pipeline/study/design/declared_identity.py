@@ -27,6 +27,7 @@ ADDED = {
     ("quantization", "observer"): "minmax",
     ("quantization", "layer_bits"): None,
     ("quantization", "plan"): None,
+    ("quantization", "kv_cache"): None,
 }
 """Keys of a recipe that came after results were kept, and their defaults: only other values count."""
 
