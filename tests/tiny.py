@@ -209,3 +209,37 @@ evaluation:
   prose: ../eval/prose.jsonl
   traces: 4
 """
+
+
+def make_llama(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0) -> Path:
+    """A random Llama with tokenizer, chat template and a model card that states a licence.
+
+    Args:
+        hidden: a multiple of 64; heads are 32 wide at 64, else 64, as inference kernels have them.
+    """
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    make_tokenizer(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(seed)
+    heads = max(2, hidden // 64)
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16)  # type: ignore[arg-type]
+    with torch.no_grad():  # else hardly a reply ends; see make_member
+        model.get_input_embeddings().weight[tokenizer.eos_token_id] *= 12
+    model.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n\n# A llama\n")
+    return folder

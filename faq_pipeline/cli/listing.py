@@ -1,4 +1,4 @@
-"""`faq members` and `faq recipes`: list, register and discover members; list recipes."""
+"""`faq members`, `faq recipes` and `faq seeds`: list, register and discover members; list the others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import find_weights
+from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.settings import Settings
 
 
@@ -114,6 +115,25 @@ def recipes(json: JsonOption = False) -> None:
     ]
     out().print(table("Recipes", ["recipe", "title", "families", "source", "tokens"], shown))
     _show_broken("recipe", broken)
+
+
+def seeds(json: JsonOption = False) -> None:
+    """List the presets of `faq quantize --seeds`: our own prompts, and data sets of the hub."""
+    presets = seed_presets()
+    if json:
+        print_json({"presets": {name: one.model_dump(mode="json") for name, one in presets.items()}})
+        return
+    shown = [
+        [
+            name,
+            one.title,
+            one.dataset.name if one.dataset else "in this package",
+            (one.dataset.revision or "at first use")[:12] if one.dataset else "",
+            one.licence,
+        ]
+        for name, one in presets.items()
+    ]
+    out().print(table("Seeds", ["preset", "title", "data set", "commit", "licence"], shown))
 
 
 def _problem(name: str, error: FaqError) -> dict[str, Any]:

@@ -21,7 +21,8 @@ SeedsOption = Annotated[
     str,
     typer.Option(
         "--seeds",
-        help="Prompts: JSONL (ours, chat messages, ShareGPT, Alpaca), CSV, Parquet, text; or a preset.",
+        help="Prompts: JSONL (ours, chat messages, ShareGPT, Alpaca), CSV, Parquet, text; a hub data set"
+        " OWNER/NAME[,text=COLUMN,...]; or a preset of `faq seeds`.",
     ),
 ]
 SchemeOption = Annotated[
@@ -33,6 +34,13 @@ MethodOption = Annotated[
 TeacherOption = Annotated[
     str,
     typer.Option("--teacher", help="self, a folder, a hub id, a server's URL, or auto: the largest sibling."),
+]
+TemplateOption = Annotated[
+    str,
+    typer.Option(
+        "--chat-template",
+        help="A Jinja file for a model without a chat template; or plain: User:, Assistant:.",
+    ),
 ]
 TasksOption = Annotated[
     str, typer.Option("--tasks", help="lm-eval tasks to measure accuracy on, or task YAMLs; comma-separated.")
@@ -51,6 +59,7 @@ def init(
     scheme: SchemeOption = "W4A16",
     method: MethodOption = "",
     teacher: TeacherOption = "",
+    chat_template: TemplateOption = "",
     tasks: TasksOption = "",
     baselines: BaselinesOption = True,
     set_: SetOption = None,
@@ -59,7 +68,7 @@ def init(
 ) -> None:
     """Write the family and the recipe for a model, to be read and edited before `faq run`."""
     settings = _settings(device)
-    wish = _wish(model, seeds, scheme, method, teacher, tasks, baselines, set_)
+    wish = _wish(model, seeds, scheme, method, teacher, chat_template, tasks, baselines, set_)
     prepared = prepare(settings, wish, by="faq init")
     if json:
         print_json(_as_json(prepared))
@@ -74,6 +83,7 @@ def quantize(
     scheme: SchemeOption = "W4A16",
     method: MethodOption = "",
     teacher: TeacherOption = "",
+    chat_template: TemplateOption = "",
     tasks: TasksOption = "",
     evaluate: Annotated[
         bool, typer.Option("--eval/--no-eval", help="Compare the checkpoint with the unquantized model.")
@@ -98,7 +108,9 @@ def quantize(
 
     with planned_memory(assume_memory, dry_run=dry_run):
         settings = _settings(device)
-        wish = _wish(model, seeds, scheme, method, teacher, tasks, baselines and evaluate, set_)
+        wish = _wish(
+            model, seeds, scheme, method, teacher, chat_template, tasks, baselines and evaluate, set_
+        )
         prepared = prepare(settings, wish)
         if not json:
             _show(prepared)
@@ -151,6 +163,7 @@ def _wish(
     scheme: str,
     method: str,
     teacher: str,
+    chat_template: str,
     tasks: str,
     baselines: bool,
     changes: list[str] | None,
@@ -161,6 +174,7 @@ def _wish(
         teacher=teacher or None,
         scheme=scheme,
         method=method or None,
+        chat_template=chat_template or None,
         tasks=tuple(task.strip() for task in tasks.split(",") if task.strip()),
         baselines=baselines,
         changes=parse_changes(changes or ()),

@@ -90,6 +90,9 @@ class Member(Strict):
     """Number of weights; orders members by size and estimates memory before anything is loaded."""
     licence: str = "unknown"
     """Licence of its weights; the family's where it is unknown."""
+    chat_template: ConfigPath | None = None
+    """Jinja file of a chat template, for a model that has none or in the place of its own. Its checkpoints
+    hold it too."""
     trust_remote_code: bool = False
     """Whether the repository's own Python code may run. Needs a pinned revision."""
     serving: Serving | None = None

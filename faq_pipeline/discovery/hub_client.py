@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
-LIST: list[Any] = ["sha", "tags", "safetensors", "gated", "disabled"]
+DATASET: list[Any] = ["sha", "tags", "gated", "disabled"]
+LIST: list[Any] = [*DATASET, "safetensors"]
 INFO: list[Any] = [*LIST, "siblings"]
 
 
@@ -44,10 +45,14 @@ class Told(BaseModel):
     files: list[str] | None = None
 
     @property
+    def licences(self) -> list[str]:
+        """As its tags `license:...` have them."""
+        return [tag.partition(":")[2] for tag in self.tags or [] if tag.startswith("license:")]
+
+    @property
     def licence(self) -> str | None:
-        """As its tag `license:...` has it."""
-        found = [tag.partition(":")[2] for tag in self.tags or [] if tag.startswith("license:")]
-        return found[0] if found else None
+        """The first of them."""
+        return next(iter(self.licences), None)
 
 
 class HubClient:
@@ -101,18 +106,40 @@ class HubClient:
         Raises:
             FaqError: the hub does not answer, or its answer makes no sense.
         """
+        return self._told_or_gone(lambda: self._api.model_info(source, expand=INFO))
+
+    def dataset(self, source: str, revision: str | None = None) -> Told | Gone:
+        """What it tells of one data set, at a commit, branch or tag; `main` where none is named.
+
+        Raises:
+            FaqError: it has no such revision, does not answer, or its answer makes no sense.
+        """
+        from huggingface_hub.errors import RevisionNotFoundError
+
+        try:
+            return self._told_or_gone(
+                lambda: self._api.dataset_info(source, revision=revision, expand=DATASET)
+            )
+        except FaqError as error:
+            if isinstance(error.__cause__, RevisionNotFoundError):
+                raise FaqError(
+                    f"data set {source} has no revision {revision!r}", hint="a commit, a branch or a tag"
+                ) from None
+            raise
+
+    def _told_or_gone(self, call: Callable[[], Any]) -> Told | Gone:
         from huggingface_hub.errors import DisabledRepoError, GatedRepoError, RepositoryNotFoundError
 
         try:
-            return self._told(self._ask(lambda: self._api.model_info(source, expand=INFO)))
+            return self._told(self._ask(call))
         except FaqError as error:
             lost = isinstance(error.__cause__, (RepositoryNotFoundError, DisabledRepoError))
             if lost and not isinstance(error.__cause__, GatedRepoError):
                 return Gone()
             raise
 
-    def may_read(self, source: str) -> bool:
-        """Whether our token opens a gated repository.
+    def may_read(self, source: str, kind: str = "model") -> bool:
+        """Whether our token opens a gated repository of that kind, `model` or `dataset`.
 
         Raises:
             FaqError: the hub does not answer.
@@ -120,7 +147,7 @@ class HubClient:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
-            self._ask(lambda: self._api.auth_check(source))
+            self._ask(lambda: self._api.auth_check(source, repo_type=kind))
         except FaqError as error:
             if isinstance(error.__cause__, RepositoryNotFoundError):  # gated ones are of this kind, too
                 return False
@@ -129,6 +156,7 @@ class HubClient:
 
     def _told(self, info: Any) -> Told:
         files = None if info.siblings is None else [one.rfilename for one in info.siblings]
+        weights = getattr(info, "safetensors", None)  # a data set has none
         try:
             return Told(
                 id=info.id,
@@ -136,7 +164,7 @@ class HubClient:
                 tags=info.tags,
                 gated=info.gated,
                 disabled=info.disabled,
-                parameters=info.safetensors.total if info.safetensors else None,
+                parameters=weights.total if weights else None,
                 files=files,
             )
         except ValidationError as error:

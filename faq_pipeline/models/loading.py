@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.config.json_objects import read_object
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.device import fix_threads, torch_device
+from faq_pipeline.models.own_template import template_text
 from faq_pipeline.models.precision import Precision, precision_for
 from faq_pipeline.models.tokenizer_files import tokenizer_files
 from faq_pipeline.models.weights import Weights
@@ -41,6 +42,8 @@ def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
             if name.endswith(".json"):
                 read_object(folder / name)
         raise
+    if weights.member.chat_template is not None:
+        tokenizer.chat_template = template_text(weights.member.chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or _end_token(weights, tokenizer)
     return tokenizer

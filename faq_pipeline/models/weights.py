@@ -22,6 +22,7 @@ from faq_pipeline.models.finite_weights import check_finite
 from faq_pipeline.models.folder_check import check_folder
 from faq_pipeline.models.member_folder import complete_folder, weight_files
 from faq_pipeline.models.model_context import context_of
+from faq_pipeline.models.own_template import template_mark
 from faq_pipeline.models.remembered import remembered
 from faq_pipeline.models.safetensors_header import read_header
 from faq_pipeline.models.tokenizer_files import tokenizer_files
@@ -108,12 +109,13 @@ def find_weights(member: Member, cache: Path) -> Weights:
             holds unpacked weights.
 
     Raises:
-        FaqError: see `check_folder`, `complete_folder` and `check_finite`; a `ReadError` where a file
-            cannot be read now.
+        FaqError: see `check_folder`, `complete_folder`, `check_finite` and `template_mark`; a
+            `ReadError` where a file cannot be read now.
     """
+    template = template_mark(member, cache)
     if member.path is None:
         commit = str(member.revision)
-        return Weights(member, commit, f"{member.hub}@{commit}", cache)
+        return Weights(member, commit, f"{member.hub}@{commit}{template}", cache)
     check_folder(member, member.path)
     folder = complete_folder(member.path, cache, lambda path: remembered(path, cache, hash_file))
     if folder != member.path:
@@ -122,7 +124,7 @@ def find_weights(member: Member, cache: Path) -> Weights:
     weights = [*_present(folder, SETTINGS), *weight_files(folder)]
     own, tokenizer = (_digest(folder, names, cache) for names in (weights, tokenizer_files(folder)))
     _check_finite(folder, cache)
-    return Weights(member, own, tokenizer, cache)
+    return Weights(member, own, f"{tokenizer}{template}", cache)
 
 
 def copy_companions(source: Path, target: Path) -> None:

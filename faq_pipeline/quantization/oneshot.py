@@ -13,6 +13,7 @@ from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.device import fix_threads
 from faq_pipeline.models.loading import forget_generation_settings, load_folder, load_tokenizer, release
+from faq_pipeline.models.own_template import write_template
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.checkpoint_config import complete_ignored
@@ -223,6 +224,7 @@ def add_companions(weights: Weights, folder: Path) -> None:
     _without_version(folder / "generation_config.json")
     complete_ignored(weights, folder)
     copy_companions(weights.folder, folder)
+    write_template(weights.member, folder)
 
 
 def _data(

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from faq_pipeline.config.family import Member, Thinking
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.own_template import template_text
 from faq_pipeline.models.weights import Weights, count_parameters, find_weights
 
 MARKS = (
@@ -52,23 +53,20 @@ class ModelFacts:
     thinking: Thinking
 
 
-def model_facts(folder: Path, digests: Path) -> ModelFacts:
+def model_facts(folder: Path, digests: Path, given: Path | None = None) -> ModelFacts:
     """Look into a model folder.
 
     Args:
         digests: as the cache of `find_weights`.
+        given: a chat template for a model that has none of its own.
 
     Raises:
-        FaqError: it is no complete model folder (see `check_folder`), or has no chat template.
+        FaqError: it is no complete model folder (see `check_folder`), or has no chat template, or
+            the given one cannot be read.
     """
-    weights = find_weights(Member(name=folder.name or "model", path=folder, parameters=1), digests)
-    template = chat_template(weights.folder)
-    if template is None:
-        raise FaqError(
-            "this model has no chat template, and calibration data is made in one",
-            hint="put the chat_template.jinja of its family's chat models here",
-            file=folder,
-        )
+    member = Member(name=folder.name or "model", path=folder, parameters=1, chat_template=given)
+    weights = find_weights(member, digests)
+    template = usable_template(chat_template(weights.folder), given, folder)
     return ModelFacts(
         weights=weights,
         parameters=count_parameters(weights.folder),
@@ -77,6 +75,26 @@ def model_facts(folder: Path, digests: Path) -> ModelFacts:
         template=template,
         thinking=thinking_of(template),
     )
+
+
+def usable_template(own: str | None, given: Path | None, file: Path | str) -> str:
+    """The text of the given chat template, or the model's own.
+
+    Args:
+        file: the model's folder or repository, for messages.
+
+    Raises:
+        FaqError: there is neither; or the given one cannot be read.
+    """
+    if given is not None:
+        return template_text(given)
+    if own is None:
+        raise FaqError(
+            "this model has no chat template, as base models have none, and calibration data is made in one",
+            hint="--chat-template FILE takes the one of its family's chat models, --chat-template plain ours",
+            file=file,
+        )
+    return own
 
 
 def chat_template(folder: Path) -> str | None:

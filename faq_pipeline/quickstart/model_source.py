@@ -20,6 +20,7 @@ from faq_pipeline.quickstart.model_facts import (
     model_facts,
     stated_licence,
     thinking_of,
+    usable_template,
 )
 from faq_pipeline.registry.naming import member_name
 
@@ -52,12 +53,15 @@ class ModelSource:
         return self.member.hub
 
 
-def find_model(named: str, catalog: Catalog, home: Path, digests: Path) -> ModelSource:
+def find_model(
+    named: str, catalog: Catalog, home: Path, digests: Path, given: Path | None = None
+) -> ModelSource:
     """The model of that name, folder or hub id.
 
     Args:
         home: where small files of a hub repository are kept.
         digests: as the cache of `find_weights`.
+        given: a chat template for a model that has none of its own; others keep theirs.
 
     Raises:
         FaqError: there is none; its files are unusable, or the hub does not offer it.
@@ -69,17 +73,17 @@ def find_model(named: str, catalog: Catalog, home: Path, digests: Path) -> Model
         family, member = next(
             ((f, m) for f, m in known if m.path is not None and m.path.resolve() == place), (None, None)
         )
-        return _in_folder(named, place, family, member, {m.name for _, m in known}, digests)
+        return _in_folder(named, place, family, member, {m.name for _, m in known}, digests, given)
     if named in {m.name for _, m in known}:
         family, member = catalog.member(named)
         if member.path is not None:
-            return _in_folder(named, member.path, family, member, (), digests)
-        return _on_hub(named, family, member, home)
+            return _in_folder(named, member.path, family, member, (), digests, given)
+        return _on_hub(named, family, member, home, given)
     if HUB_ID.fullmatch(named) and not folder.exists():
         family, member = next(((f, m) for f, m in known if m.hub == named), (None, None))
         if member is None:
             member = _new_hub_member(named, {m.name for _, m in known})
-        return _on_hub(named, family, member, home)
+        return _on_hub(named, family, member, home, given)
     if folder.exists():
         raise FaqError(
             "this is a file", hint="name the folder with config.json and *.safetensors", file=folder
@@ -105,12 +109,24 @@ def _in_folder(
     member: Member | None,
     taken: Iterable[str],
     digests: Path,
+    given: Path | None,
 ) -> ModelSource:
-    facts = model_facts(folder, digests)
+    template = _template_for(member, given, chat_template(folder))
+    facts = model_facts(folder, digests, template)
     if member is None:
         name = member_name(_called(folder), set(taken))
         member = Member(name=name, path=folder, parameters=facts.parameters, licence=facts.licence)
+    member = member.model_copy(update={"chat_template": template})
     return ModelSource(named, member, family, facts, facts.weights.folder)
+
+
+def _template_for(member: Member | None, given: Path | None, own: str | None) -> Path | None:
+    """The file of the template that a model is given: the user's, else its family file's.
+
+    A model that has a template of its own, and of which no family file says otherwise, keeps it.
+    """
+    known = None if member is None else member.chat_template
+    return given if given is not None and (known is not None or own is None) else known
 
 
 def _called(folder: Path) -> str:
@@ -133,16 +149,13 @@ def _new_hub_member(repository: str, taken: set[str]) -> Member:
     )
 
 
-def _on_hub(named: str, family: Family | None, member: Member, home: Path) -> ModelSource:
+def _on_hub(named: str, family: Family | None, member: Member, home: Path, given: Path | None) -> ModelSource:
     """A hub member; of one that is not here its small files alone are fetched."""
     here = hub.cached(member)
     folder = here or small_files(member, home)
-    template = chat_template(folder)
-    if template is None:
-        raise FaqError(
-            f"{member.hub} has no chat template, and calibration data is made in one",
-            hint="name one of the family's chat models",
-        )
+    own = chat_template(folder)
+    member = member.model_copy(update={"chat_template": _template_for(member, given, own)})
+    template = usable_template(own, member.chat_template, str(member.hub))
     commit = str(member.revision)
     weights = Weights(_placed(member, folder), commit, f"{member.hub}@{commit}")
     licence = member.licence if member.licence != "unknown" else stated_licence(folder)

@@ -11,12 +11,14 @@ from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.config.yaml import look
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.chat import check_renders
 from faq_pipeline.models.device import choose_device, device_memory
+from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.quantization.methods import find_method, needs_calibration
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quickstart.family_file import write_family
 from faq_pipeline.quickstart.model_facts import json_object
-from faq_pipeline.quickstart.model_source import ModelSource, find_model
+from faq_pipeline.quickstart.model_source import ModelSource
 from faq_pipeline.quickstart.recipe_tree import (
     BASELINE_COMMENTS,
     COMMENTS,
@@ -29,6 +31,8 @@ from faq_pipeline.quickstart.teacher import Places, Teacher, choose_teacher, mil
 from faq_pipeline.quickstart.written_files import write_own, yaml_text
 from faq_pipeline.settings import REPOSITORY, Settings
 
+PLAIN = REPOSITORY / "data/templates/plain.jinja"
+"""A chat template for models that have none: turns begin with `User:` and `Assistant:`."""
 PROSE = REPOSITORY / "data/eval/general/prose.jsonl"
 SAMPLING = {"temperature": 0.7, "top_p": 0.95}
 """Where the model's generation_config.json says nothing."""
@@ -44,6 +48,7 @@ class Wish:
     teacher: str | None = None
     scheme: str = "W4A16"
     method: str | None = None
+    chat_template: str | None = None
     tasks: Sequence[str] = ()
     baselines: bool = True
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -75,11 +80,15 @@ def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepare
     scheme, method = SCHEMES.find(wish.scheme), find_method(wish.method or _usual_method(wish.scheme))
     calibrated = _is_calibrated(method.name, scheme.name, wish)
     device = choose_device(settings.device)
-    places = Places(settings.catalog, settings.home, settings.digests, device)
-    target = find_model(wish.model, places.catalog, places.home, places.digests)
+    template = _template(wish.chat_template)
+    places = Places(settings.catalog, settings.home, settings.digests, device, template)
+    target = places.find(wish.model)
+    _check_template(target, template)
     key = _changed(wish, "regeneration", "endpoint").get("key")
     teacher = choose_teacher(target, wish.teacher, places, key) if calibrated else Teacher(None, ())
-    seeds = find_seeds(wish.seeds, target, settings.own_data, MOST_SEEDS, _context(target, teacher))
+    seeds = find_seeds(
+        wish.seeds, target, settings.own_data, settings.home, MOST_SEEDS, _context(target, teacher)
+    )
     family, more = write_family(settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS)
     usual = method.name == _usual_method(scheme.name)
     name = f"{target.member.name}-{'' if usual else method.name + '-'}{scheme.name.lower()}"
@@ -89,7 +98,7 @@ def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepare
     for recipe, tree in trees.items():
         path = settings.own_data / "recipes" / f"{recipe}.yaml"
         hint = f"run it: faq run --member {target.member.name} --recipe {name}; or move it away"
-        comments = COMMENTS if recipe == name else BASELINE_COMMENTS
+        comments = _comments(seeds) if recipe == name else BASELINE_COMMENTS
         write_own(path, yaml_text(tree, comments), by=by, schema=SCHEMAS / "recipe.json", hint=hint)
         written.append(path)
     notes = (
@@ -100,6 +109,13 @@ def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepare
         *_about_judging(trees[name], facts),
     )
     return Prepared(target.member.name, name, (*more, *written), notes)
+
+
+def _comments(seeds: SeedFile) -> dict[str, str]:
+    """The comments of the recipe's file, with where its seeds are from."""
+    if not seeds.origin:
+        return COMMENTS
+    return {**COMMENTS, "seeds": f"{COMMENTS['seeds']}\n{seeds.origin}"}
 
 
 def _facts(
@@ -140,6 +156,29 @@ def _facts(
     )
 
 
+def _template(named: str | None) -> Path | None:
+    """The file of a chat template that the user names; `plain` is ours."""
+    if named is None:
+        return None
+    return PLAIN if named == PLAIN.stem else Path(named).expanduser().resolve()
+
+
+def _check_template(target: ModelSource, given: Path | None) -> None:
+    """Refuse a template for a model that has one, and one that does not render.
+
+    Raises:
+        FaqError: see above.
+    """
+    if given is None:
+        return
+    if target.member.chat_template != given:
+        raise FaqError(f"--chat-template: {target.named} has one of its own", hint="leave the option out")
+    try:
+        check_renders(load_tokenizer(target.facts.weights), target.facts.thinking, replies=True)
+    except FaqError as error:
+        raise FaqError(error.problem, hint=error.hint, file=given) from None
+
+
 def _usual_method(scheme: str) -> str:
     """GPTQ; round-to-nearest for floats of 8 bits, which lose next to nothing by it."""
     found = SCHEMES.find(scheme)
@@ -157,7 +196,8 @@ def _changed(wish: Wish, *path: str) -> Mapping[str, Any]:
 def _is_calibrated(method: str, scheme: str, wish: Wish) -> bool:
     """Whether anything of the recipe looks at calibration data."""
     observer = _changed(wish, "quantization").get("observer", "minmax")
-    spec = Quantization.model_construct(method=method, scheme=scheme, observer=observer)
+    cache = _changed(wish, "quantization").get("kv_cache")
+    spec = Quantization.model_construct(method=method, scheme=scheme, observer=observer, kv_cache=cache)
     return needs_calibration(spec)
 
 

@@ -41,17 +41,17 @@ def read_seed_file(path: Path) -> Converted:
     """
     if not path.is_file():
         raise FaqError("no such seed file", hint="a path, as seen from the working directory", file=path)
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if suffix.lower() not in SUFFIXES:
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES:
         kinds = ", ".join(SUFFIXES)
         raise FaqError(
             f"unknown kind of seed file {path.suffix!r}", hint=f"known: {kinds}, and .gz", file=path
         )
     try:
-        rows = _rows(path, suffix.lower())
+        rows = _rows(path, suffix)
         first = list(islice(rows, LOOKED_AT))
         seen = [row for _, row in first if isinstance(row, dict)]
-        form = column_form("text") if suffix.lower() == ".txt" else recognize(seen)
+        form = column_form("text") if suffix == ".txt" else recognize(seen)
         found = convert(form, (*first, *rows), path.name)
     except FaqError as error:
         if error.file is not None:
@@ -68,6 +68,16 @@ def read_seed_file(path: Path) -> Converted:
         reason = f"no usable row, the first: {why.reason}" if why else "the file is empty"
         raise FaqError(reason, file=path, line=why.line if why else 1)
     return found
+
+
+def is_seed_file(path: Path) -> bool:
+    """Whether a path is called as a seed file is, be it there or not."""
+    return _suffix(path) in SUFFIXES
+
+
+def _suffix(path: Path) -> str:
+    """The kind of a file, that of `a.csv.gz` too."""
+    return (path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix).lower()
 
 
 def seed_lines(seeds: list[Seed]) -> str:

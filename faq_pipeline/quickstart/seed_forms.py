@@ -102,10 +102,16 @@ def recognize(rows: Sequence[Row]) -> Form:
     return column_form(found)
 
 
-def column_form(name: str) -> Form:
-    """Rows whose column of that name holds the text."""
+def column_form(name: str, answers: str | None = None) -> Form:
+    """Rows whose column of that name holds the text.
+
+    Args:
+        answers: column of the answers; where absent, one that is called so.
+    """
 
     def read(row: Row) -> Said:
+        if answers is not None:
+            return _text(row.get(name), f"{name!r}"), _terse(row.get(answers), MOST_WORDS)
         named = _first(row, CALLED_ANSWERS, besides=name)
         answer = _terse(_first(row, ANSWERS, besides=name)) if named is None else _terse(named, MOST_WORDS)
         return _text(row.get(name), f"{name!r}"), answer

@@ -1,4 +1,4 @@
-"""The seeds of a recipe: a file of the user's, converted where it is not ours, or the shipped preset."""
+"""The seeds of a recipe: a file of the user's, a data set on the hub, or a preset, in our own form."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.model_source import ModelSource
-from faq_pipeline.quickstart.seed_files import read_seed_file, seed_lines
+from faq_pipeline.quickstart.hub_dataset import HubDataset, fetch_dataset, kept_rows, parse_dataset
+from faq_pipeline.quickstart.model_source import HUB_ID, ModelSource
+from faq_pipeline.quickstart.seed_files import is_seed_file, read_seed_file, seed_lines
 from faq_pipeline.quickstart.seed_forms import OURS, Converted, Refused
+from faq_pipeline.quickstart.seed_presets import DEFAULT, Preset, seed_presets
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.store.records import Seed
@@ -17,8 +19,6 @@ from faq_pipeline.util.atomic_files import make_folder, write_atomic
 
 DEVELOPMENT = REPOSITORY / "data/eval/general/development.jsonl"
 LEAST_PROMPTS = 8
-PRESETS = {"general": REPOSITORY / "data/seeds/general.jsonl"}
-DEFAULT = "general"
 SHOWN = 5
 """Refused rows that are named; the rest are counted."""
 SHARE = 4
@@ -33,52 +33,127 @@ class SeedFile:
         count: seeds that are drawn of it.
         tokens: that these take as they are, about: the mean of all times the count.
         notes: what the user should know, with the rows that were refused.
+        origin: where they are from, for the comments of the recipe; empty for a file of the user's.
     """
 
     path: Path
     count: int
     tokens: int
     notes: tuple[str, ...]
+    origin: str = ""
 
 
-def find_seeds(named: str | None, target: ModelSource, data: Path, most: int, context: int) -> SeedFile:
-    """The seed file that a user names, in whatever known form, or a preset; the general one by default.
+@dataclass(frozen=True)
+class _Found:
+    """What was read.
 
-    A file in our own form whose rows are all usable is used where it lies. Another is converted into
-    `data/seeds`, under a name that tells its content.
+    Attributes:
+        shown: what it is, for the user.
+        place: what the lines of refused rows are lines of.
+        name: of the converted file.
+        file: where it lies; None for a data set.
+        ours: whether the user cannot mend its rows.
+        notes: what the user should know besides.
+    """
+
+    converted: Converted
+    shown: str
+    place: str
+    name: str
+    file: Path | None = None
+    ours: bool = False
+    notes: tuple[str, ...] = ()
+    origin: str = ""
+
+
+def find_seeds(
+    named: str | None, target: ModelSource, data: Path, home: Path, most: int, context: int
+) -> SeedFile:
+    """The seed file that a user names, in whatever known form, a data set on the hub, or a preset.
+
+    A file in our own form whose rows are all usable is used where it lies. Another, and what is read of a
+    data set, is converted into `data/seeds`, under a name that tells its content.
 
     Args:
+        home: where what was read of data sets is kept.
         most: seeds that are drawn.
         context: seeds that leave no room for a reply in it are refused.
 
     Raises:
-        FaqError: no such file or preset, or nothing usable in it.
+        FaqError: no such file, data set or preset, or nothing usable in it.
     """
-    path = Path(named or DEFAULT).expanduser()
-    preset = None if path.exists() else PRESETS.get(str(named or DEFAULT))
-    if preset is None and not path.exists() and not path.suffix:
-        raise FaqError(f"no seed file {named!r}", hint=f"a path, or a preset: {', '.join(PRESETS)}")
-    source = (preset or path).resolve()
-    found = read_seed_file(source)
-    kept, lengths, long = _fitting(found, target, context // SHARE)
+    found = _read(named or DEFAULT, home)
+    kept, lengths, long = _fitting(found.converted, target, context // SHARE)
     if not kept:
         raise FaqError(
-            f"no seed fits a quarter of the context of {target.named} ({context} tokens)", file=source
+            f"no seed fits a quarter of the context of {target.named} ({context} tokens)", file=found.place
         )
-    refused = [*found.refused, *long]
-    if found.form == OURS.name and not refused and source.suffix == ".jsonl":
-        made = source
+    refused = [*found.converted.refused, *long]
+    if found.file is not None and _is_usable(found.file, found.converted, refused):
+        made = found.file
     else:
         text = seed_lines(kept)
-        made = data / "seeds" / f"{source.name.partition('.')[0]}-{short_hash(text.encode())[:8]}.jsonl"
+        made = data / "seeds" / f"{found.name}-{short_hash(text.encode())[:8]}.jsonl"
         try:
             make_folder(made.parent)
             write_atomic(made, text)
         except OSError as error:
             raise FaqError(f"cannot be written: {error.strerror}", file=made) from None
     count = min(len(kept), most)
-    notes = _notes(source, named, preset is not None, found.form, kept, count, refused)
-    return SeedFile(made, count, sum(lengths) * count // len(kept), notes)
+    notes = _notes(found, kept, count, refused, unnamed=named is None)
+    return SeedFile(made, count, sum(lengths) * count // len(kept), notes, found.origin)
+
+
+def _read(named: str, home: Path) -> _Found:
+    path = Path(named).expanduser()
+    if path.exists():
+        return _in_file(path.resolve())
+    presets = seed_presets()
+    if (preset := presets.get(named)) is not None:
+        return _in_preset(named, preset, home)
+    if HUB_ID.fullmatch(named.partition(",")[0]) and not is_seed_file(path):
+        return _on_hub(parse_dataset(named), home)
+    if not path.suffix:
+        known = ", ".join(presets)
+        raise FaqError(
+            f"no seed file {named!r}", hint=f"a path, a hub data set OWNER/NAME, or a preset: {known}"
+        )
+    return _in_file(path.resolve())
+
+
+def _in_file(path: Path) -> _Found:
+    found = read_seed_file(path)
+    return _Found(found, f"{path.name} ({found.form})", str(path), path.name.partition(".")[0], path)
+
+
+def _in_preset(name: str, preset: Preset, home: Path) -> _Found:
+    if preset.dataset is not None:
+        return _on_hub(preset.dataset, home, name, preset)
+    assert preset.path is not None
+    found = read_seed_file(preset.path)
+    return _Found(found, f"preset {name!r}", str(preset.path), preset.path.stem, preset.path, ours=True)
+
+
+def _on_hub(dataset: HubDataset, home: Path, name: str = "", preset: Preset | None = None) -> _Found:
+    read = fetch_dataset(dataset, home)
+    told = f"{dataset.name}, {read.split}, commit {read.revision[:8]}"
+    licence = f"licence {'not stated' if read.licence == 'unknown' else read.licence}"
+    notes = [f"read of the hub: {kept_rows(dataset, home)}; move it away to read it anew"]
+    if preset is not None and read.licence.lower() != preset.licence.lower():
+        notes.append(f"when the preset was written, the licence of {dataset.name} was {preset.licence}")
+    return _Found(
+        read.found,
+        f"{f'preset {name!r}: ' if name else ''}{told}, {licence} ({read.found.form})",
+        f"{dataset.name}, {read.split}",
+        dataset.name.partition("/")[2],
+        notes=tuple(notes),
+        origin=f"They are from the hub's data set {dataset.name}, {read.split}, commit {read.revision}.",
+    )
+
+
+def _is_usable(file: Path, found: Converted, refused: list[Refused]) -> bool:
+    """Whether a file can be used where it lies."""
+    return found.form == OURS.name and not refused and file.suffix == ".jsonl"
 
 
 def _fitting(found: Converted, target: ModelSource, most: int) -> tuple[list[Seed], list[int], list[Refused]]:
@@ -124,28 +199,22 @@ def find_development(target: ModelSource, data: Path, context: int) -> Path:
 
 
 def _notes(
-    source: Path,
-    named: str | None,
-    preset: bool,
-    form: str,
-    kept: list[Seed],
-    count: int,
-    refused: list[Refused],
+    found: _Found, kept: list[Seed], count: int, refused: list[Refused], *, unnamed: bool
 ) -> tuple[str, ...]:
-    what = f"preset {named or DEFAULT!r}" if preset else f"{source.name} ({form})"
     drawn = "" if count == len(kept) else f", of which {count} are drawn"
     domains = len({seed.domain for seed in kept})
-    lines = [f"seeds: {what}: {len(kept)} prompts of {domains} domain{'s' * (domains > 1)}{drawn}"]
-    if named is None:
+    lines = [f"seeds: {found.shown}: {len(kept)} prompts of {domains} domain{'s' * (domains > 1)}{drawn}"]
+    lines += found.notes
+    if unnamed:
         lines.append(
             "--seeds FILE takes prompts of your own: what the model will be used with serves it best"
         )
-    if preset:  # the user cannot mend our rows
+    if found.ours:
         return (
             (*lines, f"{len(refused)} more of it are too long for this context") if refused else tuple(lines)
         )
     for row in sorted(refused, key=lambda one: one.line)[:SHOWN]:
-        lines.append(f"{source}:{row.line}: refused: {row.reason}")
+        lines.append(f"{found.place}:{row.line}: refused: {row.reason}")
     if len(refused) > SHOWN:
-        lines.append(f"{source}: {len(refused) - SHOWN} more rows refused")
+        lines.append(f"{found.place}: {len(refused) - SHOWN} more rows refused")
     return tuple(lines)

@@ -57,9 +57,11 @@ class Places:
     home: Path
     digests: Path
     device: str
+    template: Path | None = None
+    """A chat template for models that have none."""
 
     def find(self, named: str) -> ModelSource:
-        return find_model(named, self.catalog, self.home, self.digests)
+        return find_model(named, self.catalog, self.home, self.digests, self.template)
 
 
 def choose_teacher(

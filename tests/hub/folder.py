@@ -62,6 +62,11 @@ class HubFolder:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def datasets(self) -> HubFolder:
+        """The hub's data sets, as repositories of their own folder."""
+        return HubFolder(self.path / "datasets")
+
     def add(
         self,
         repo: str,

@@ -1,9 +1,10 @@
-"""The stub hub's HTTP side: lists, model infos, trees and downloads."""
+"""The stub hub's HTTP side: lists, infos of models and data sets, trees and downloads."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,6 +69,10 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
         def do_HEAD(self) -> None:
             self._answer()
 
+        def do_POST(self) -> None:
+            self._body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self._answer()
+
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
@@ -83,6 +88,10 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             url = urlsplit(self.path)
             parts = [unquote(part) for part in url.path.strip("/").split("/")]
             query = parse_qs(url.query)
+            self._repos = hub.folder
+            if parts[0] == "datasets" or parts[:2] == ["api", "datasets"]:
+                self._repos = hub.folder.datasets
+                parts = parts[1:] if parts[0] == "datasets" else ["api", "models", *parts[2:]]
             try:
                 match parts:
                     case ["api", "models"]:
@@ -165,10 +174,15 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 case ["auth-check"]:
                     self._check_access(repo)
                     self._send(200, {})
-                case ["tree", revision]:
-                    folder = hub.folder.path / name / self._commit(repo, revision)
-                    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-                    self._send(200, [_tree_entry(path, folder) for path in files])
+                case ["tree", revision, *below]:
+                    folder = self._repos.path / name / self._commit(repo, revision)
+                    start = folder.joinpath(*below)
+                    found = start.rglob("*") if query.get("recursive") == ["true"] else start.glob("*")
+                    self._send(200, [_tree_entry(path, folder) for path in sorted(found)])
+                case ["paths-info", revision]:
+                    folder = self._repos.path / name / self._commit(repo, revision)
+                    wanted = [folder / path for path in json.loads(self._body)["paths"]]
+                    self._send(200, [_tree_entry(path, folder) for path in wanted if path.exists()])
                 case _:
                     raise _Refused(404)
 
@@ -196,16 +210,21 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             repo = self._repo(name)
             self._check_access(repo)
             commit = self._commit(repo, revision)
-            file = hub.folder.path / name / commit / path
+            file = self._repos.path / name / commit / path
             if not file.is_file():
                 raise _Refused(404, "EntryNotFound", "Entry not found")
             content = file.read_bytes()
             headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit}
+            if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+                first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+                self._raw(206, content[first : last + 1], headers)
+                return
             self._raw(200, content, headers)
 
         def _repo(self, name: str) -> Repo:
             try:
-                repo = hub.folder.read(name)
+                repo = self._repos.read(name)
             except KeyError:
                 raise _Refused(404, "RepoNotFound", "Repository not found") from None
             if repo.withdrawn:
@@ -240,6 +259,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
 
 
 def _tree_entry(path: Path, folder: Path) -> dict[str, Any]:
+    if path.is_dir():
+        return {"type": "directory", "path": str(path.relative_to(folder)), "oid": "0" * 40}
     content = path.read_bytes()
     return {
         "type": "file",

@@ -8,36 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.orchestration.conftest import faq  # noqa: F401 - a fixture
-from tests.tiny import make_tokenizer
-
-
-def make_llama(folder: Path, *, layers: int = 2, seed: int = 0) -> Path:
-    """A random Llama with tokenizer, chat template and a model card that states a licence."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    make_tokenizer(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=512,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = LlamaForCausalLM(config).to(torch.bfloat16)  # type: ignore[arg-type]
-    with torch.no_grad():  # else hardly a reply ends; see tests.tiny.make_member
-        model.get_input_embeddings().weight[tokenizer.eos_token_id] *= 12
-    model.save_pretrained(folder)
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n\n# A llama\n")
-    return folder
+from tests.tiny import make_llama
 
 
 @pytest.fixture(scope="session")

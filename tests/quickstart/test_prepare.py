@@ -18,7 +18,8 @@ from faq_pipeline.evaluation.contamination import find_leaks
 from faq_pipeline.evaluation.documents import Document, prose_rows
 from faq_pipeline.quickstart.model_facts import stated_licence, thinking_of
 from faq_pipeline.quickstart.prepare import PROSE, Wish, prepare
-from faq_pipeline.quickstart.seeds import DEVELOPMENT, PRESETS
+from faq_pipeline.quickstart.seed_presets import seed_presets
+from faq_pipeline.quickstart.seeds import DEVELOPMENT
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.regeneration.traces import load_development
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -188,8 +189,9 @@ def test_the_licence_is_what_the_card_states(tmp_path: Path, card: str, licence:
 def test_the_shipped_prompts_are_many_distinct_and_apart(settings: Settings) -> None:
     shipped = settings.catalog.recipe("general-faq-gptq-w4a16-g128")
     settings.catalog.check_baselines(shipped)
-    assert shipped.seeds.path == PRESETS["general"] and shipped.evaluation.prose == PROSE
-    seeds = load_seeds(PRESETS["general"], 256)
+    general = seed_presets()["general"].path
+    assert general is not None and shipped.seeds.path == general and shipped.evaluation.prose == PROSE
+    seeds = load_seeds(general, 256)
     prompts, prose = load_development(DEVELOPMENT), prose_rows(PROSE)
     assert len({seed.domain for seed in seeds}) >= 12 and len(prompts) >= 128 and len(prose) >= 64
     assert {seed.licence for seed in seeds} == {"Apache-2.0"}

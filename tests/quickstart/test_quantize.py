@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from tests.orchestration.conftest import Run
 
@@ -134,7 +135,7 @@ def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Pat
         (("{llama}", "--scheme", "W4A61"), "did you mean 'W4A16'?"),
         (("{llama}", "--method", "gtpq"), "did you mean 'gptq'?"),
         (("{llama}", "--seeds", "none.jsonl"), "none.jsonl: no such seed file"),
-        (("{llama}", "--seeds", "genral"), "a path, or a preset: general"),
+        (("{llama}", "--seeds", "genral"), "or a preset: general"),
         (("{llama}", "--set", "quantization.dampning=1"), "--set: unknown key 'quantization.dampning'"),
         (("{llama}", "--set", "dampening"), "write it as --set"),
         (("{llama}", "--teacher", "no-such"), "no model 'no-such'"),
@@ -150,13 +151,59 @@ def test_a_mistake_is_one_line_before_any_work(
     assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, done.err
 
 
-def test_a_model_without_a_chat_template_is_refused(
-    faq: Run, nowhere: Path, llama: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(llama, tmp_path / "bare"))
+@pytest.fixture
+def base(llama: Path, tmp_path: Path) -> Path:
+    """A model without a chat template, as base models are."""
+    folder = Path(shutil.copytree(llama, tmp_path / "base-1M"))
     (folder / "chat_template.jinja").unlink()
-    done = faq("", "quantize", str(folder))
-    assert done.code == 2 and f"{folder}: this model has no chat template" in done.err
+    return folder
+
+
+def test_a_model_without_a_chat_template_is_refused_or_given_one(
+    faq: Run, nowhere: Path, base: Path, llama: Path, chats: Path, tmp_path: Path, home: Path
+) -> None:
+    options = ("--no-eval", *SHORT, "--set", "calibration.tokens=400")
+    command = ("quantize", str(base), "--seeds", str(chats), *options)
+    done = faq("", *command)
+    assert done.code == 2 and f"{base}: this model has no chat template" in done.err
+    assert "--chat-template FILE" in done.err and len(done.err.splitlines()) == 1
+
+    # Ours is written into the calibration samples, into the checkpoint, and into the family file.
+    made = asked(faq, *command, "--chat-template", "plain", home=home)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(made["folder"])
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    assert text == f"User: Why?\n\nAssistant: So.{tokenizer.eos_token}\n\n"
+    asking = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+    assert asking == "User: Why?\n\nAssistant:"
+    row = next(row for row in made["stages"] if row["asset"] == "calibration_set")
+    (samples,) = (home / "store/calibration_set").glob(f"{row['fingerprint'][:8]}*/samples.parquet")
+    texts = parquet.read_table(samples)["text"].to_pylist()
+    assert texts and all(one.startswith("User: ") and "\n\nAssistant:" in one for one in texts)
+    assert not (base / "chat_template.jinja").exists()
+    again = asked(faq, *command, home=home)
+    assert {row["cache"] for row in again["stages"]} == {"hit"}
+
+
+@pytest.mark.parametrize(
+    ("model", "template", "told"),
+    [
+        ("base", "none.jinja", "none.jinja: no such chat template"),
+        ("base", "bad.jinja", "bad.jinja: the chat template cannot be rendered"),
+        ("base", "empty.jinja", "empty.jinja: the chat template leaves out the user's text"),
+        ("llama", "plain", "has one of its own"),
+    ],
+)
+def test_a_chat_template_that_does_not_serve_is_refused(
+    faq: Run, nowhere: Path, base: Path, llama: Path, model: str, template: str, told: str
+) -> None:
+    (nowhere / "bad.jinja").write_text("{% for message in messages %}")
+    (nowhere / "empty.jinja").write_text("Hello.")
+    folder = base if model == "base" else llama
+    done = faq("", "init", str(folder), "--chat-template", template)
+    assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, done.err
 
 
 def test_the_largest_sibling_beside_the_model_teaches(
