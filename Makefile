@@ -2,6 +2,7 @@
 # make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
 # make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon
 # make wheel  a wheel in dist/ that works without the checkout;  make wheel-resolve  installs it in full
+# make fresh-install  what a newcomer does: install the wheel, quantize a model, load and serve it
 # make study  the main study (docs/STUDIES.md);  make faults  faults at many moments: docs/FAULTS.md
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
 
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve architectures schemas lock engine-lock clean
+.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve fresh-install architectures schemas lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +65,10 @@ wheel-resolve: wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet $(PIP_ARGS) dist/*.whl
 	cd / && $(abspath $(VENV)-wheel)/bin/faq doctor
 	rm -rf $(VENV)-wheel
+
+# 2 GB, and 2.4 GB more for vLLM unless FAQ_VLLM names one; see the script for its variables.
+fresh-install:
+	PYTHON=$(PYTHON) PIP_ARGS="$(PIP_ARGS)" .ci/fresh-install
 
 # Sends a small model of every architecture through the pipeline and writes the table of docs/MODELS.md.
 architectures: setup
