@@ -211,11 +211,14 @@ evaluation:
 """
 
 
-def make_llama(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0) -> Path:
+def make_llama(
+    folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0, end_weight: float = 12
+) -> Path:
     """A random Llama with tokenizer, chat template and a model card that states a licence.
 
     Args:
         hidden: a multiple of 64; heads are 32 wide at 64, else 64, as inference kernels have them.
+        end_weight: as of `make_member`; a wider model takes less, so that as many replies end.
     """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -239,7 +242,7 @@ def make_llama(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0
     )
     model = LlamaForCausalLM(config).to(torch.bfloat16)  # type: ignore[arg-type]
     with torch.no_grad():  # else hardly a reply ends; see make_member
-        model.get_input_embeddings().weight[tokenizer.eos_token_id] *= 12
+        model.get_input_embeddings().weight[tokenizer.eos_token_id] *= end_weight * (64 / hidden) ** 0.5
     model.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n\n# A llama\n")
     return folder

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from faq_pipeline.cli.display import print_json, say, wrapped
 from faq_pipeline.cli.options import AssumeMemoryOption, DeviceOption, JsonOption
+from faq_pipeline.core.stage_names import CALIBRATION_SET
+from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.prepare import Prepared, Wish, prepare
 from faq_pipeline.quickstart.recipe_tree import parse_changes
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
 from faq_pipeline.util.memoize import memoizing
+
+if TYPE_CHECKING:
+    from faq_pipeline.core.cell import Cell
+    from faq_pipeline.execution.cell_resolver import CellResolver
 
 ModelArgument = Annotated[str, typer.Argument(help="A model folder, or a hub id: OWNER/NAME.")]
 SeedsOption = Annotated[
@@ -124,7 +130,7 @@ def _run(
 ) -> None:
     from faq_pipeline.cli.dry_run import show_plan
     from faq_pipeline.cli.figures import show_figures
-    from faq_pipeline.cli.run import execute, wanted_cells
+    from faq_pipeline.cli.run import wanted_cells
     from faq_pipeline.core import stage_names
     from faq_pipeline.execution.cell_resolver import CellResolver
     from faq_pipeline.quickstart.deliver import check_folder_free, deliver
@@ -138,9 +144,9 @@ def _run(
             unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
             show_plan(settings, cells, json=json, unwanted=unwanted)
             return
-        check_folder_free(settings, cells[-1], folder)
-        result = execute(resolver, cells, last)
-    delivered = deliver(settings, cells, folder, evaluated=evaluate)
+        check_folder_free(settings, cells[-2:], folder)
+        finished, result = _finished(resolver, cells, last)
+    delivered = deliver(settings, finished, folder, evaluated=evaluate, instead=finished != cells)
     if json:
         print_json({**_as_json(prepared), **result, **delivered.as_dict()})
         return
@@ -150,6 +156,29 @@ def _run(
         wrapped(f"note: {', '.join(note['recipes'])}, {note['asset']}: {note['note']}")
     for line in delivered.lines():
         wrapped(line)
+
+
+def _finished(resolver: CellResolver, cells: list[Cell], last: str) -> tuple[list[Cell], dict[str, Any]]:
+    """The cells that were run to their end, and what they tell.
+
+    Where regeneration leaves too few samples for the last one, it is the baseline in the chat template
+    alone, which was made on the way: a checkpoint is there, if not the one that was asked for.
+
+    Raises:
+        FaqError: as `execute`; or too few samples, and no baselines.
+    """
+    from faq_pipeline.calibration.fill import KEY
+    from faq_pipeline.cli.run import execute
+
+    try:
+        return cells, execute(resolver, cells, last)
+    except FaqError as error:
+        if error.key != KEY or len(cells) == 1:
+            raise
+        result = execute(resolver, cells[-2:-1], last)
+        note = {"recipes": [cells[-1].recipe.name], "asset": CALIBRATION_SET, "note": str(error)}
+        result["notes"].append(note)
+        return cells[-2:-1], result
 
 
 def _settings(device: str) -> Settings:

@@ -112,10 +112,13 @@ class Catalog:
         try:
             yield
         except FaqError as error:
-            if not error.key or recipe.name not in self._recipe_files:
+            if not error.key or error.located or recipe.name not in self._recipe_files:
                 raise
             file, line = place(error.key.split("."), self._found(recipe.name)[1])
-            raise FaqError(error.where + error.problem, hint=error.hint, file=file, line=line) from error
+            problem = error.where + error.problem
+            found = FaqError(problem, hint=error.hint, file=file, line=line, key=error.key)
+            found.located = True
+            raise found from error
 
     def _found(self, name: str) -> tuple[Recipe, Sources]:
         found = self._known.get(name)

@@ -13,7 +13,12 @@ class FaqError(Exception):
     """Bad input: one line that names where it is, what is wrong and how to fix it.
 
     The CLI prints it without a traceback and exits with 2.
+
+    Attributes:
+        located: whether file and line are already those that set `key`.
     """
+
+    located = False
 
     def __init__(
         self,

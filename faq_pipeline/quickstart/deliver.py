@@ -29,6 +29,12 @@ MARK = "faq.json"
 """File of a delivered folder that says which checkpoint it holds."""
 
 
+INSTEAD = (
+    "Regeneration gave too little calibration data, so this checkpoint was calibrated on the seeds as they"
+    " are, in the chat template; what regeneration would have gained cannot be told."
+)
+
+
 @dataclass(frozen=True)
 class Delivered:
     """A checkpoint's folder.
@@ -68,8 +74,8 @@ class Delivered:
         return [*lines, f"checkpoint: {self.folder}, {now / 1e6:.1f} MB of {before / 1e6:.1f}; {self.serve}"]
 
 
-def check_folder_free(settings: Settings, cell: Cell, folder: Path) -> None:
-    """Refuse a folder that holds something else than the checkpoint of this cell, before any work.
+def check_folder_free(settings: Settings, cells: Sequence[Cell], folder: Path) -> None:
+    """Refuse a folder that holds something else than the checkpoint of one of these cells, before any work.
 
     Raises:
         FaqError: it does, or is a file.
@@ -77,18 +83,21 @@ def check_folder_free(settings: Settings, cell: Cell, folder: Path) -> None:
     held = _held(folder)
     if held is None:
         return
-    planned = plan(cell, STAGES, settings.store)[stage_names.QUANTIZED_CHECKPOINT].artifact
-    if planned is None or planned.fingerprint != held:
+    plans = [plan(cell, STAGES, settings.store)[stage_names.QUANTIZED_CHECKPOINT] for cell in cells]
+    if held not in [planned.artifact.fingerprint for planned in plans if planned.artifact is not None]:
         raise FaqError(
             f"this folder holds another checkpoint, {held[:8]}", hint="name a new one with --out", file=folder
         )
 
 
-def deliver(settings: Settings, cells: Sequence[Cell], folder: Path, *, evaluated: bool) -> Delivered:
+def deliver(
+    settings: Settings, cells: Sequence[Cell], folder: Path, *, evaluated: bool, instead: bool = False
+) -> Delivered:
     """Copy the checkpoint of the last cell out of the store, with a model card where it was evaluated.
 
     Args:
         cells: the baselines first; all are finished, as far as they were to be.
+        instead: whether that is a baseline, in the place of a recipe that could not be finished.
 
     Raises:
         FaqError: the folder cannot be written, or holds something else.
@@ -106,7 +115,7 @@ def deliver(settings: Settings, cells: Sequence[Cell], folder: Path, *, evaluate
     return Delivered(
         folder=target,
         fingerprint=artifact.fingerprint,
-        outcome=outcome(settings, cells, evaluated=evaluated),
+        outcome=INSTEAD if instead else outcome(settings, cells, evaluated=evaluated),
         report=None if report is None else write_page(CellResolver(settings), cell),
         serve=_serving(cell, target),
         size=(inspection["bytes"], inspection["original_bytes"]),

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.orchestration.conftest import Run
+from tests.tiny import make_llama
 
 SHORT = ("--set", "regeneration.sampling.max_new_tokens=48", "--set", "evaluation.max_new_tokens=8")
 """Limits under which the whole takes seconds."""
@@ -149,6 +150,27 @@ def test_a_mistake_is_one_line_before_any_work(
 ) -> None:
     done = faq("", "quantize", *(one.format(llama=llama) for one in arguments))
     assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, done.err
+
+
+def test_where_replies_are_too_few_the_seeds_as_they_are_calibrate(
+    faq: Run, nowhere: Path, chats: Path, tmp_path: Path
+) -> None:
+    """Of a model that hardly ever ends a reply; the run says so, and its checkpoint is there."""
+    model = make_llama(tmp_path / "endless-1M", end_weight=0)
+    command = ("quantize", str(model), "--seeds", str(chats), *SHORT)
+    found = asked(faq, *command)
+    assert "calibrated on the seeds as they are" in found["outcome"]
+    assert found["result"]["recipe"] == "endless-1m-w4a16-chat"
+    assert any("less than half of the calibration budget" in note["note"] for note in found["notes"])
+    folder = nowhere / "endless-1m-W4A16"
+    card = (folder / "README.md").read_text()
+    assert (folder / "model.safetensors").is_file() and found["fingerprint"] in card
+    assert "no model rewrote them" in card
+    again = asked(faq, *command)
+    assert again["fingerprint"] == found["fingerprint"]
+    # Without baselines there is nothing to fall back on.
+    alone = faq("", *command, "--no-eval", "--out", str(nowhere / "other"))
+    assert alone.code == 2 and "less than half of the calibration budget" in alone.err
 
 
 @pytest.fixture

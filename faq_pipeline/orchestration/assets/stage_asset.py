@@ -81,7 +81,7 @@ class fail_on_faq_error:  # noqa: N801 - reads as a statement
         told = told or (error if isinstance(error, FaqError) else None)
         if told is not None:
             raise dg.Failure(
-                description=str(told), metadata={"faq_error": True}, allow_retries=False
+                description=str(told), metadata={"faq_error": True, "key": told.key}, allow_retries=False
             ) from error
 
 
