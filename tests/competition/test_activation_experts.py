@@ -14,11 +14,14 @@ from faq_pipeline.competition.expert import Context, Group
 from faq_pipeline.competition.experts import EXPERTS
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.fused_experts import fused_experts
 from faq_pipeline.models.precision import WIDENED
 from faq_pipeline.quantization.rounding import rounded_copy
 from faq_pipeline.store.records import Trace
+from tests.cases.architectures import FAMILIES
 from tests.competition.groups import make_candidate, make_group
 from tests.models.test_sample_moments import one_at_a_time, samples
+from tests.noting import Noting
 
 TRACES = tuple(Trace(f"t{i}", "a", ids, 1) for i, ids in enumerate(samples(6)))
 BY_ACTIVATIONS = ("activation_fidelity", "outlier_coverage", "sensitivity")
@@ -101,6 +104,19 @@ def test_sensitivity_is_the_divergence_of_the_rounded_copy(tiny_cell: Cell, cont
         with torch.inference_mode():
             p, q = (m(torch.tensor([ids])).logits[0].double().log_softmax(-1) for m in (context.model, copy))
         assert got[place] == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=5e-2)
+
+
+def test_sensitivity_says_that_a_mixtures_experts_are_not_rounded(tiny_cell: Cell, monkeypatch):
+    told = Noting()
+    plain = Context(tiny_cell, traces=TRACES, progress=told)
+    EXPERTS["sensitivity"].score(groups(), plain)
+    assert not told.notes
+    experts = fused_experts(FAMILIES["Qwen3-MoE"].build())
+    assert experts
+    monkeypatch.setattr("faq_pipeline.models.fused_experts.fused_experts", lambda model: experts)
+    EXPERTS["sensitivity"].score(groups(), plain)
+    plain.close()
+    assert plain.notes == told.notes == ["sensitivity: of a mixture only what is beside its experts is rounded"]
 
 
 def test_sensitivity_refuses_a_scheme_that_does_not_fit(tiny_cell: Cell):

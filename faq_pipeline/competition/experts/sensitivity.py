@@ -17,6 +17,9 @@ class Sensitivity:
     not rounded. High where quantization hurts, so that calibration looks there. Ours, after the
     usual measure of a quantized model's divergence. Every token of the sample counts, prompt too.
     Abstains on candidates longer than the target's context.
+
+    Of a mixture the routed experts stay as they are: they are fused in memory, and only the layers beside
+    them are rounded. A note says so.
     """
 
     name: str = "sensitivity"
@@ -29,6 +32,7 @@ class Sensitivity:
             FaqError: the recipe's quantization does not fit the target, see `check_spec`.
         """
         from faq_pipeline.models.divergence import mean_divergences
+        from faq_pipeline.models.fused_experts import fused_experts
         from faq_pipeline.quantization.rounding import rounded_copy
 
         spec = context.cell.recipe.quantization
@@ -39,6 +43,8 @@ class Sensitivity:
         if not samples:
             return scores
         context.progress.start("candidates through the target and its rounded copy", len(samples))
+        if fused_experts(context.model):
+            context.note("sensitivity: of a mixture only what is beside its experts is rounded")
         copy = rounded_copy(context.model, spec)
         values = mean_divergences(context.model, copy, list(samples), context.progress.advance)
         for places, value in zip(samples.values(), values, strict=True):
