@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from faq_pipeline.cli.display import say, wrapped
-from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.exports.source import Source, find_source
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import has_kernel
@@ -25,19 +24,26 @@ def export(
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],
     to: Annotated[
-        Literal["checkpoint", "text", "messages", "parquet", "imatrix", "gguf"],
+        Literal["checkpoint", "dense", "text", "messages", "parquet", "imatrix", "gguf"],
         typer.Option("--to", help="What to write: the checkpoint, or its calibration set for other tools."),
     ] = "checkpoint",
 ) -> None:
     """Write a checkpoint, or the calibration set behind it, to a folder for other tools.
 
-    checkpoint: as transformers loads it, and vLLM at 4 or 8 bits. text: the samples as the target meets
+    checkpoint: as transformers loads it, and vLLM at 4 or 8 bits. dense: the same numbers in bf16, for
+    servers that have no kernel for them. text: the samples as the target meets
     them. messages: the same as chat messages. parquet: token ids. imatrix: what llama-quantize weighs
     weights by. gguf: the checkpoint for llama.cpp, its integers and scales unchanged.
     """
     source = find_source(Settings.from_environment(), name)
     if to == "checkpoint":
         _copy_checkpoint(source, folder)
+        return
+    if to == "dense":
+        from faq_pipeline.quantization.export import export_dense
+
+        export_dense(source.checkpoint, folder, "cpu")
+        say(f"{folder}: the same model in bf16; serve it with  vllm serve {folder}")
         return
     from faq_pipeline.cli.progress import TerminalListener, bars
     from faq_pipeline.exports.forms import export_as
@@ -51,10 +57,10 @@ def export(
 
 def _copy_checkpoint(source: Source, folder: Path) -> None:
     from faq_pipeline.quantization.export import export as copy_checkpoint
+    from faq_pipeline.quantization.export import spec_of
 
     copy_checkpoint(source.checkpoint, folder)
-    said: dict[str, Any] = source.checkpoint.manifest.identity["quantization"]
-    spec = Quantization.model_validate({key: said[key] for key in said.keys() & Quantization.model_fields})
+    spec = spec_of(source.checkpoint)
     if spec.scheme in SCHEMES and has_kernel(spec, "cuda"):  # the scheme's plugin may be uninstalled
         say(f"{folder}: serve it with  vllm serve {folder}")
     else:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError, ReadError
+from faq_pipeline.quantization.serving_format import is_weight_only
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files
@@ -38,8 +44,47 @@ def export(artifact: Artifact, target_dir: Path) -> Path:
         FaqError: the artifact holds no checkpoint, is damaged or cannot be read, or the target is a file
             or a folder with files.
     """
-    source = artifact.file(CHECKPOINT)
-    if not source.is_dir():
+    with _new_folder(artifact, target_dir) as staging:
+        copy_files(artifact, CHECKPOINT, staging)
+    return target_dir.absolute()
+
+
+def export_dense(artifact: Artifact, target_dir: Path, device: str) -> Path:
+    """As `export`, with the weights expanded to bf16: an unquantized model of the same logits.
+
+    It is for servers that have no kernel for the packed weights, and as large as the original.
+
+    Raises:
+        FaqError: as `export`; or the scheme rounds activations or the cache, which a dense model does not.
+    """
+    from faq_pipeline.config.family import Member
+    from faq_pipeline.models.weights import count_parameters
+    from faq_pipeline.quantization.dense import write_dense
+
+    spec = spec_of(artifact)
+    if not is_weight_only(spec):
+        what = "the cache" if spec.kv_cache is not None else "activations"
+        raise FaqError(
+            f"{spec.scheme} rounds {what} too, so dense weights would be another model",
+            hint="take --to checkpoint",
+        )
+    with _new_folder(artifact, target_dir) as staging, TemporaryDirectory(dir=staging.parent) as packed:
+        copy_files(artifact, CHECKPOINT, Path(packed))
+        member = Member(name="checkpoint", path=Path(packed), parameters=count_parameters(Path(packed)))
+        write_dense(Path(packed), member, staging, device)
+    return target_dir.absolute()
+
+
+def spec_of(artifact: Artifact) -> Quantization:
+    """The recipe's section that a checkpoint was made by, as far as its identity tells."""
+    said: dict[str, Any] = artifact.manifest.identity["quantization"]
+    return Quantization.model_validate({key: said[key] for key in said.keys() & Quantization.model_fields})
+
+
+@contextmanager
+def _new_folder(artifact: Artifact, target_dir: Path) -> Iterator[Path]:
+    """A folder to fill with what is made of an artifact's checkpoint; see `export`."""
+    if not artifact.file(CHECKPOINT).is_dir():
         raise FaqError(
             f"{artifact.fingerprint} is of stage {artifact.manifest.stage} and holds no checkpoint",
             hint="give the fingerprint of a quantized_checkpoint",
@@ -51,9 +96,8 @@ def export(artifact: Artifact, target_dir: Path) -> Path:
         raise FaqError("this is a file", hint="name a new folder", file=target_dir)
     try:
         with atomic_folder(target) as staging:
-            copy_files(artifact, CHECKPOINT, staging)
+            yield staging
     except ReadError:
         raise
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=target_dir) from error
-    return target

@@ -35,8 +35,12 @@ def served_as(spec: Quantization, device: str) -> Form:
     same numbers in bf16, at the memory and speed of the unquantized model. Where activations or the
     cache are rounded too they stay packed, since dense weights alone would be another model.
     """
-    weight_only = SCHEMES.find(spec.scheme).activation_bits == 16 and spec.kv_cache is None
-    return "dense" if weight_only and not has_kernel(spec, device) else "packed"
+    return "dense" if is_weight_only(spec) and not has_kernel(spec, device) else "packed"
+
+
+def is_weight_only(spec: Quantization) -> bool:
+    """Whether dense weights alone are the same model: nothing else is rounded."""
+    return SCHEMES.find(spec.scheme).activation_bits == 16 and spec.kv_cache is None
 
 
 def cpu_reads_packed() -> bool:

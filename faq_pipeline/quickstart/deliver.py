@@ -15,7 +15,7 @@ from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.publishing.content import CARD
-from faq_pipeline.quantization.serving_format import has_kernel
+from faq_pipeline.quantization.serving_format import has_kernel, is_weight_only
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.reporting.outcome import outcome
 from faq_pipeline.reporting.page import write_page
@@ -117,7 +117,7 @@ def deliver(
         fingerprint=artifact.fingerprint,
         outcome=INSTEAD if instead else outcome(settings, cells, evaluated=evaluated),
         report=None if report is None else write_page(CellResolver(settings), cell),
-        serve=_serving(cell, target),
+        serve=_serving(cell, target, artifact.fingerprint),
         size=(inspection["bytes"], inspection["original_bytes"]),
     )
 
@@ -157,8 +157,15 @@ def _held(folder: Path) -> str | None:
         raise FaqError("this folder is not empty", hint="name a new one with --out", file=folder) from None
 
 
-def _serving(cell: Cell, folder: Path) -> str:
+def _serving(cell: Cell, folder: Path, fingerprint: str) -> str:
     spec = cell.recipe.quantization
-    if has_kernel(spec, "cuda"):
+    if not has_kernel(spec, "cuda"):
+        told = f"load it with transformers; vLLM has no kernel for {spec.scheme}"
+    elif cell.device != "cpu" or has_kernel(spec, "cpu"):
         return f"serve it: vllm serve {folder}"
-    return f"load it with transformers; vLLM has no kernel for {spec.scheme}"
+    else:
+        told = f"serve it on a GPU: vllm serve {folder}; on this CPU vLLM has no kernel for {spec.scheme}"
+    dense = (
+        f"; faq export {fingerprint[:8]} NEW-FOLDER --to dense writes it in bf16, which vLLM serves anywhere"
+    )
+    return told + (dense if is_weight_only(spec) else "")

@@ -1,12 +1,13 @@
 """Loads a delivered checkpoint as its users do.
 
 python -m tests.fresh.look transformers FOLDER           one reply, greedy, with transformers
-python -m tests.fresh.look vllm FOLDER URL               one reply of a vLLM server that serves it
+python -m tests.fresh.look vllm FOLDER URL PID           one reply of the vLLM server that serves it
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -36,8 +37,12 @@ def with_transformers(folder: Path) -> str:
     return str(tokenizer.decode(made[0, ids.shape[1] :]))
 
 
-def with_vllm(folder: Path, url: str) -> str:
-    """A reply of the server to the same prompt, once it is up."""
+def with_vllm(folder: Path, url: str, process: int) -> str:
+    """A reply of the server to the same prompt, once it is up.
+
+    Raises:
+        OSError: it is not up after `PATIENCE`, or its process is gone.
+    """
     began = time.monotonic()
     while True:
         try:
@@ -46,6 +51,7 @@ def with_vllm(folder: Path, url: str) -> str:
         except (urllib.error.URLError, OSError):
             if time.monotonic() - began > PATIENCE:
                 raise
+            os.kill(process, 0)
             time.sleep(1)
     body = {
         "model": str(folder),
@@ -65,4 +71,6 @@ def with_vllm(folder: Path, url: str) -> str:
 if __name__ == "__main__":
     kind, folder, *rest = sys.argv[1:]
     place = Path(folder).absolute()
-    print(repr(with_transformers(place) if kind == "transformers" else with_vllm(place, *rest)))
+    print(
+        repr(with_transformers(place) if kind == "transformers" else with_vllm(place, rest[0], int(rest[1])))
+    )

@@ -321,6 +321,23 @@ def test_an_exported_checkpoint_loads(home: Home, faq: Run, pipeline_data: Path,
     assert f"vllm serve {tmp_path / 'eight'}" in exported.out
     model = load_folder(folder, "cpu")
     assert model.config.quantization_config is not None
+    # Expanded to bf16 it is the same model, and no quantized one.
+    dense = tmp_path / "dense"
+    assert (
+        "vllm serve" in faq(pipeline_data, "export", short, str(dense), "--to", "dense", home=home.folder).out
+    )
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.quantization_config import CompressedTensorsConfig
+
+    ids = torch.arange(8).unsqueeze(0)
+    packed = AutoModelForCausalLM.from_pretrained(
+        folder, quantization_config=CompressedTensorsConfig(dequantize=True)
+    )
+    plain = AutoModelForCausalLM.from_pretrained(dense)
+    assert getattr(plain.config, "quantization_config", None) is None
+    with torch.no_grad():
+        assert torch.equal(packed(ids).logits, plain(ids).logits)
     again = faq(pipeline_data, "export", short, str(folder), home=home.folder)
     assert str(folder) in again.mistake
     assert (
