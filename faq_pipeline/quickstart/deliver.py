@@ -165,7 +165,5 @@ def _serving(cell: Cell, folder: Path, fingerprint: str) -> str:
         return f"serve it: vllm serve {folder}"
     else:
         told = f"serve it on a GPU: vllm serve {folder}; on this CPU vLLM has no kernel for {spec.scheme}"
-    dense = (
-        f"; faq export {fingerprint[:8]} NEW-FOLDER --to dense writes it in bf16, which vLLM serves anywhere"
-    )
+    dense = f"; faq export {fingerprint[:8]} DIR --to dense writes it in bf16, which vLLM serves anywhere"
     return told + (dense if is_weight_only(spec) else "")
