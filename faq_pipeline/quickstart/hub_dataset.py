@@ -22,7 +22,7 @@ from faq_pipeline.quickstart.seed_forms import (
     recognize,
 )
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.store.tables import Seed
+from faq_pipeline.store.records import Seed
 from faq_pipeline.util.atomic_files import make_folder, write_atomic
 
 MOST_ROWS = 4096
