@@ -14,6 +14,7 @@ from faq_pipeline.evaluation.stage import SEQUENCES
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.recipe_comparison import compare_member, read_comparison
 from faq_pipeline.execution.runner import plan
+from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.records import SequenceDivergence
@@ -31,6 +32,8 @@ def outcome(settings: Settings, cells: Sequence[Cell], *, evaluated: bool) -> st
     """
     recipe = cells[-1].recipe
     if not recipe.regeneration.generates:
+        if needs_calibration(recipe.quantization):
+            return "Nothing was regenerated: the recipe calibrates on other data."
         return "Nothing was regenerated: the method looks at no data."
     if not evaluated:
         return "What regeneration gained cannot be told: nothing was evaluated (--no-eval)."

@@ -166,6 +166,7 @@ def test_where_replies_are_too_few_the_seeds_as_they_are_calibrate(
     card = (folder / "README.md").read_text()
     assert (folder / "model.safetensors").is_file() and found["fingerprint"] in card
     assert "no model rewrote them" in card
+    assert "the recipe calibrates on other data" in Path(found["report"]).read_text()
     again = asked(faq, *command)
     assert again["fingerprint"] == found["fingerprint"]
     # Without baselines there is nothing to fall back on.
