@@ -36,7 +36,7 @@ owners: [acme]
 memory_budget_gib: 2
 development: {REPOSITORY}/data/eval/kin/development.jsonl
 thinking: {{template_kwargs: {{enable_thinking: true}}}}
-discovery: {{name: "Hive-[0-9]+M", interval_seconds: 30}}
+discovery: {{name: "Hive-[0-9]+M", interval_seconds: 10}}
 requantize: {{recipes: [hive-faq], on_release: true}}
 publish: {{licences: [Apache-2.0]}}
 members:
