@@ -12,6 +12,7 @@ import pytest
 
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.execution.graph import STAGES
+from faq_pipeline.orchestration.assets.metadata import figures
 from faq_pipeline.settings import REPOSITORY
 
 
@@ -97,3 +98,8 @@ def test_a_study_is_a_partition_and_its_cells_are_none(definitions: dg.Definitio
     assert cells.op.pool == "gpu"
     job = definitions.resolve_job_def("study")
     assert {node.name for node in job.nodes} == {"study_cells", "study_report"}
+
+
+def test_the_ui_shows_figures_under_names_that_explain_themselves() -> None:
+    shown = figures({"bytes_repeat": True, "shortfall": 12, "tokens": 372, "work": {"tokens": 1}})
+    assert shown == {"same_samples_if_run_again": True, "tokens_below_budget": 12, "tokens": 372}

@@ -43,5 +43,6 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     return {
         **shown,
         "report": dg.MetadataValue.md(report),
+        "whole_report": f"faq report {cell.target.partition} {cell.recipe.name}",
         "report_html": dg.MetadataValue.path(str(artifact.file("report.html"))),
     }

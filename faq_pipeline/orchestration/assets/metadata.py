@@ -13,13 +13,32 @@ MOST_PARTS = 6
 """Longer lists and mappings of a manifest are not shown here; the asset's own metadata may show them."""
 NOT_SHOWN = {"work", "vocabulary"}
 """Fields that only estimates and later stages use."""
+NAMES = {
+    "bytes_repeat": "same_samples_if_run_again",
+    "shortfall": "tokens_below_budget",
+    "budget": "token_budget",
+    "ineligible": "candidates_that_cannot_win",
+    "uncontested": "groups_with_one_usable_candidate",
+    "wrong_alone": "seeds_whose_only_usable_candidate_is_wrong",
+    "wrong_winners": "winners_with_a_wrong_answer",
+    "unclosed": "replies_without_end_of_reasoning",
+    "truncated": "replies_cut_at_the_limit",
+    "looping": "replies_that_repeat_themselves",
+    "left_out": "seeds_left_out",
+    "rtn_fallback": "layers_that_gptq_gave_up",
+    "mcnemar_p": "p_value_of_mcnemar_test",
+    "ratio": "size_relative_to_original",
+}
+"""What the UI calls fields of a manifest whose own names are short."""
 LONGEST = 400
 """Maximum number of characters of a text in a table."""
 
 
 def figures(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a manifest: rounded numbers, and intervals and short structures as one line of text."""
-    lines = {name: _figure(value) for name, value in metadata.items() if name not in NOT_SHOWN}
+    lines = {
+        NAMES.get(name, name): _figure(value) for name, value in metadata.items() if name not in NOT_SHOWN
+    }
     return {name: line for name, line in lines.items() if line is not None}
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
+from faq_pipeline.quantization.serving_format import has_kernel
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 
 
@@ -24,10 +25,23 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
-    spec = cell.recipe.quantization
+    spec, folder = cell.recipe.quantization, outcome.artifact.file("checkpoint")
+    served = has_kernel(spec, "cuda")
     return {
+        "base_model": _base(cell),
+        "how_to_serve": f"vllm serve {folder}" if served else "load it with transformers; vLLM has no kernel",
         "method": spec.method,
         "scheme": spec.scheme,
         "group_size": str(spec.group_size or "fixed"),
-        "checkpoint": dg.MetadataValue.path(str(outcome.artifact.file("checkpoint"))),
+        "checkpoint": dg.MetadataValue.path(str(folder)),
     }
+
+
+def _base(cell: Cell) -> str | dg.MetadataValue:
+    """The unquantized member: a link to its commit on the hub, or its partition where it is a folder."""
+    from huggingface_hub.constants import ENDPOINT
+
+    hub = cell.target.member.hub
+    return (
+        dg.MetadataValue.url(f"{ENDPOINT}/{hub}/tree/{cell.target.digest}") if hub else cell.target.partition
+    )
