@@ -8,7 +8,9 @@ import stat
 import subprocess
 import sys
 import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock, Timeout
@@ -20,7 +22,7 @@ from faq_pipeline.execution.runner import Outcome, materialize
 from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
-from faq_pipeline.study.execution.workers import shared_gpus
+from faq_pipeline.study.execution.workers import SharedGpus, TaskOutcome, shared_gpus
 from faq_pipeline.util.progress import SilentProgress
 from tests.gpu.conftest import Start
 from tests.gpu.fakes import make_cell, make_gpus, make_stage
@@ -88,6 +90,27 @@ def test_workers_of_a_study_take_turns_unless_there_are_many(
 ) -> None:
     with shared_gpus(device, processes, "study", SilentProgress()) as gpus:
         assert not gpus and not leases.exists()
+
+
+def test_a_task_gets_the_shared_gpu_with_the_fewest_tasks(cell: Cell, leases: Path) -> None:
+    running: list[Future[TaskOutcome]] = []
+
+    class Executor(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            began.append(gpus.index(args[-1][0]))
+            running.append(Future())
+            return running[-1]
+
+    began: list[int] = []
+    with shared_gpus("cuda", 16, "study", SilentProgress()) as gpus, Executor(1) as executor:
+        shared = SharedGpus(gpus)
+        for _ in range(4):
+            shared.submit(executor, lambda gpus: TaskOutcome(""))
+        for finished in (running[1], running[3]):  # both on the second GPU
+            finished.set_result(TaskOutcome(""))
+        for _ in range(3):
+            shared.submit(executor, lambda gpus: TaskOutcome(""))
+    assert began == [0, 1, 0, 1, 1, 1, 0]
 
 
 def test_a_hit_waits_for_nobody(start: Start, cell: Cell, leases: Path, tmp_path: Path) -> None:
@@ -195,7 +218,9 @@ def test_a_folder_that_cannot_be(cell: Cell, tmp_path: Path, monkeypatch: pytest
 
 ANOTHER_USER = """
 import os, sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from faq_pipeline.errors import FaqError
 from faq_pipeline.gpu.placement import GpuPlacement
 from faq_pipeline.models import gpus

@@ -62,6 +62,12 @@ def test_reasoning_and_answer_come_apart(reasoning: str, answer: str) -> None:
     assert split_thinking(answer, thinking) == ("", answer.strip())
 
 
+def test_a_model_without_thinking_marks_never_thinks() -> None:
+    assert not is_thinking("Q: 2 + 2?", "It is 4.", Thinking(open="", close="</think>"))
+    assert is_thinking("Q: 2 + 2?", "<think>It is", Thinking())
+    assert not is_thinking("Q: 2 + 2?", "<think>It is</think>4", Thinking())
+
+
 def test_weights_that_do_not_fit_their_config_are_a_mistake(tiny_cell: Cell, tmp_path: Path) -> None:
     import json
     import shutil

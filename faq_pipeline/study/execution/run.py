@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from itertools import cycle
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
@@ -25,7 +24,7 @@ from faq_pipeline.study.execution.results import (
     write_result,
 )
 from faq_pipeline.study.execution.tasks import Task, Tasks
-from faq_pipeline.study.execution.workers import TaskOutcome, make, shared_gpus, workers
+from faq_pipeline.study.execution.workers import SharedGpus, TaskOutcome, make, shared_gpus, workers
 from faq_pipeline.util.progress import Progress, SilentProgress
 
 TRACED = (stage_names.QUANTIZED_CHECKPOINT,)
@@ -89,10 +88,10 @@ def run_study(
         device, what = waiting[0].cell.device, f"study {design.study.name}"
         count = min(processes, len(tasks))
         with shared_gpus(device, count, what, listener) as gpus, workers(count, listener.note) as executor:
-            turns = cycle(gpus[i:] + gpus[:i] for i in range(len(gpus) or 1))
+            shared = SharedGpus(gpus)
             _execute(
                 tasks,
-                lambda task: executor.submit(make, task.stage, task.cell, store.root, next(turns)),
+                lambda task: shared.submit(executor, make, task.stage, task.cell, store.root),
                 recorder.record,
                 capacity=processes,
                 may_start=lambda: time.monotonic() - started < 60 * minutes,

@@ -132,6 +132,34 @@ def shared_gpus(device: str, processes: int, what: str, progress: Progress) -> I
         yield lease.gpus
 
 
+class SharedGpus:
+    """Hands out GPUs that several tasks use at the same time: to each task those with the fewest tasks first.
+
+    Taking turns is not enough: tasks differ in length and memory, and one GPU fills up while another idles.
+    """
+
+    def __init__(self, gpus: Sequence[Gpu]) -> None:
+        self._running = dict.fromkeys(gpus, 0)
+        self._lock = threading.Lock()
+
+    def submit(
+        self, executor: Executor, fn: Callable[..., TaskOutcome], /, *args: Any
+    ) -> Future[TaskOutcome]:
+        """Submit `fn(*args, gpus)`; `gpus` is empty if none are shared."""
+        with self._lock:
+            gpus = tuple(sorted(self._running, key=self._running.__getitem__))  # stable: equal ones in order
+            if gpus:
+                self._running[gpus[0]] += 1
+        future = executor.submit(fn, *args, gpus)
+        future.add_done_callback(lambda _: self._done(gpus))
+        return future
+
+    def _done(self, gpus: tuple[Gpu, ...]) -> None:
+        with self._lock:
+            if gpus:
+                self._running[gpus[0]] -= 1
+
+
 class _Pool(ProcessPoolExecutor):
     """Processes whose garbage collector ignores objects that outlive a task.
 
