@@ -210,11 +210,13 @@ def _baseline(facts: RecipeFacts, name: str, template: str) -> Tree:
 
 
 def _groups(facts: RecipeFacts) -> Tree:
-    """Groups of integer weights, and their order; those of float formats are fixed."""
+    """Groups, scales and order of integer weights; those of float formats are fixed."""
     if SCHEMES.find(facts.scheme).float_weights:
         return {}
-    order = {"actorder": "static"} if facts.method in ORDERED else {}
-    return {"group_size": group_size(facts.scheme, facts.config), **order}
+    settings: Tree = {"actorder": "static"} if facts.method in ORDERED else {}
+    if facts.method == "gptq":  # study `settings`, see docs/RESULTS.md
+        settings |= {"observer": "imatrix", "dampening": 0.1}
+    return {"group_size": group_size(facts.scheme, facts.config), **settings}
 
 
 def group_size(scheme: str, config: Mapping[str, Any]) -> int | str:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError
@@ -59,11 +60,21 @@ def _cells(catalog: Catalog, digests: Path) -> Iterator[Cell]:
         for member in catalog.families[family].members:
             for recipe in catalog.recipes.values():
                 try:
-                    cell = resolve_cell(catalog, member.name, recipe, "cpu", digests)
+                    cell = resolve_cell(catalog, member.name, as_at_first(recipe), "cpu", digests)
                 except FaqError:
                     continue
                 teacher = None if cell.teacher is None else _named(cell.teacher)
                 yield replace(cell, target=_named(cell.target), teacher=teacher)
+
+
+def as_at_first(recipe: Recipe) -> Recipe:
+    """A shipped recipe with the settings of GPTQ that it had at commit bd61d0c; they moved since."""
+    spec = recipe.quantization
+    if spec.method != "gptq":
+        return recipe
+    order = None if spec.group_size == "channel" else "static"
+    then = {"observer": "minmax", "actorder": order, "dampening": 0.01}
+    return recipe.model_copy(update={"quantization": spec.model_copy(update=then)})
 
 
 def _named(weights: Weights) -> Weights:
