@@ -170,14 +170,16 @@ def read_rows(artifact: Artifact, table: str | None = None) -> list[Any]:
     """An artifact's rows as records: dataclasses of `faq_pipeline.store.records`.
 
     Args:
-        table: a table's name (`samples`); may be left out where the artifact holds one table.
+        table: a table's name (`samples`); may be left out where the artifact holds one table
+            besides its measurements.
 
     Raises:
         FaqError: there is no such table, or there are several and none is named.
     """
     held = [name for name in records.RECORDS if artifact.file(f"{name}.parquet").is_file()]
-    if table is None and len(held) == 1:
-        (table,) = held
+    made = [name for name in held if f"{name}.parquet" not in artifact.manifest.measurements]
+    if table is None and len(made) == 1:
+        (table,) = made
     if table not in held:
         problem = "holds several tables" if table is None else f"holds no table {table!r}"
         raise FaqError(f"{artifact.manifest.stage} {problem}", hint=f"name one of: {', '.join(held)}")

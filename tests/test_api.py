@@ -140,7 +140,7 @@ MISTAKES: dict[str, Call] = {
     "unknown stage 'quantised_checkpoint' (did you mean 'quantized_checkpoint'?)": (
         lambda own, cell, artifact: faq.materialize(cell, "quantised_checkpoint", settings=own)
     ),
-    "quantized_checkpoint holds no table 'seeds' (name one of: checkpoints)": (
+    "quantized_checkpoint holds no table 'seeds' (name one of: checkpoints, layers)": (
         lambda own, cell, artifact: faq.read_rows(artifact, "seeds")
     ),
     "calibration_set holds several tables (name one of: samples, fitness, rows)": (

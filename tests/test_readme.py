@@ -40,6 +40,7 @@ NOT_MADE = {
     "compare": "no recipe of 'kin-4m' is evaluated yet",
     "report": "kin-4m@913c62bf|faq-one-gptq-w3a16 has no inference_traces yet",
     "export": "no checkpoint or calibration set has a fingerprint that starts with 'FINGERPRINT'",
+    "layers": "no checkpoint or calibration set has a fingerprint that starts with 'FINGERPRINT'",
 }
 """What commands say that show what a whole run made: there is none here."""
 

@@ -17,6 +17,7 @@ from faq_pipeline.cli import (
     doctor,
     engines,
     export,
+    layers,
     lineage,
     listing,
     publishing,
@@ -68,6 +69,7 @@ app.command()(report.report)
 app.command()(status.status)
 app.command()(backfill.backfill)
 app.command()(export.export)
+app.command()(layers.layers)
 app.command()(publishing.publish)
 app.command()(publishing.published)
 app.command()(publishing.withdraw)

@@ -19,6 +19,7 @@ from faq_pipeline.models.weights import Weights, copy_companions
 from faq_pipeline.quantization.checkpoint_config import complete_ignored
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.kv_cache import check_cached_attention
+from faq_pipeline.quantization.layer_log import LayerLog, logging_layers
 from faq_pipeline.quantization.methods import find_method, needs_calibration
 from faq_pipeline.quantization.preparation import experts_as_prepared, prepare
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
@@ -43,12 +44,12 @@ class Quantized:
 
     Attributes:
         model: weights already on the grid of the scheme, not yet packed.
-        rtn_fallback: names of modules that GPTQ gave up (their Hessian was not positive definite)
-            and rounded to nearest.
+        log: figures of its layers; `log.fallback` names modules that GPTQ gave up (their Hessian was not
+            positive definite) and rounded to nearest.
     """
 
     model: PreTrainedModel
-    rtn_fallback: tuple[str, ...]
+    log: LayerLog
 
 
 def quantize(
@@ -59,11 +60,11 @@ def quantize(
     device: str,
     progress: Progress,
     samples: Sequence[Sequence[int]] | None = None,
-) -> tuple[str, ...]:
+) -> LayerLog:
     """Quantize a member and save the checkpoint in `folder`; see `run`, `save` and, for `ranks`, `ranks`.
 
     Returns:
-        `Quantized.rtn_fallback`.
+        `Quantized.log`.
     """
     if spec.ranks is not None:
         from faq_pipeline.quantization.ranks import quantize_on_ranks
@@ -71,10 +72,10 @@ def quantize(
         return quantize_on_ranks(spec, weights, rows, folder, device, progress, samples)
     quantized = run(spec, weights, rows, device, progress, samples)
     save(quantized.model, weights, folder)
-    fallback = quantized.rtn_fallback
+    log = quantized.log
     del quantized
     release()
-    return fallback
+    return log
 
 
 def run(
@@ -115,7 +116,7 @@ def run(
         release()  # what the error held is gone only now
         progress.note(FULL)
         quantized = attempt("cpu")
-    note_fallback(quantized.rtn_fallback, progress)
+    note_fallback(quantized.log.fallback, progress)
     return quantized
 
 
@@ -167,13 +168,12 @@ def run_once(
     torch.manual_seed(SEED)
     if spec.layer_bits is not None:
         spec = with_exact_names(spec, [layer.module for layer in architecture_of(weights).quantizable])
-    with quiet_llmcompressor(), computing_on(device), experts_as_prepared():
+    with quiet_llmcompressor(), computing_on(device), experts_as_prepared(), logging_layers() as log:
         # Not the CPU's threads: the weights only lie there.
         fix_threads(weights.member, device, processes)
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
         check_cached_attention(spec, model)
         modifiers = find_method(spec.method).modifiers(prepare(model, spec))
-        fallback = _watched(modifiers)
         wide = precision_for(weights.member, device) == "float32"
         stored = widen(model, modifiers) if wide else None
         with reporting_to(progress, _blocks(model, modifiers)):
@@ -187,7 +187,7 @@ def run_once(
                 raise
         if stored is not None:
             narrow(model, modifiers, stored)
-    return Quantized(model, tuple(name for found in fallback for name in found))
+    return Quantized(model, log)
 
 
 def note_fallback(names: Sequence[str], progress: Progress) -> None:
@@ -250,16 +250,6 @@ def _data(
         "max_seq_length": max(len(row) for row in rows),
         "sequential_offload_device": between,
     }
-
-
-def _watched(modifiers: list[Any]) -> list[list[str]]:
-    """The lists in which GPTQ modifiers note the modules that they round to nearest instead.
-
-    Taken before the run: a modifier parts with its list when it ends, telling only the log.
-    """
-    from llmcompressor.modifiers.gptq import GPTQModifier
-
-    return [m._rtn_fallback_module_names for m in modifiers if isinstance(m, GPTQModifier)]
 
 
 def _blocks(model: PreTrainedModel, modifiers: list[Any]) -> int:

@@ -30,6 +30,7 @@ from faq_pipeline.models.device import device_gpus, device_kind, device_of, torc
 from faq_pipeline.models.loading import release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.compute_device import activations_device
+from faq_pipeline.quantization.layer_log import LayerLog
 from faq_pipeline.quantization.oneshot import (
     FULL,
     add_companions,
@@ -77,7 +78,7 @@ def quantize_on_ranks(
     device: str,
     progress: Progress,
     samples: Sequence[Sequence[int]] | None = None,
-) -> tuple[str, ...]:
+) -> LayerLog:
     """Quantize a member with `spec.ranks` processes and save the checkpoint in `folder`.
 
     Args:
@@ -85,7 +86,7 @@ def quantize_on_ranks(
         samples: see `oneshot.run`.
 
     Returns:
-        Names of modules that GPTQ gave up.
+        Figures of its layers, of all ranks together.
 
     Raises:
         FaqError: fewer GPUs or rows than ranks.
@@ -103,15 +104,15 @@ def quantize_on_ranks(
         )
     shares = _shares(spec, weights, rows, counts, devices, folder)
     try:
-        names = _carry_out(shares, progress)
+        log = _carry_out(shares, progress)
     except Exception as error:
         if all(share.between == "cpu" for share in shares) or not is_out_of_memory(error):
             raise
         progress.note(FULL)
-        names = _carry_out([replace(share, between="cpu") for share in shares], progress)
+        log = _carry_out([replace(share, between="cpu") for share in shares], progress)
     add_companions(weights, folder)
-    note_fallback(names, progress)
-    return names
+    note_fallback(log.fallback, progress)
+    return log
 
 
 def _devices(device: str, count: int) -> list[str]:
@@ -141,19 +142,19 @@ def _shares(
     return shares
 
 
-def _carry_out(shares: Sequence[Share], progress: Progress) -> tuple[str, ...]:
+def _carry_out(shares: Sequence[Share], progress: Progress) -> LayerLog:
     """Run the ranks to their end. Where one fails, the others are ended and its error is raised."""
     import torch.multiprocessing as processes
 
     queue = processes.get_context("spawn").SimpleQueue()
-    names: list[str] = []
+    log = LayerLog()
     mistakes: list[FaqError] = []
 
     def listen() -> None:
         while not queue.empty():
             what, told = queue.get()
-            if what == "fallback":
-                names.extend(told)
+            if what == "log":
+                log.add(told)
             elif what == "mistake":
                 mistakes.append(told)
             else:
@@ -181,7 +182,7 @@ def _carry_out(shares: Sequence[Share], progress: Progress) -> tuple[str, ...]:
                 if process.is_alive():
                     process.kill()
     listen()
-    return tuple(sorted(names))
+    return log
 
 
 def _rank(rank: int, shares: Sequence[Share], meeting: str, queue: Any) -> None:
@@ -212,7 +213,7 @@ def _rank(rank: int, shares: Sequence[Share], meeting: str, queue: Any) -> None:
                 _Told(queue) if rank == 0 else SilentProgress(),
                 len(shares),
             )
-        queue.put(("fallback", quantized.rtn_fallback))
+        queue.put(("log", quantized.log))
         save_packed(quantized.model, share.folder)
         dist.barrier()
     except FaqError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,11 +20,13 @@ from faq_pipeline.quantization.schemes import PACKED, SCHEMES, is_packed
 from faq_pipeline.quantization.spec_check import check_ranks, check_remote_layers, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
-from faq_pipeline.store.records import CheckpointRow, PlannedLayer, Sample, TokenRow, Trace
+from faq_pipeline.store.records import CheckpointRow, PlannedLayer, QuantizedLayer, Sample, TokenRow, Trace
 from faq_pipeline.store.tables import read_rows, write_rows
 
 CHECKPOINT = "checkpoint"
 """Folder of an artifact that transformers and vLLM load."""
+
+LAYERS = "layers.parquet"
 
 TOOLS = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 COMMON = ("method", "scheme", "group_size", "ignore")
@@ -57,15 +60,17 @@ def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
 def build(job: Build) -> dict[str, Any]:
     """Quantize the target.
 
-    Files: `checkpoint/`, `checkpoints.parquet` (one row), and `plan.parquet` where a bit plan was made
-    (one row for each layer). Sizes in the metadata are in bytes; `ratio` is quantized to original;
-    `rtn_fallback` lists modules that GPTQ gave up; `inspection` holds what `inspect_checkpoint` found, so
-    that checks need not load the model again.
+    Files: `checkpoint/`, `checkpoints.parquet` (one row), `layers.parquet` (one row for each layer), and
+    `plan.parquet` where a bit plan was made (one row for each layer that engines fuse). Sizes in the
+    metadata are in bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up;
+    `layer_error_mean` and `layer_error_max` are those of `QuantizedLayer.error`; `inspection` holds what
+    `inspect_checkpoint` found, so that checks need not load the model again.
 
     Raises:
         FaqError: see `check_spec`, `run`.
     """
     from faq_pipeline.quantization.inspection import bits_per_weight, inspect_checkpoint
+    from faq_pipeline.quantization.layer_report import quantized_layers
     from faq_pipeline.quantization.layers import weight_bytes
     from faq_pipeline.quantization.oneshot import quantize
 
@@ -76,19 +81,22 @@ def build(job: Build) -> dict[str, Any]:
     planned: dict[str, Any] = {}
     if spec.plan is not None:
         spec, planned = _planned(job)
-    fallback = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
+    log = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
     job.settled()
     size, original_size = weight_bytes(folder), weight_bytes(original)
     row = CheckpointRow(
         cell.target.partition, spec.method, spec.scheme, str(spec.group_size or "fixed"), size, original_size
     )
     write_rows(job.directory / "checkpoints.parquet", [row], CheckpointRow)
+    layers = quantized_layers(spec, cell.target, log)
+    write_rows(job.directory / LAYERS, layers, QuantizedLayer)
     return {
         "bytes": size,
         "original_bytes": original_size,
         "ratio": size / original_size,
         "bits_per_weight": bits_per_weight(folder, cell.target),
-        "rtn_fallback": list(fallback),
+        "rtn_fallback": list(log.fallback),
+        **_layer_errors(layers),
         **planned,
         "inspection": asdict(
             inspect_checkpoint(folder, cell.target, roomy_device(cell.target.member, cell.device))
@@ -119,6 +127,14 @@ def _planned(job: Build) -> tuple[Quantization, dict[str, Any]]:
         "notes": notes,
     }
     return spec.model_copy(update={"plan": None, "layer_bits": bits}), figures
+
+
+def _layer_errors(layers: Sequence[QuantizedLayer]) -> dict[str, float]:
+    """Mean and greatest error of the layers, where it was measured."""
+    errors = [layer.error for layer in layers if layer.error is not None]
+    if not errors:
+        return {}
+    return {"layer_error_mean": sum(errors) / len(errors), "layer_error_max": max(errors)}
 
 
 def _rows(job: Build) -> list[list[int]]:
@@ -164,6 +180,7 @@ QUANTIZED_CHECKPOINT = Stage(
     build=build,
     gpus=lambda cell: cell.recipe.quantization.ranks or 1,
     select=select,
+    measurements=(LAYERS,),
     work=checkpoint_work,
     labels=labels.TARGET,
     checks=CHECKPOINT_CHECKS,

@@ -170,6 +170,27 @@ class PlannedLayer:
 
 
 @dataclass(frozen=True)
+class QuantizedLayer:
+    """A quantized layer of a checkpoint, and what rounding did to it.
+
+    Attributes:
+        weights: how many it has.
+        bits: of a weight, without its scale.
+        tokens: calibration tokens that reached it; None where the method does not count them.
+        error: tr(E H E^T) / tr(W H W^T), E being the change of the weight W, and H the sum of x x^T over
+            its calibrated inputs; None where the method has no H.
+        fallback: whether H could not be inverted, and the layer was rounded to nearest.
+    """
+
+    module: str
+    weights: int
+    bits: int
+    tokens: int | None
+    error: float | None
+    fallback: bool
+
+
+@dataclass(frozen=True)
 class Answer:
     """One evaluated question, joined between models on (task, doc_hash, filter).
 
@@ -245,6 +266,7 @@ RECORDS: dict[str, type] = {
     "failed": Failed,
     "rows": TokenRow,
     "plan": PlannedLayer,
+    "layers": QuantizedLayer,
     "traces": Trace,
     "answers": Answer,
     "reference_answers": Answer,

@@ -125,7 +125,7 @@ def quantized(
 ) -> tuple[float, float]:
     """Bits a weight, and how far the loaded checkpoint's logits are, as a share of the largest one."""
     made = run(spec, weights, rows, "cpu", SilentProgress())
-    assert not made.rtn_fallback
+    assert not made.log.fallback
     before = logits(made.model)
     save(made.model, weights, folder)
     loaded = logits(load_quantized(folder, weights.member, "cpu"))

@@ -222,14 +222,14 @@ def test_a_hessian_that_cannot_be_inverted_is_reported(tiny_cell: Cell, tmp_path
     told = Noting()
     singular = [[5]]  # one token: a Hessian of rank one, and next to no dampening
     spec = make_spec("gptq", "W4A16", dampening=1e-12)
-    fallback = quantize(spec, tiny_cell.target, singular, tmp_path, "cpu", told)
+    fallback = quantize(spec, tiny_cell.target, singular, tmp_path, "cpu", told).fallback
     assert "model.layers.0.self_attn.q_proj" in fallback
     assert len(told.notes) == 1 and "rounded to nearest" in told.notes[0]
 
 
 def test_a_healthy_run_reports_no_fallback(tiny_cell: Cell, tmp_path: Path) -> None:
     spec = make_spec("smoothquant", "W8A8")
-    assert quantize(spec, tiny_cell.target, make_rows(), tmp_path, "cpu", SilentProgress()) == ()
+    assert not quantize(spec, tiny_cell.target, make_rows(), tmp_path, "cpu", SilentProgress()).fallback
 
 
 def test_an_empty_calibration_set_is_refused(tiny_cell: Cell, tmp_path: Path) -> None:

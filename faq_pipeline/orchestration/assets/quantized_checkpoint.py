@@ -1,14 +1,18 @@
 """The asset `quantized_checkpoint`: the target with quantized weights."""
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.runner import Outcome
+from faq_pipeline.orchestration.assets.metadata import long_table
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
 from faq_pipeline.quantization.serving_format import has_kernel
-from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from faq_pipeline.quantization.stage import LAYERS, QUANTIZED_CHECKPOINT
+from faq_pipeline.store.records import QuantizedLayer
+from faq_pipeline.store.tables import read_rows
 
 
 def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -27,6 +31,9 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     spec, folder = cell.recipe.quantization, outcome.artifact.file("checkpoint")
     served = has_kernel(spec, "cuda")
+    layers = outcome.artifact.file(LAYERS)
+    # Artifacts of earlier versions have no layer report.
+    rows = read_rows(layers, QuantizedLayer) if layers.is_file() else []
     return {
         "base_model": _base(cell),
         "how_to_serve": f"vllm serve {folder}" if served else "load it with transformers; vLLM has no kernel",
@@ -34,6 +41,7 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "scheme": spec.scheme,
         "group_size": str(spec.group_size or "fixed"),
         "checkpoint": dg.MetadataValue.path(str(folder)),
+        "layers": long_table(map(asdict, rows)),
     }
 
 

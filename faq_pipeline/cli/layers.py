@@ -1,0 +1,57 @@
+"""`faq layers`: the layer report of a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from faq_pipeline.cli.display import out, print_json, table
+from faq_pipeline.cli.options import JsonOption
+from faq_pipeline.errors import FaqError
+from faq_pipeline.exports.source import find_source
+from faq_pipeline.quantization.stage import LAYERS, QUANTIZED_CHECKPOINT
+from faq_pipeline.settings import Settings
+from faq_pipeline.store.records import QuantizedLayer
+from faq_pipeline.store.tables import read_rows
+
+HEADER = ("layer", "weights", "bits", "tokens", "error", "")
+
+
+def layers(
+    source: Annotated[
+        str, typer.Argument(help="Fingerprint of a quantized_checkpoint, its first digits, or member|recipe.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Show each layer of a checkpoint: bits, calibration tokens, and its error on its calibrated inputs."""
+    found = find_source(Settings.from_environment(), source).artifact
+    if found.manifest.stage != QUANTIZED_CHECKPOINT.name:
+        raise FaqError(f"{source} is no checkpoint", hint="give the fingerprint of a quantized_checkpoint")
+    file = found.file(LAYERS)
+    if not file.is_file():
+        raise FaqError(
+            f"{found.fingerprint} has no layer report: an earlier version made it",
+            file=found.path,
+            hint="remove the artifact and run its recipe again",
+        )
+    rows = read_rows(file, QuantizedLayer)
+    if json:
+        print_json({"fingerprint": found.fingerprint, "layers": [asdict(row) for row in rows]})
+    else:
+        out().print(table(f"layers of {found.fingerprint}", HEADER, [_cells(row) for row in rows]))
+
+
+def _cells(row: QuantizedLayer) -> list[str]:
+    def known(value: Any, form: str) -> str:
+        return "not measured" if value is None else format(value, form)
+
+    return [
+        row.module,
+        f"{row.weights:,}",
+        str(row.bits),
+        known(row.tokens, ","),
+        known(row.error, ".3g"),
+        "rounded to nearest" if row.fallback else "",
+    ]

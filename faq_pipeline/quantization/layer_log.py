@@ -1,0 +1,83 @@
+"""What rounding did to each layer, measured while llmcompressor's GPTQ holds the layer's Hessian."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from faq_pipeline.util.attributes import replaced_attribute
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class LayerLog:
+    """Figures by module; empty for methods that have no Hessians.
+
+    Attributes:
+        tokens: calibration tokens that reached the module.
+        errors: `relative_error` of its weight, as it is stored.
+        fallback: modules whose Hessian could not be inverted, and which were rounded to nearest.
+    """
+
+    tokens: Counter[str] = field(default_factory=Counter)
+    errors: dict[str, float] = field(default_factory=dict)
+    fallback: list[str] = field(default_factory=list)
+
+    def add(self, other: LayerLog) -> None:
+        """Take in what another process has logged."""
+        self.tokens.update(other.tokens)
+        self.errors.update(other.errors)
+        self.fallback = sorted([*self.fallback, *other.fallback])
+
+
+@contextmanager
+def logging_layers() -> Iterator[LayerLog]:
+    """Log every layer that a GPTQModifier of llmcompressor, or one derived from it, quantizes meanwhile.
+
+    Costs two products of a layer's weight and its Hessian, and the memory of one Hessian more.
+    """
+    from llmcompressor.modifiers.gptq import GPTQModifier
+
+    log = LayerLog()
+    calibrate, compress = GPTQModifier.calibrate_module, GPTQModifier.compress_module_list
+
+    def and_count(modifier: Any, module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        log.tokens[modifier._module_names[module]] += math.prod(args[0].shape[:-1])
+        calibrate(modifier, module, args, output)
+
+    def and_measure(modifier: Any, modules: Sequence[Any]) -> None:
+        for module in modules:
+            name, hessian = modifier._module_names[module], modifier._hessians[module]
+            before = module.weight.detach().clone()
+            compress(modifier, [module])
+            log.errors[name] = relative_error(before, module.weight.detach(), hessian)
+            if name in modifier._rtn_fallback_module_names:
+                log.fallback.append(name)
+
+    with ExitStack() as stack:
+        stack.enter_context(replaced_attribute(GPTQModifier, "calibrate_module", and_count))
+        stack.enter_context(replaced_attribute(GPTQModifier, "compress_module_list", and_measure))
+        yield log
+
+
+def relative_error(weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor) -> float:
+    """tr(E H E^T) / tr(W H W^T), E being what rounding changed: the share of the power of the layer's
+    outputs that its error has, on the inputs x of which H is the sum of x x^T, at any scale.
+
+    Args:
+        weight, rounded: shape (rows, columns).
+        hessian: shape (columns, columns), float32.
+
+    Returns:
+        0 where the layer's outputs are all zero.
+    """
+    own = weight.to(hessian)
+    error = own - rounded.to(hessian)
+    power = ((own @ hessian) * own).sum()
+    return float(((error @ hessian) * error).sum() / power) if float(power) > 0 else 0.0

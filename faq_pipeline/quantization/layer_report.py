@@ -1,0 +1,36 @@
+"""The layer report of a checkpoint: each layer's bits and what rounding did to it."""
+
+from __future__ import annotations
+
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.models.architecture import architecture_of
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.layer_log import LayerLog
+from faq_pipeline.quantization.layers import is_ignored
+from faq_pipeline.quantization.schemes import SCHEMES, with_exact_names
+from faq_pipeline.store.records import QuantizedLayer
+
+
+def quantized_layers(spec: Quantization, target: Weights, log: LayerLog) -> list[QuantizedLayer]:
+    """A row for each layer that the recipe quantizes, in the model's order.
+
+    Args:
+        spec: the recipe's section; bits of a plan stand in `layer_bits`.
+        log: of the run that quantized it.
+    """
+    layers = [
+        layer for layer in architecture_of(target).quantizable if not is_ignored(layer.module, spec.ignore)
+    ]
+    exact = with_exact_names(spec, [layer.module for layer in layers]).layer_bits or {}
+    own, failed = SCHEMES.find(spec.scheme).weight_bits, set(log.fallback)
+    return [
+        QuantizedLayer(
+            layer.module,
+            layer.rows * layer.columns,
+            exact.get(layer.module, own),
+            log.tokens.get(layer.module, 0) if log.tokens else None,
+            log.errors.get(layer.module),
+            layer.module in failed,
+        )
+        for layer in layers
+    ]
