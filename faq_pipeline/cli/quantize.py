@@ -35,7 +35,10 @@ SchemeOption = Annotated[
     str, typer.Option("--scheme", help="W4A16, W8A8, FP8_DYNAMIC, NVFP4A16, ...; see docs/SCHEMES.md.")
 ]
 MethodOption = Annotated[
-    str, typer.Option("--method", help="gptq, awq, smoothquant or rtn; by default gptq, for FP8 rtn.")
+    str,
+    typer.Option(
+        "--method", help="gptq, gptaq, quantease, awq, smoothquant or rtn; by default gptq, for FP8 rtn."
+    ),
 ]
 TeacherOption = Annotated[
     str,

@@ -181,7 +181,8 @@ class Quantization(Strict):
     """Weights to integers, by llmcompressor."""
 
     method: str
-    """`rtn`, `gptq`, `awq` (AWQ, then round-to-nearest) or `smoothquant` (SmoothQuant, then GPTQ)."""
+    """`rtn`, `gptq`, `awq` (AWQ, then round-to-nearest), `smoothquant` (SmoothQuant, then GPTQ), `gptaq`
+    (GPTQ that aims at the unquantized model's outputs) or `quantease` (GPTQ, then coordinate descent)."""
     scheme: str
     """A preset of compressed-tensors: W4A16, W3A16, W8A8, FP8_DYNAMIC, NVFP4A16, ..."""
     group_size: PositiveInt | Literal["channel"] | None = None

@@ -57,6 +57,9 @@ CASES = [
     ("awq", "NVFP4A16", None, {}),
     ("smoothquant", "FP8_DYNAMIC", None, {}),
     ("rtn", "W3A4", 32, {}),
+    ("gptaq", "W3A16", "channel", {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),
+    ("gptaq", "NVFP4A16", None, {}),
+    ("quantease", "W4A16_ASYM", 64, {"actorder": "static"}),
 ]
 
 
@@ -145,7 +148,7 @@ def test_a_cache_that_nothing_would_round_is_refused(tiny_cell: Cell) -> None:
     assert served_as(make_spec("gptq", "W3A16", kv_cache="fp8"), "cpu") == "packed"
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq", "smoothquant"])
+@pytest.mark.parametrize("method", ["gptq", "awq", "smoothquant", "gptaq"])
 def test_bytes_follow_the_calibration_set_and_nothing_else(method: str, make_checkpoint: Make) -> None:
     rows = make_rows(3, 32)
     one, two, other = (make_checkpoint(method, rows=r) for r in (rows, rows, make_rows(2, 32)))
@@ -212,7 +215,7 @@ def test_progress_counts_to_its_total(tiny_cell: Cell, tmp_path: Path) -> None:
         def advance(self, done: int = 1) -> None:
             self.done += done
 
-    for method in ("rtn", "gptq", "awq", "smoothquant"):
+    for method in ("rtn", "gptq", "awq", "smoothquant", "gptaq"):
         counting = Counting()
         run(make_spec(method), tiny_cell.target, make_rows(1, 16), "cpu", counting)
         assert counting.done == counting.total > 0, method

@@ -5,13 +5,15 @@ from __future__ import annotations
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.config.registry import Registry
 from faq_pipeline.quantization.methods.awq import Awq
+from faq_pipeline.quantization.methods.gptaq import Gptaq
 from faq_pipeline.quantization.methods.gptq import Gptq
 from faq_pipeline.quantization.methods.protocol import Method
+from faq_pipeline.quantization.methods.quantease import QuantEase
 from faq_pipeline.quantization.methods.rtn import Rtn
 from faq_pipeline.quantization.methods.smoothquant import SmoothQuant
 from faq_pipeline.quantization.schemes import SCHEMES
 
-_BUILT_IN: tuple[Method, ...] = (Rtn(), Gptq(), Awq(), SmoothQuant())
+_BUILT_IN: tuple[Method, ...] = (Rtn(), Gptq(), Awq(), SmoothQuant(), Gptaq(), QuantEase())
 METHODS = Registry(
     "quantization method",
     "methods",

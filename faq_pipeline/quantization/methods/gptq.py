@@ -25,16 +25,19 @@ class Gptq:
         from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
 
         kind = WeightedGPTQModifier if is_weighted(spec) else GPTQModifier
-        return [
-            kind(
-                config_groups=config_groups(spec),
-                ignore=list(spec.ignore),
-                # Given even where it is None: llmcompressor's own default is "static".
-                actorder=spec.actorder,
-                dampening_frac=spec.dampening,
-                # Its default batches layers by the GPU memory that happens to be free, and batched
-                # linear algebra rounds differently: two runs would not give equal bytes.
-                batched_quantization=None,
-                **kv_cache_scheme(spec),
-            )
-        ]
+        return [kind(**settings(spec))]
+
+
+def settings(spec: Quantization) -> dict[str, Any]:
+    """Arguments of a GPTQModifier, or of one that is derived from it."""
+    return {
+        "config_groups": config_groups(spec),
+        "ignore": list(spec.ignore),
+        # Given even where it is None: llmcompressor's own default is "static".
+        "actorder": spec.actorder,
+        "dampening_frac": spec.dampening,
+        # Its default batches layers by the GPU memory that happens to be free, and batched
+        # linear algebra rounds differently: two runs would not give equal bytes.
+        "batched_quantization": None,
+        **kv_cache_scheme(spec),
+    }

@@ -1,0 +1,168 @@
+"""Quantization methods beside GPTQ on one member, in one run: divergence, layer error, time and memory.
+
+    python -m benchmarks.methods [--member kin-4m] [--recipe faq-one-gptq-w3a16] [--scheme W3A16]
+        [--group channel] [--rounds 3] [--out docs/METHODS.md]
+
+The recipe's calibration set and the member's inference traces are made where they are not there yet. Every
+method takes the same of both, and the same settings: imatrix scales, static column order, dampening 0.1. KL
+is per token, on the traces ("tasks") and on as many passages of the recipe's prose. The layer error is the
+mean over layers of tr(E H E^T) / tr(W H W^T), where the method measures it. Each quantization runs in a
+process of its own; its processor time is the least over the rounds; its memory is the greatest, less that of
+a process that only loads the model. Figures other than processor time repeat exactly. One draw: the table
+shows what a method costs here, and picks work; it is no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from faq_pipeline import materialize, resolve
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.core import stage_names
+from faq_pipeline.evaluation.documents import prose_rows
+from faq_pipeline.models.divergence import mean_divergences
+from faq_pipeline.models.loading import load_model, load_tokenizer
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.oneshot import run
+from faq_pipeline.store.records import TokenRow, Trace
+from faq_pipeline.store.tables import read_rows
+from faq_pipeline.util.progress import SilentProgress
+
+METHODS = ("rtn", "awq", "gptq", "gptaq", "quantease")
+HEADER = """\
+| method | layer error | KL tasks, x 1e-3 | KL prose, x 1e-3 | time over GPTQ's | memory over GPTQ's |
+|---|---|---|---|---|---|
+"""
+BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
+
+
+@dataclass(frozen=True)
+class Took:
+    """One quantization: mean layer error (None where not measured), mean KL per token in nats on the traces
+    and on prose, seconds of processor time, and peak resident memory in bytes."""
+
+    error: float | None
+    tasks: float
+    prose: float
+    seconds: float
+    memory: int
+
+
+def main() -> None:
+    """Measure, and write the table between the marks of the page, or print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--member", default="kin-4m")
+    parser.add_argument("--recipe", default="faq-one-gptq-w3a16")
+    parser.add_argument("--scheme", default="W3A16")
+    parser.add_argument("--group", default="channel")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    cell = resolve(options.member, options.recipe)
+    made = materialize(cell, stage_names.CALIBRATION_SET)
+    traces = materialize(cell, stage_names.INFERENCE_TRACES)
+    rows = [row.input_ids for row in read_rows(made.file("rows.parquet"), TokenRow)]
+    tasks = [trace.input_ids for trace in read_rows(traces.file("traces.parquet"), Trace)]
+    count = cell.recipe.evaluation.traces
+    tokenizer = load_tokenizer(cell.target)
+    prose = [tokenizer(row.text)["input_ids"] for row in prose_rows(cell.recipe.evaluation.prose)[:count]]
+    group = options.group if options.group == "channel" else int(options.group)
+    specs = [
+        Quantization(
+            method=method,
+            scheme=options.scheme,
+            group_size=group,
+            observer="imatrix",
+            actorder="static",
+            dampening=0.1,
+        )
+        for method in METHODS
+    ]
+    took: dict[str, list[Took]] = {method: [] for method in METHODS}
+    idle: list[int] = []
+    for _ in range(options.rounds):
+        idle.append(_apart(_loaded, cell.target))
+        for spec in specs:
+            one = _apart(_quantized, spec, cell.target, rows, tasks[:count], prose)
+            took[spec.method].append(one)
+            print(spec.method, one, flush=True)
+    text = HEADER + "\n".join(_line(method, took, max(idle)) for method in METHODS) + "\n"
+    if options.out is None:
+        print(text)
+        return
+    page = options.out.read_text(encoding="utf-8")
+    before, after = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
+    options.out.write_text(before + text + after, encoding="utf-8")
+
+
+def _apart(work: Any, *arguments: Any) -> Any:
+    """The result of a function in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def _loaded(weights: Weights) -> int:
+    """Peak memory of a process that loads the libraries and the model, and quantizes nothing."""
+    import llmcompressor  # noqa: F401 (what it takes is no method's)
+
+    load_model(weights, "cpu")
+    return _peak()
+
+
+def _quantized(
+    spec: Quantization,
+    weights: Weights,
+    rows: list[list[int]],
+    tasks: list[list[int]],
+    prose: list[list[int]],
+) -> Took:
+    import llmcompressor  # noqa: F401 (its import is no method's time)
+
+    reference = load_model(weights, "cpu")
+    started = time.process_time()
+    made = run(spec, weights, rows, "cpu", SilentProgress())
+    seconds, memory = time.process_time() - started, _peak()
+    model = made.model.to(reference.dtype)  # type: ignore[arg-type]
+    errors = list(made.log.errors.values())
+    return Took(
+        sum(errors) / len(errors) if errors else None,
+        _divergence(reference, model, tasks),
+        _divergence(reference, model, prose),
+        seconds,
+        memory,
+    )
+
+
+def _divergence(reference: PreTrainedModel, model: PreTrainedModel, samples: list[list[int]]) -> float:
+    means = mean_divergences(reference, model, samples, lambda _: None)
+    lengths = [len(sample) for sample in samples]
+    return sum(mean * n for mean, n in zip(means, lengths, strict=True)) / sum(lengths)
+
+
+def _peak() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _line(method: str, took: dict[str, list[Took]], idle: int) -> str:
+    own, gptq = took[method], took["gptq"]
+    first = own[0]
+    seconds = min(one.seconds for one in own) / min(one.seconds for one in gptq)
+    memory = (max(one.memory for one in own) - idle) / (max(one.memory for one in gptq) - idle)
+    error = "not measured" if first.error is None else f"{first.error:.5f}"
+    return (
+        f"| {method} | {error} | {1000 * first.tasks:.2f} | {1000 * first.prose:.2f}"
+        f" | {seconds:.2f} | {memory:.2f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
