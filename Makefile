@@ -4,6 +4,7 @@
 # make wheel  a wheel in dist/ that works without the checkout;  make wheel-resolve  installs it in full
 # make fresh-install  what a newcomer does: install the wheel, quantize a model, load and serve it
 # make study  the main study (docs/STUDIES.md);  make faults  faults at many moments: docs/FAULTS.md
+# make peers  other quantizers on our calibration sets: docs/EXPORTS.md
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test test-vllm lint ui study faults wheel wheel-resolve fresh-install architectures schemas lock engine-lock clean
+.PHONY: setup demo test test-vllm lint ui study faults peers wheel wheel-resolve fresh-install architectures schemas lock engine-lock clean
 
 setup: $(VENV)/.ready
 
@@ -52,6 +53,10 @@ study: setup
 
 faults: setup
 	$(BIN)/python -m tests.faults
+
+# auto-round and GPTQModel on our calibration sets, in environments of their own (.peers/, 8 GB).
+peers: setup
+	$(BIN)/python -m benchmarks.peers
 
 wheel: setup
 	rm -rf dist

@@ -1,0 +1,44 @@
+"""auto-round on token ids of ours; prints one line of JSON. Runs in auto-round's environment."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.metadata import version
+
+import torch
+from auto_round import AutoRound
+from divergence import HeldOut, arguments, read_ids
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+args = arguments()
+rows = read_ids(args.rows)
+length = max(map(len, rows))
+# auto-round leaves out rows that are shorter than the longest, so the same tokens are cut anew.
+tokens = [token for row in rows for token in row]
+full = [torch.tensor([tokens[i : i + length]]) for i in range(0, len(tokens) - length + 1, length)]
+tokenizer = AutoTokenizer.from_pretrained(args.model)
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+held_out = HeldOut(model, args.prose, args.replies)
+started = time.perf_counter()
+rounded, _ = AutoRound(
+    model,
+    tokenizer,
+    bits=args.bits,
+    group_size=args.group_size,
+    sym=True,
+    dataset=full,
+    seqlen=length,
+    nsamples=len(full),
+    iters=50,
+    batch_size=4,
+    device_map="cpu",
+    enable_torch_compile=False,
+).quantize()
+told = {
+    "peer": f"auto-round {version('auto-round')}",
+    "rows": len(full),
+    "kl": held_out.mean_kl(rounded.float()),
+    "seconds": round(time.perf_counter() - started, 1),
+}
+print(json.dumps(told))
