@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import gpus
+from faq_pipeline.models.precision import has_bf16_arithmetic
 from faq_pipeline.quantization import ranks
 from faq_pipeline.quantization.spec_check import check_ranks, check_spec
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
@@ -50,6 +52,14 @@ def different(a: Path, b: Path) -> float:
         pair = [unpack_from_int32(of[name], 4, shape) for of in (one, other)]
         total, unequal = total + pair[0].numel(), unequal + int((pair[0] != pair[1]).sum())
     return unequal / total
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_arithmetic(bf16_arithmetic: None) -> Iterator[None]:
+    """The processes of ranks compute as the processor does, so this one must here, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", has_bf16_arithmetic)
+        yield
 
 
 @pytest.fixture(scope="module")
