@@ -40,7 +40,8 @@ def unknown(line: str) -> str:
         if missing := [name for name in names if name not in known]:
             return missing[0]
         command = known[names[0]]
-    options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
+    own = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+    options = own | {"--help", "-h"}
     wanted = [word.partition("=")[0] for word in words if word.startswith("-")]
     return next((word for word in wanted if word not in options), "")
 
