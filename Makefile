@@ -3,6 +3,7 @@
 # make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon
 # make wheel  a wheel in dist/ that works without the checkout;  make wheel-resolve  installs it in full
 # make fresh-install  what a newcomer does: install the wheel, quantize a model, load and serve it
+# make site   the documentation as a site in build/site
 # make study  the main study (docs/STUDIES.md);  make faults  faults at many moments: docs/FAULTS.md
 # make peers  other quantizers on our calibration sets: docs/EXPORTS.md
 # PIP_ARGS are handed to pip, for instance to take CPU wheels of torch.
@@ -17,14 +18,14 @@ BIN := $(VENV)/bin
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
-.PHONY: setup demo test test-vllm lint ui study faults peers wheel wheel-resolve fresh-install architectures schemas lock engine-lock clean
+.PHONY: setup demo test test-vllm lint site ui study faults peers wheel wheel-resolve fresh-install architectures schemas lock engine-lock clean
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c requirements.lock --editable . --group dev
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c requirements.lock --editable . --group dev --group docs
 	@touch $@
 
 demo: setup
@@ -42,6 +43,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/import-linter lint
+
+# Fails where a link or an anchor leads nowhere, or a page is not in the navigation. The search works over
+# HTTP alone: python -m http.server -d build/site
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ui: setup
 	$(BIN)/faq members --register
