@@ -41,6 +41,17 @@ class Measured:
             yield SampleMoments(some, tokens, squares, self.inputs)
 
 
+class Located:
+    """Activations whose hidden states are given by hand, by a sample's first token."""
+
+    def __init__(self, points: list[tuple[float, ...]]) -> None:
+        self._points = points
+
+    def hidden(self, samples: list[list[int]]) -> Any:
+        for i in reversed(range(len(samples))):
+            yield [i], torch.tensor([self._points[samples[i][0]]])
+
+
 def taken(name: str, samples: list[list[int]], measured: Any = None) -> list[int]:
     """All samples in the order in which a selector takes them from one domain."""
     chooser = SELECTORS[name].start(Pool(samples, measured))
@@ -112,6 +123,25 @@ def test_each_step_of_fidelity_is_the_best_there_is(tmp_path_factory, shapes):
 
 def test_diversity_takes_what_says_most_that_is_new():
     assert taken("diversity", [[1, 1, 1, 1], [1, 2, 3, 4], [1, 2, 3, 4], [5, 6, 7, 8]]) == [1, 3, 2, 0]
+
+
+def test_centroid_takes_the_typical_sample_of_each_cluster_in_turn():
+    east, north = (
+        [(1.0, 0.0, a) for a in (-0.3, 0.0, 0.1, 0.2)],
+        [(0.0, 5.0, a) for a in (-2.0, 0.2, 0.4, 1.4)],
+    )
+    order = taken("centroid", [[i] for i in range(8)], Located([*east, *north]))
+    for start in range(0, 8, 2):
+        assert {sample // 4 for sample in order[start : start + 2]} == {0, 1}  # one of each cluster
+    assert set(order[:2]) == {1, 5} and set(order[-2:]) == {0, 4}
+
+
+@given(st.lists(st.tuples(*[st.floats(-1, 1, width=32)] * 3), min_size=1, max_size=80))
+def test_centroid_takes_every_sample_once_and_repeats(points):
+    samples = [[i] for i in range(len(points))]
+    order = taken("centroid", samples, Located(points))
+    assert sorted(order) == list(range(len(points)))
+    assert taken("centroid", samples, Located(points)) == order
 
 
 class Last:

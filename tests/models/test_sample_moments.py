@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faq_pipeline.activations.hidden_states import mean_hidden_states
 from faq_pipeline.activations.sample_moments import sample_moments
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.batches import by_length, padded
@@ -40,6 +41,18 @@ def one_at_a_time(model: torch.nn.Module, ids: list[int]) -> dict[str, torch.Ten
     for handle in handles:
         handle.remove()
     return found
+
+
+def test_batched_means_of_hidden_states_are_those_of_samples_alone(model):
+    given = samples(40)
+    seen = set()
+    for batch, means in mean_hidden_states(model, given, lambda done: None):
+        for index, mean in zip(batch, means, strict=True):
+            with torch.inference_mode():
+                alone = model.base_model(torch.tensor([given[index]])).last_hidden_state[0].mean(0)
+            torch.testing.assert_close(mean, alone, rtol=1e-4, atol=1e-5)
+            seen.add(index)
+    assert seen == set(range(40))
 
 
 def test_batched_moments_are_those_of_samples_alone(model):

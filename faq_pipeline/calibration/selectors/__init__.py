@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faq_pipeline.calibration.selectors.centroid import Centroid
 from faq_pipeline.calibration.selectors.coverage import Coverage
 from faq_pipeline.calibration.selectors.diversity import Diversity
 from faq_pipeline.calibration.selectors.fidelity import Fidelity
@@ -12,7 +13,7 @@ from faq_pipeline.errors import nearest_and_known
 
 __all__ = ["SELECTORS", "Selector", "find_selector"]
 
-_BUILT_IN: tuple[Selector, ...] = (Coverage(), Fidelity(), Diversity())
+_BUILT_IN: tuple[Selector, ...] = (Coverage(), Fidelity(), Diversity(), Centroid())
 SELECTORS = Registry(
     "selection",
     "selectors",

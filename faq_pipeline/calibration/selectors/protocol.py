@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from faq_pipeline.activations.trace_moments import TraceMoments
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from faq_pipeline.activations.sample_moments import SampleMoments
@@ -38,6 +39,12 @@ class Activations:
         from faq_pipeline.activations.sample_moments import sample_moments
 
         return sample_moments(self.model, samples, self.advance)
+
+    def hidden(self, samples: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Mean last hidden states of the samples, a batch at a time: `mean_hidden_states`."""
+        from faq_pipeline.activations.hidden_states import mean_hidden_states
+
+        return mean_hidden_states(self.model, samples, self.advance)
 
 
 @dataclass(frozen=True)
