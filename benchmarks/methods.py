@@ -39,7 +39,7 @@ from faq_pipeline.util.progress import SilentProgress
 
 METHODS = ("rtn", "awq", "gptq", "gptaq", "quantease")
 HEADER = """\
-| method | layer error | KL tasks, x 1e-3 | KL prose, x 1e-3 | time over GPTQ's | memory over GPTQ's |
+| method | layer error | KL traces, x 1e-3 | KL prose, x 1e-3 | time over GPTQ's | memory over GPTQ's |
 |---|---|---|---|---|---|
 """
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"

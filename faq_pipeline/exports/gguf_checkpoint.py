@@ -72,6 +72,8 @@ def _check(config: dict[str, Any]) -> None:
     if rope.get("rope_type", "default") != "default":
         raise FaqError(f"positions of type {rope['rope_type']!r} cannot be written as GGUF", hint=INSTEAD)
     said = config["quantization_config"]
+    if said.get("kv_cache_scheme"):
+        raise FaqError("GGUF has no equal of a rounded cache", hint=INSTEAD)
     if said.get("transform_config"):
         raise FaqError("GGUF has no equal of this checkpoint's transforms", hint=INSTEAD)
     for group in said["config_groups"].values():

@@ -46,7 +46,7 @@ class HubDataset(Strict):
     answer: str | None = None
     """Column of the answers. Goes with `text`."""
     domain: str | None = None
-    """Column by which the draw is balanced, for rows without a domain, category or topic."""
+    """Column by which the draw is balanced, in the place of what a row has as domain, category or topic."""
 
 
 OPTIONS = tuple(name for name in HubDataset.model_fields if name != "name")

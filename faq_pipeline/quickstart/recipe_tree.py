@@ -16,6 +16,7 @@ from faq_pipeline.config.recipe import ORIGINAL, SELF, TEACHER, Endpoint, Recipe
 from faq_pipeline.config.yaml import commented, validate
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.factory import IN_PROCESS
+from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.spec_check import GROUPS
 
@@ -36,8 +37,6 @@ FILLED = 0.9
 """Share of the tokens of the seeds as they are that the budget takes, so that they fill it."""
 WIDTHS = ("hidden_size", "intermediate_size", "moe_intermediate_size", "n_embd", "d_model", "ffn_dim")
 """Columns of linear layers, as config.json names them."""
-ORDERED = ("gptq", "smoothquant")
-"""Methods that have an order of columns to choose."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +212,10 @@ def _groups(facts: RecipeFacts) -> Tree:
     """Groups, scales and order of integer weights; those of float formats are fixed."""
     if SCHEMES.find(facts.scheme).float_weights:
         return {}
-    settings: Tree = {"actorder": "static"} if facts.method in ORDERED else {}
-    if facts.method == "gptq":  # study `settings`, see docs/RESULTS.md
+    reads = find_method(facts.method).options
+    settings: Tree = {"actorder": "static"} if "actorder" in reads else {}
+    # GPTQ, and what starts from it, but not after smoothing: study `settings`, see docs/RESULTS.md.
+    if "dampening" in reads and "smoothing" not in reads:
         settings |= {"observer": "imatrix", "dampening": 0.1}
     return {"group_size": group_size(facts.scheme, facts.config), **settings}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faq_pipeline.config.recipe import Recipe
+from faq_pipeline.config.recipe import ORIGINAL, Recipe
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.evaluation.bootstrap import IntervalEstimate, bootstrap_estimate
@@ -33,7 +33,8 @@ def outcome(settings: Settings, cells: Sequence[Cell], *, evaluated: bool) -> st
     recipe = cells[-1].recipe
     if not recipe.regeneration.generates:
         if needs_calibration(recipe.quantization):
-            return "Nothing was regenerated: the recipe calibrates on other data."
+            what = "the seeds as they are" if recipe.regeneration.source == ORIGINAL else "random tokens"
+            return f"Nothing was regenerated: the recipe calibrates on {what}."
         return "Nothing was regenerated: the method looks at no data."
     if not evaluated:
         return "What regeneration gained cannot be told: nothing was evaluated (--no-eval)."
@@ -41,6 +42,9 @@ def outcome(settings: Settings, cells: Sequence[Cell], *, evaluated: bool) -> st
         return (
             "What regeneration gained cannot be told: the seeds as they are were not tried (--no-baselines)."
         )
+    here = {cell.recipe.name for cell in cells}
+    if gone := [name for name in recipe.baselines if name not in here]:
+        return f"What regeneration gained cannot be told: baseline {gone[0]} is not here any more."
     if recipe.evaluation.tasks:
         return _by_accuracy(settings, cells[-1])
     return _by_divergence(settings, cells)

@@ -37,7 +37,8 @@ class Centroid:
             found |= dict(zip(samples, means.double().numpy(), strict=True))
         features = np.stack([found[i] for i in range(len(pool.samples))])
         features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-        count = max(1, min(CLUSTERS, len(features) // 4))
+        # No more clusters than there are distinct samples: k-means would leave some empty.
+        count = max(1, min(CLUSTERS, len(features) // 4, len(np.unique(features, axis=0))))
         centroids, labels = kmeans2(features, count, minit="++", seed=0)
         distances = np.linalg.norm(features - centroids[labels], axis=1)
         return _Turns([int(label) for label in labels], [float(distance) for distance in distances])
