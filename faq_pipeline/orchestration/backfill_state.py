@@ -11,6 +11,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from faq_pipeline.errors import FaqError
+from faq_pipeline.orchestration.dagster_internals import is_retry_undecided
 from faq_pipeline.orchestration.run_failures import reason
 
 BACKFILL_TAG, PARTITION_TAG = "dagster/backfill", "dagster/partition"
@@ -154,7 +155,8 @@ def _cell(instance: dg.DagsterInstance, key: str, runs: list[RunRecord], cancele
         return CellRun(key, CellProgress.WAITING)
     run = runs[-1].dagster_run
     standing = _standing(run.status)
-    if standing is CellProgress.FAILED and run.is_complete_and_waiting_to_retry and not canceled:
+    retried = run.is_complete_and_waiting_to_retry or is_retry_undecided(instance, run)
+    if standing is CellProgress.FAILED and retried and not canceled:
         standing = CellProgress.QUEUED
     return CellRun(
         partition=key,

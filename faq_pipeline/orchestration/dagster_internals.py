@@ -30,7 +30,7 @@ from dagster._core.storage import sql
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from sqlalchemy import Engine, create_engine
 
 from faq_pipeline.orchestration.run_owners import owned
@@ -49,6 +49,7 @@ __all__ = [
     "in_process_executor",
     "install_owned_runs",
     "install_slot_claims",
+    "is_retry_undecided",
     "reuse_sqlite_engines",
     "without_compute_logs",
     "without_slots",
@@ -264,3 +265,13 @@ def code_server_has_run(server: dict[str, Any], run_id: str) -> bool:
     except DagsterUserCodeUnreachableError:
         return True
     return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+def is_retry_undecided(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run has failed and Dagster has not said yet whether it is retried.
+
+    Dagster stores the status first and the tag after it; between the two a run that will be retried looks
+    as if it had failed for good.
+    """
+    failed = run.status is dg.DagsterRunStatus.FAILURE
+    return failed and instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags

@@ -27,6 +27,7 @@ from faq_pipeline.orchestration.dagster_internals import (
     WorkerStatus,
     code_server_has_run,
     install_slot_claims,
+    is_retry_undecided,
     reuse_sqlite_engines,
     without_compute_logs,
     without_slots,
@@ -180,3 +181,35 @@ def test_run_monitoring_asks_the_launcher_for_a_health_of_this_type() -> None:
     assert "check_run_worker_health" in asks and "WorkerStatus.RUNNING" in asks
     assert monitoring.WorkerStatus is WorkerStatus
     assert CheckRunHealthResult(WorkerStatus.NOT_FOUND, "gone").msg == "gone"
+
+
+def test_a_failed_run_is_told_later_whether_it_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def job() -> None:
+        nothing()
+
+    retries = {"run_retries": {"enabled": True, "max_retries": 1}}
+    with DagsterInstance.ephemeral(settings=retries) as instance:
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        between: list[dg.DagsterRun | None] = []
+        tag = instance.add_run_tags
+
+        def and_look(run_id: str, tags: dict[str, str]) -> None:
+            between.append(instance.get_run_by_id(run_id))
+            tag(run_id, tags)
+
+        monkeypatch.setattr(instance, "add_run_tags", and_look)
+        instance.report_run_failed(run)
+        (seen,), told = between, instance.get_run_by_id(run.run_id)
+        assert (
+            seen is not None
+            and told is not None
+            and seen.status is told.status is dg.DagsterRunStatus.FAILURE
+        )
+        assert is_retry_undecided(instance, seen) and not seen.is_complete_and_waiting_to_retry
+        assert not is_retry_undecided(instance, told) and told.is_complete_and_waiting_to_retry
+    with DagsterInstance.ephemeral() as without:
+        assert not is_retry_undecided(without, seen)
