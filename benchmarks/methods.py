@@ -5,7 +5,7 @@
 
 The recipe's calibration set and the member's inference traces are made where they are not there yet. Every
 method takes the same of both, and the same settings: imatrix scales, static column order, dampening 0.1. KL
-is per token, on the traces ("tasks") and on as many passages of the recipe's prose. The layer error is the
+is per token, on the traces and on as many passages of the recipe's prose. The layer error is the
 mean over layers of tr(E H E^T) / tr(W H W^T), where the method measures it. Each quantization runs in a
 process of its own; its processor time is the least over the rounds; its memory is the greatest, less that of
 a process that only loads the model. Figures other than processor time repeat exactly. One draw: the table
@@ -23,13 +23,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from faq_pipeline import materialize, resolve
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.core import stage_names
 from faq_pipeline.evaluation.documents import prose_rows
-from faq_pipeline.models.divergence import mean_divergences
+from faq_pipeline.models.divergence import mean_divergence
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.oneshot import run
@@ -51,7 +49,7 @@ class Took:
     and on prose, seconds of processor time, and peak resident memory in bytes."""
 
     error: float | None
-    tasks: float
+    traces: float
     prose: float
     seconds: float
     memory: int
@@ -69,9 +67,9 @@ def main() -> None:
     options = parser.parse_args()
     cell = resolve(options.member, options.recipe)
     made = materialize(cell, stage_names.CALIBRATION_SET)
-    traces = materialize(cell, stage_names.INFERENCE_TRACES)
+    written = materialize(cell, stage_names.INFERENCE_TRACES)
     rows = [row.input_ids for row in read_rows(made.file("rows.parquet"), TokenRow)]
-    tasks = [trace.input_ids for trace in read_rows(traces.file("traces.parquet"), Trace)]
+    traces = [trace.input_ids for trace in read_rows(written.file("traces.parquet"), Trace)]
     count = cell.recipe.evaluation.traces
     tokenizer = load_tokenizer(cell.target)
     prose = [tokenizer(row.text)["input_ids"] for row in prose_rows(cell.recipe.evaluation.prose)[:count]]
@@ -92,7 +90,7 @@ def main() -> None:
     for _ in range(options.rounds):
         idle.append(_apart(_loaded, cell.target))
         for spec in specs:
-            one = _apart(_quantized, spec, cell.target, rows, tasks[:count], prose)
+            one = _apart(_quantized, spec, cell.target, rows, traces[:count], prose)
             took[spec.method].append(one)
             print(spec.method, one, flush=True)
     text = HEADER + "\n".join(_line(method, took, max(idle)) for method in METHODS) + "\n"
@@ -122,7 +120,7 @@ def _quantized(
     spec: Quantization,
     weights: Weights,
     rows: list[list[int]],
-    tasks: list[list[int]],
+    traces: list[list[int]],
     prose: list[list[int]],
 ) -> Took:
     import llmcompressor  # noqa: F401 (its import is no method's time)
@@ -135,17 +133,11 @@ def _quantized(
     errors = list(made.log.errors.values())
     return Took(
         sum(errors) / len(errors) if errors else None,
-        _divergence(reference, model, tasks),
-        _divergence(reference, model, prose),
+        mean_divergence(reference, model, traces),
+        mean_divergence(reference, model, prose),
         seconds,
         memory,
     )
-
-
-def _divergence(reference: PreTrainedModel, model: PreTrainedModel, samples: list[list[int]]) -> float:
-    means = mean_divergences(reference, model, samples, lambda _: None)
-    lengths = [len(sample) for sample in samples]
-    return sum(mean * n for mean, n in zip(means, lengths, strict=True)) / sum(lengths)
 
 
 def _peak() -> int:
@@ -159,7 +151,7 @@ def _line(method: str, took: dict[str, list[Took]], idle: int) -> str:
     memory = (max(one.memory for one in own) - idle) / (max(one.memory for one in gptq) - idle)
     error = "not measured" if first.error is None else f"{first.error:.5f}"
     return (
-        f"| {method} | {error} | {1000 * first.tasks:.2f} | {1000 * first.prose:.2f}"
+        f"| {method} | {error} | {1000 * first.traces:.2f} | {1000 * first.prose:.2f}"
         f" | {seconds:.2f} | {memory:.2f} |"
     )
 

@@ -21,13 +21,11 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a finished cell: one HTML page that needs no network."""
-    from faq_pipeline.reporting.finished import finished_cell
-    from faq_pipeline.reporting.page import summary, write_page
+    from faq_pipeline.reporting.page import write_page
 
     resolver = CellResolver(Settings.from_environment())
     with memoizing():
-        cell = resolver.cell(member, recipe)
-        path = write_page(resolver, cell, out)
-        for sentence in summary(resolver, finished_cell(resolver.settings, cell)):
-            wrapped(sentence)
+        path, told = write_page(resolver, resolver.cell(member, recipe), out)
+    for sentence in told:
+        wrapped(sentence)
     say(f"report: {path}")

@@ -174,9 +174,8 @@ def _result(settings: Settings, cell: Cell, comparison: dict[str, Any]) -> dict[
 
 def _reported(resolver: CellResolver, cell: Cell) -> dict[str, Any]:
     """The path of the cell's report, which is written, and its verdict in sentences."""
-    from faq_pipeline.reporting.finished import finished_cell
-    from faq_pipeline.reporting.page import summary, write_page
+    from faq_pipeline.reporting.page import write_page
 
     with memoizing():
-        told = summary(resolver, finished_cell(resolver.settings, cell))
-        return {"summary": told, "report": str(write_page(resolver, cell))}
+        page, told = write_page(resolver, cell)
+    return {"summary": told, "report": str(page)}

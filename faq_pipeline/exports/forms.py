@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from faq_pipeline.errors import FaqError, ReadError
 from faq_pipeline.exports.calibration_files import write_messages, write_parquet, write_text
 from faq_pipeline.exports.gguf_checkpoint import write_gguf
 from faq_pipeline.exports.imatrix import write_imatrix
 from faq_pipeline.exports.source import Source
-from faq_pipeline.store.copying import check_whole
-from faq_pipeline.util.atomic_files import atomic_folder
+from faq_pipeline.store.copying import check_whole, new_folder
 from faq_pipeline.util.progress import Progress
 
 Form = Literal["text", "messages", "parquet", "imatrix", "gguf"]
@@ -29,19 +27,9 @@ def export_as(source: Source, form: Form, target: Path, progress: Progress) -> l
         FaqError: the folder has files or cannot be written, the artifact is damaged, or it cannot be had
             in this form.
     """
-    folder = target.absolute()
-    if folder.exists() and not folder.is_dir():
-        raise FaqError("this is a file", hint="name a new folder", file=target)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise FaqError("this folder is not empty", hint="name a new one", file=target)
-    check_whole(source.checkpoint if form == "gguf" else source.calibration)
-    try:
-        with atomic_folder(folder) as staging:
-            return _write(source, form, staging, progress)
-    except ReadError:
-        raise
-    except OSError as error:
-        raise FaqError(f"cannot be written: {error.strerror}", file=target) from error
+    with new_folder(target) as staging:
+        check_whole(source.checkpoint if form == "gguf" else source.calibration)
+        return _write(source, form, staging, progress)
 
 
 def _write(source: Source, form: Form, folder: Path, progress: Progress) -> list[str]:

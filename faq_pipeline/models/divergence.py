@@ -40,6 +40,15 @@ def mean_divergences(
     return means
 
 
+def mean_divergence(
+    model: PreTrainedModel, other: PreTrainedModel, samples: Sequence[Sequence[int]]
+) -> float:
+    """Mean of KL(model || other) over all tokens of the samples, in nats a token."""
+    means = mean_divergences(model, other, samples, lambda _: None)
+    tokens = [len(sample) for sample in samples]
+    return sum(mean * count for mean, count in zip(means, tokens, strict=True)) / sum(tokens)
+
+
 def _total(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Sum over positions of KL(ours || theirs), of logits of shape (positions, vocabulary)."""
     total = 0.0

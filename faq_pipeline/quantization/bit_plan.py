@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faq_pipeline.config.recipe import BitPlan, Quantization
-from faq_pipeline.models.divergence import mean_divergences
+from faq_pipeline.models.divergence import mean_divergence
 from faq_pipeline.models.loading import load_model, release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.fused_layers import fused_layers
@@ -84,9 +84,7 @@ def make_plan(
     candidate = load_model(weights, device)
 
     def divergence(samples: Sequence[Sequence[int]]) -> float:
-        means = mean_divergences(reference, candidate, samples, lambda _: None)
-        tokens = [len(sample) for sample in samples]
-        return sum(m * n for m, n in zip(means, tokens, strict=True)) / sum(tokens)
+        return mean_divergence(reference, candidate, samples)
 
     def quantized(bits: dict[str, int]) -> Rounded:
         given = spec.model_copy(update={"plan": None, "layer_bits": bits})

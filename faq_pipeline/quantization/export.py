@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.core import stage_names
-from faq_pipeline.errors import FaqError, ReadError
+from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.serving_format import is_weight_only
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.copying import copy_files
+from faq_pipeline.store.copying import copy_files, new_folder
 from faq_pipeline.store.store import Store
-from faq_pipeline.util.atomic_files import atomic_folder
 
 
 def find_checkpoint(store: Store, prefix: str) -> Artifact:
@@ -44,7 +41,8 @@ def export(artifact: Artifact, target_dir: Path) -> Path:
         FaqError: the artifact holds no checkpoint, is damaged or cannot be read, or the target is a file
             or a folder with files.
     """
-    with _new_folder(artifact, target_dir) as staging:
+    _check_holds_checkpoint(artifact)
+    with new_folder(target_dir) as staging:
         copy_files(artifact, CHECKPOINT, staging)
     return target_dir.absolute()
 
@@ -61,6 +59,7 @@ def export_dense(artifact: Artifact, target_dir: Path, device: str) -> Path:
     from faq_pipeline.models.weights import count_parameters
     from faq_pipeline.quantization.dense import write_dense
 
+    _check_holds_checkpoint(artifact)
     spec = spec_of(artifact)
     if not is_weight_only(spec):
         what = "the cache" if spec.kv_cache is not None else "activations"
@@ -68,7 +67,7 @@ def export_dense(artifact: Artifact, target_dir: Path, device: str) -> Path:
             f"{spec.scheme} rounds {what} too, so dense weights would be another model",
             hint="take --to checkpoint",
         )
-    with _new_folder(artifact, target_dir) as staging, TemporaryDirectory(dir=staging.parent) as packed:
+    with new_folder(target_dir) as staging, TemporaryDirectory(dir=staging.parent) as packed:
         copy_files(artifact, CHECKPOINT, Path(packed))
         member = Member(name="checkpoint", path=Path(packed), parameters=count_parameters(Path(packed)))
         write_dense(Path(packed), member, staging, device)
@@ -81,23 +80,9 @@ def spec_of(artifact: Artifact) -> Quantization:
     return Quantization.model_validate({key: said[key] for key in said.keys() & Quantization.model_fields})
 
 
-@contextmanager
-def _new_folder(artifact: Artifact, target_dir: Path) -> Iterator[Path]:
-    """A folder to fill with what is made of an artifact's checkpoint; see `export`."""
+def _check_holds_checkpoint(artifact: Artifact) -> None:
     if not artifact.file(CHECKPOINT).is_dir():
         raise FaqError(
             f"{artifact.fingerprint} is of stage {artifact.manifest.stage} and holds no checkpoint",
             hint="give the fingerprint of a quantized_checkpoint",
         )
-    target = target_dir.absolute()
-    if target.is_dir() and any(target.iterdir()):
-        raise FaqError("this folder is not empty", hint="name a new one", file=target_dir)
-    if target.exists() and not target.is_dir():
-        raise FaqError("this is a file", hint="name a new folder", file=target_dir)
-    try:
-        with atomic_folder(target) as staging:
-            yield staging
-    except ReadError:
-        raise
-    except OSError as error:
-        raise FaqError(f"cannot be written: {error.strerror}", file=target_dir) from error

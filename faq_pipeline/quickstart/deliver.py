@@ -10,7 +10,7 @@ from typing import Any
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.errors import FaqError, ReadError, reading_file
+from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
@@ -21,9 +21,9 @@ from faq_pipeline.reporting.outcome import outcome
 from faq_pipeline.reporting.page import write_page
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.copying import copy_files
-from faq_pipeline.util.atomic_files import atomic_folder
+from faq_pipeline.store.copying import copy_files, new_folder
 from faq_pipeline.util.files import ABSENT, listing
+from faq_pipeline.util.pages import size
 
 MARK = "faq.json"
 """File of a delivered folder that says which checkpoint it holds."""
@@ -43,16 +43,16 @@ class Delivered:
         fingerprint: of the checkpoint.
         outcome: what was gained, in one sentence.
         report: the report's page; None where nothing was evaluated.
-        serve: how it is served.
-        size: bytes of its weights, and of the unquantized model's.
+        serve: how it is served, in lines.
+        sizes: bytes of its weights, and of the unquantized model's.
     """
 
     folder: Path
     fingerprint: str
     outcome: str
     report: Path | None
-    serve: str
-    size: tuple[int, int]
+    serve: tuple[str, ...]
+    sizes: tuple[int, int]
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -65,13 +65,13 @@ class Delivered:
 
     def lines(self) -> list[str]:
         """What the user reads at the end."""
-        now, before = self.size
+        now, before = self.sizes
         lines = [self.outcome]
         if self.report is not None:
             lines.append(f"report: {self.report}")
             lines.append(f"card: {self.folder / CARD}")
         lines.append(f"traced: faq lineage trace {self.fingerprint[:8]}")
-        return [*lines, f"checkpoint: {self.folder}, {now / 1e6:.1f} MB of {before / 1e6:.1f}; {self.serve}"]
+        return [*lines, f"checkpoint: {self.folder}, {size(now)} of {size(before)}", *self.serve]
 
 
 def check_folder_free(settings: Settings, cells: Sequence[Cell], folder: Path) -> None:
@@ -116,9 +116,9 @@ def deliver(
         folder=target,
         fingerprint=artifact.fingerprint,
         outcome=INSTEAD if instead else outcome(settings, cells, evaluated=evaluated),
-        report=None if report is None else write_page(CellResolver(settings), cell),
+        report=None if report is None else write_page(CellResolver(settings), cell)[0],
         serve=_serving(cell, target, artifact.fingerprint),
-        size=(inspection["bytes"], inspection["original_bytes"]),
+        sizes=(inspection["bytes"], inspection["original_bytes"]),
     )
 
 
@@ -127,16 +127,11 @@ def _copy(settings: Settings, cell: Cell, artifact: Artifact, target: Path, *, c
 
     mark = {"cell": cell.partition, "fingerprint": artifact.fingerprint, "digest": artifact.digest}
     text = content_of(settings, review_cell(settings, cell)).card if card else ""
-    try:
-        with atomic_folder(target) as staging:
-            copy_files(artifact, CHECKPOINT, staging)
-            (staging / MARK).write_text(json.dumps(mark, indent=1) + "\n", encoding="utf-8")
-            if text:
-                (staging / CARD).write_text(text, encoding="utf-8")
-    except ReadError:
-        raise
-    except OSError as error:
-        raise FaqError(f"cannot be written: {error.strerror}", file=target) from error
+    with new_folder(target) as staging:
+        copy_files(artifact, CHECKPOINT, staging)
+        (staging / MARK).write_text(json.dumps(mark, indent=1) + "\n", encoding="utf-8")
+        if text:
+            (staging / CARD).write_text(text, encoding="utf-8")
 
 
 def _held(folder: Path) -> str | None:
@@ -157,13 +152,14 @@ def _held(folder: Path) -> str | None:
         raise FaqError("this folder is not empty", hint="name a new one with --out", file=folder) from None
 
 
-def _serving(cell: Cell, folder: Path, fingerprint: str) -> str:
+def _serving(cell: Cell, folder: Path, fingerprint: str) -> tuple[str, ...]:
     spec = cell.recipe.quantization
     if not has_kernel(spec, "cuda"):
-        told = f"load it with transformers; vLLM has no kernel for {spec.scheme}"
+        told = f"load it with transformers: vLLM has no kernel for {spec.scheme}"
     elif cell.device != "cpu" or has_kernel(spec, "cpu"):
-        return f"serve it: vllm serve {folder}"
+        return (f"serve it: vllm serve {folder}",)
     else:
-        told = f"serve it on a GPU: vllm serve {folder}; on this CPU vLLM has no kernel for {spec.scheme}"
-    dense = f"; faq export {fingerprint[:8]} DIR --to dense writes it in bf16, which vLLM serves anywhere"
-    return told + (dense if is_weight_only(spec) else "")
+        told = f"serve it on a GPU (vLLM has no kernel for {spec.scheme} on this CPU): vllm serve {folder}"
+    if not is_weight_only(spec):
+        return (told,)
+    return told, f"serve it anywhere, as large as before: faq export {fingerprint[:8]} DIR --to dense"

@@ -98,7 +98,7 @@ def fetch_dataset(dataset: HubDataset, home: Path) -> Fetched:
         FaqError: the hub has no such data set, revision, configuration, split or column, does not open
             it to us or does not answer; its files cannot be read; or no row is usable.
     """
-    kept = _kept(dataset, home)
+    kept = kept_rows(dataset, home)
     try:
         with reading_file(kept):
             return _from_json(kept.read_text(encoding="utf-8"))
@@ -130,17 +130,8 @@ def fetch_dataset(dataset: HubDataset, home: Path) -> Fetched:
 
 def kept_rows(dataset: HubDataset, home: Path) -> Path:
     """The file that remembers what was read of a data set; without it the hub is asked again."""
-    return _kept(dataset, home)
-
-
-def _kept(dataset: HubDataset, home: Path) -> Path:
-    asked = json.dumps(dataset.model_dump(), sort_keys=True)
-    return (
-        home
-        / "hub"
-        / "datasets"
-        / (f"{dataset.name.replace('/', '--')}-{short_hash(asked.encode())[:8]}.json")
-    )
+    asked = short_hash(json.dumps(dataset.model_dump(), sort_keys=True).encode())[:8]
+    return home / "hub/datasets" / f"{dataset.name.replace('/', '--')}-{asked}.json"
 
 
 def _from_json(text: str) -> Fetched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ DOMAINS = 12
 """Domains that are named; the others are summed up."""
 
 
-def write_page(resolver: CellResolver, cell: Cell, path: Path | None = None) -> Path:
+def write_page(resolver: CellResolver, cell: Cell, path: Path | None = None) -> tuple[Path, list[str]]:
     """Write the report of a finished cell; no model is loaded.
 
     Args:
         path: the file, which is replaced; `reports/MEMBER/RECIPE.html` of the home by default.
 
     Returns:
-        The file.
+        The file, and the verdict that it begins with: see `summary`.
 
     Raises:
         MissingUpstreamError: the cell is not finished.
@@ -42,12 +43,13 @@ def write_page(resolver: CellResolver, cell: Cell, path: Path | None = None) -> 
     """
     finished = finished_cell(resolver.settings, cell)
     page = path or resolver.settings.home / "reports" / cell.target.partition / f"{cell.recipe.name}.html"
-    text = page_text(resolver, finished)
+    told = summary(resolver, finished)
+    text = page_text(resolver, finished, told)
     try:
         write_atomic(page, text)
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=page) from error
-    return page
+    return page, told
 
 
 def summary(resolver: CellResolver, finished: FinishedCell) -> list[str]:
@@ -63,8 +65,12 @@ def summary(resolver: CellResolver, finished: FinishedCell) -> list[str]:
     return [*sentences, f"{less}; {kept}."]
 
 
-def page_text(resolver: CellResolver, finished: FinishedCell) -> str:
-    """The page's text. It depends only on the artifacts and the version of this package."""
+def page_text(resolver: CellResolver, finished: FinishedCell, told: Sequence[str]) -> str:
+    """The page's text. It depends only on the artifacts and the version of this package.
+
+    Args:
+        told: the verdict, see `summary`.
+    """
     cell, figures = finished.cell, finished.report.metadata
     arms = arms_of(resolver.settings, finished, _baselines(resolver, cell))
     facts = DataFacts.of(finished)
@@ -76,7 +82,7 @@ def page_text(resolver: CellResolver, finished: FinishedCell) -> str:
         recipe=cell.recipe,
         base=cell.target.member.hub or cell.target.name,
         teacher=facts.teacher if facts else None,
-        summary=summary(resolver, finished),
+        summary=told,
         account=facts.sentences() if facts else ["No calibration data was used."],
         figures=figures,
         arms=arms,

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.errors import FaqError, ReadError, reading_file
 from faq_pipeline.store.artifact import MANIFEST, Artifact
 from faq_pipeline.store.manifest import contradictions
 from faq_pipeline.store.verification import Hashes, Problem, files_problems, misplaced, remembered_hash
-from faq_pipeline.util.atomic_files import make_folder
+from faq_pipeline.util.atomic_files import atomic_folder, make_folder
 
 PART = 2**20
 """Bytes that are read at a time."""
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill for a user, which appears at `target` where the block ends well.
+
+    Raises:
+        FaqError: the target is a file or a folder with files, or cannot be written.
+    """
+    folder = target.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise FaqError("this is a file", hint="name a new folder", file=target)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FaqError("this folder is not empty", hint="name a new one", file=target)
+    try:
+        with atomic_folder(folder) as staging:
+            yield staging
+    except ReadError:
+        raise
+    except OSError as error:
+        raise FaqError(f"cannot be written: {error.strerror}", file=target) from error
 
 
 def copy_files(artifact: Artifact, below: str, target: Path) -> None:
