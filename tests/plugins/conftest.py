@@ -1,4 +1,4 @@
-"""The example plugin, built and installed by pip into folders of its own."""
+"""The example plugin, built and installed by pip into a folder; and what a changed one would be there."""
 
 from __future__ import annotations
 
@@ -11,40 +11,38 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent / "faq_example_plugin"
-Install = Callable[..., Path]
+DIST_INFO = "faq_example_plugin-0.1.0.dist-info"
+Altered = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """Installs the plugin, with parts of its sources replaced; returns the folder for `sys.path`."""
-
-    def install(changes: dict[str, tuple[str, str]] | None = None) -> Path:
-        folder = tmp_path_factory.mktemp("plugin")
-        source = Path(shutil.copytree(SOURCE, folder / "source"))
-        for name, (old, new) in (changes or {}).items():
-            text = (source / name).read_text(encoding="utf-8")
-            assert old in text
-            (source / name).write_text(text.replace(old, new), encoding="utf-8")
-        offline = [
-            "--no-deps",
-            "--no-build-isolation",
-            "--no-index",
-            "--disable-pip-version-check",
-            "--quiet",
-        ]
-        target = folder / "site"
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", *offline, "--target", target, source], check=True
-        )
-        return target
-
-    return install
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin as it is, installed; the folder for `sys.path`."""
+    folder = tmp_path_factory.mktemp("plugin")
+    source = shutil.copytree(SOURCE, folder / "source")
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+    target = folder / "site"
+    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", target, source], check=True)
+    return target
 
 
-@pytest.fixture(scope="session")
-def installed(install: Install) -> Path:
-    """The plugin as it is."""
-    return install()
+@pytest.fixture
+def altered(installed: Path, tmp_path: Path) -> Altered:
+    """A copy of the installation in which one file says something else, as another build of it would.
+
+    Called as `altered(file, old, new)`; `dist_info` is the name of the folder with its metadata, which
+    follows its name and version. Returns the folder for `sys.path`.
+    """
+
+    def alter(name: str, old: str, new: str, *, dist_info: str = DIST_INFO) -> Path:
+        folder = Path(shutil.copytree(installed, tmp_path / "altered"))
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+        (folder / DIST_INFO).rename(folder / dist_info)
+        return folder
+
+    return alter
 
 
 @pytest.fixture(autouse=True)

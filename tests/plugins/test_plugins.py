@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from faq_pipeline.inference.factory import ENGINES
 from faq_pipeline.quantization.methods import METHODS
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.settings import REPOSITORY
-from tests.orchestration.cli import Faq
-from tests.plugins.conftest import SOURCE, Install
+from tests.orchestration.cli import FaqHere
+from tests.plugins.conftest import DIST_INFO, SOURCE, Altered
 
+METADATA = f"{DIST_INFO}/METADATA"
 REGISTRIES: tuple[tuple[Registry[Any], str], ...] = (
     (EXPERTS, "brevity"),
     (SELECTORS, "shortest"),
@@ -116,13 +116,14 @@ def test_a_cell_is_quantized_with_all_parts_of_a_plugin(
 
 
 def test_another_version_makes_artifacts_anew_and_built_in_parts_declare_nothing(
-    installed: Path, install: Install, settings: faq.Settings, monkeypatch: pytest.MonkeyPatch
+    installed: Path, altered: Altered, settings: faq.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.syspath_prepend(installed)
         cell = faq.resolve("tiny-s", "tiny-plugin", settings=settings)
         before = identities(cell)
-    monkeypatch.syspath_prepend(install({"pyproject.toml": ('version = "0.1.0"', 'version = "0.2.0"')}))
+    newer = DIST_INFO.replace("0.1.0", "0.2.0")
+    monkeypatch.syspath_prepend(altered(METADATA, "Version: 0.1.0", "Version: 0.2.0", dist_info=newer))
     after = identities(cell)
     assert {name: set(found) for name, found in after.items() if found} == USED
     assert {v for found in before.values() for v in found.values()} == {"faq-example-plugin 0.1.0"}
@@ -132,9 +133,10 @@ def test_another_version_makes_artifacts_anew_and_built_in_parts_declare_nothing
 
 
 def test_two_distributions_cannot_offer_one_name(
-    installed: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+    installed: Path, altered: Altered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = install({"pyproject.toml": ('name = "faq-example-plugin"', 'name = "acme-faq"')})
+    theirs = "acme_faq-0.1.0.dist-info"
+    other = altered(METADATA, "Name: faq-example-plugin", "Name: acme-faq", dist_info=theirs)
     monkeypatch.syspath_prepend(installed)
     monkeypatch.syspath_prepend(other)
     with pytest.raises(FaqError) as error:
@@ -144,15 +146,15 @@ def test_two_distributions_cannot_offer_one_name(
     assert EXPERTS.find("length") is EXPERTS.built_in["length"]
 
 
-def test_a_plugin_cannot_replace_a_built_in_part(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(install({"pyproject.toml": ("brevity =", "length =")}))
+def test_a_plugin_cannot_replace_a_built_in_part(altered: Altered, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(altered(f"{DIST_INFO}/entry_points.txt", "brevity =", "length ="))
     with pytest.raises(FaqError) as error:
         EXPERTS.find("length")
     assert error.value.problem == "expert 'length' is offered by faq_pipeline and by faq-example-plugin 0.1.0"
     assert error.value.hint == "uninstall faq-example-plugin"
 
 
-BREVITY = "src/faq_example_plugin/brevity.py"
+BREVITY = "faq_example_plugin/brevity.py"
 
 
 @pytest.mark.parametrize(
@@ -167,9 +169,9 @@ BREVITY = "src/faq_example_plugin/brevity.py"
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_one_line_that_names_it(
-    change: tuple[str, str], says: str, install: Install, monkeypatch: pytest.MonkeyPatch
+    change: tuple[str, str], says: str, altered: Altered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(install({BREVITY: change}))
+    monkeypatch.syspath_prepend(altered(BREVITY, *change))
     with pytest.raises(FaqError) as error:
         EXPERTS.find("brevity", "competition.experts.brevity")
     told = str(error.value)
@@ -184,12 +186,12 @@ def test_a_broken_plugin_is_one_line_that_names_it(
 def test_the_command_line_knows_plugins_and_names_the_line_where_one_is_missing(
     installed: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Faq(tmp_path / "home", data)
+    run = FaqHere(tmp_path / "home", data)
     arguments = ("run", "--member", "tiny-s", "--recipe", "tiny-plugin", "--dry-run")
-    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{installed}")
-    done = run(*arguments)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(installed)
+        done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     missing = run(*arguments)
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1
     assert (
@@ -206,42 +208,3 @@ def test_the_documents_code_is_the_plugins() -> None:
     ]
     assert len(blocks) == 6 and all(any(block in source for source in sources) for block in blocks)
     assert all(registry.group in documented for registry, _ in REGISTRIES)
-
-
-MYPY = """\
-[mypy]
-follow_imports = silent
-ignore_missing_imports = True
-
-[mypy-torch.*,transformers.*,openai.*,lm_eval.*,datasets.*]
-follow_imports = skip
-"""
-"""These packages hold most of the code that would be followed, and no type that the protocols turn on."""
-
-
-def test_the_plugin_keeps_to_the_protocols(tmp_path: Path) -> None:
-    source = REPOSITORY / "tests/plugins/faq_example_plugin/src"
-    code = tmp_path / "uses.py"
-    code.write_text(
-        "from faq_example_plugin import brevity, damped_gptq, mse_scheme, shortest, template_engine\n"
-        "from faq_pipeline.calibration.selectors.protocol import Selector\n"
-        "from faq_pipeline.competition.expert import Expert\n"
-        "from faq_pipeline.inference.factory import EngineKind\n"
-        "from faq_pipeline.quantization.methods import Method\n"
-        "from faq_pipeline.quantization.schemes import Scheme\n"
-        "expert: Expert = brevity.BREVITY\n"
-        "selector: Selector = shortest.SHORTEST\n"
-        "engine: EngineKind = template_engine.TEMPLATE\n"
-        "method: Method = damped_gptq.DAMPED_GPTQ\n"
-        "scheme: Scheme = mse_scheme.W4A16_MSE\n"
-    )
-    (tmp_path / "mypy.ini").write_text(MYPY)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", tmp_path / "mypy.ini", code],
-        env={"MYPYPATH": f"{source}:{REPOSITORY}"},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
