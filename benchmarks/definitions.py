@@ -50,13 +50,14 @@ FIGURES = ("definitions", "definitions_cpu", "families")
 REGISTER = """
 import sys
 import dagster as dg
-from faq_pipeline.orchestration.automation.registration import known_partitions
-from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.orchestration.known_partitions import known_partitions
+from faq_pipeline.orchestration.partitions import MEMBERS, register
 from faq_pipeline.settings import Settings
 settings = Settings.from_environment()
 settings.dagster_home()
 with dg.DagsterInstance.get() as instance:
-    instance.add_dynamic_partitions(MEMBERS.name, known_partitions(settings)[0])
+    known = known_partitions(settings)
+    register(instance, known.members, known.cells)
     print(len(instance.get_dynamic_partitions(MEMBERS.name)))
 """
 

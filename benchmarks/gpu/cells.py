@@ -86,10 +86,11 @@ def _prepare(folder: Path, options: argparse.Namespace) -> list[str]:
     ]
     config["concurrency"]["runs"]["max_concurrent_runs"] = len(cells)
     (home / "dagster.yaml").write_text(yaml.safe_dump(config))
-    from faq_pipeline.orchestration.runs import open_instance, register  # reads the recipes that are there
+    from faq_pipeline.orchestration.partitions import register_cells
+    from faq_pipeline.orchestration.runs import open_instance  # reads the recipes that are there
 
     with open_instance(settings) as instance:
-        register(instance, sorted({cell.target.partition for cell in cells}))
+        register_cells(instance, [cell.partition for cell in cells])
     subprocess.run([*DAGSTER, "instance", "concurrency", "set", "gpu", "2"], check=True, capture_output=True)
     return [cell.partition for cell in cells]
 

@@ -18,7 +18,8 @@ from faq_pipeline.settings import Settings
 
 def members(
     register: Annotated[
-        bool, typer.Option("--register", help="Add the members as Dagster partitions, for the UI.")
+        bool,
+        typer.Option("--register", help="Add members and cells as Dagster partitions, for the UI."),
     ] = False,
     discover: Annotated[
         bool, typer.Option("--discover", help="Look for new members once, as the discovery sensors do.")
@@ -37,11 +38,13 @@ def members(
         return
     rows = _rows(settings, family)
     if register:
+        from faq_pipeline.orchestration.known_partitions import known_partitions
+        from faq_pipeline.orchestration.partitions import register as make_partitions
         from faq_pipeline.orchestration.runs import open_instance
-        from faq_pipeline.orchestration.runs import register as make_partitions
 
+        known = known_partitions(settings, family)
         with open_instance(settings) as instance:
-            make_partitions(instance, [row["partition"] for row in rows if row["partition"]])
+            make_partitions(instance, known.members, known.cells)
     broken = [_problem(name, error) for name, error in settings.catalog.broken_families.items()]
     if json:
         print_json({"members": rows, "broken": broken})

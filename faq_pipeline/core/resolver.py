@@ -57,10 +57,7 @@ def resolve_cell(catalog: Catalog, member: str, recipe: Recipe, device: str, dig
 
 def _teacher(catalog: Catalog, cell: Cell, digests: Path) -> tuple[Family, Weights]:
     regeneration, family, target = cell.recipe.regeneration, cell.family, cell.target
-    if regeneration.teacher == AUTO:
-        its_family, member = family, auto_teacher(family, target.member)
-    else:
-        its_family, member = _named(catalog, family, target.member, cell.recipe)
+    its_family, member = declared_teacher(catalog, family, target.member, cell.recipe)
     traits = teacher_traits(cell)
     if not traits.remote:
         spread = traits.gpus_per_copy(its_family.serving_of(member))
@@ -71,6 +68,19 @@ def _teacher(catalog: Catalog, cell: Cell, digests: Path) -> tuple[Family, Weigh
     if local and not regeneration.allow_cross_family:
         check_vocabulary(teacher, target)
     return its_family, teacher
+
+
+def declared_teacher(
+    catalog: Catalog, family: Family, target: Member, recipe: Recipe
+) -> tuple[Family, Member]:
+    """The teacher that the recipe declares for the target, with its family; no weights are looked for.
+
+    Raises:
+        FaqError: there is none.
+    """
+    if recipe.regeneration.teacher == AUTO:
+        return family, auto_teacher(family, target)
+    return _named(catalog, family, target, recipe)
 
 
 def auto_teacher(family: Family, target: Member) -> Member:

@@ -17,7 +17,8 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.orchestration.backfill_state import BackfillState, daemon_silence, read_backfill
-from faq_pipeline.orchestration.runs import open_instance, register
+from faq_pipeline.orchestration.partitions import register_cells
+from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.orchestration.tags import k8s_tags
 from faq_pipeline.settings import REPOSITORY, Settings
 
@@ -46,7 +47,7 @@ def launch(settings: Settings, cells: Sequence[Cell]) -> str:
         FaqError: Dagster refused the backfill.
     """
     with open_instance(settings) as instance:
-        register(instance, sorted({cell.target.partition for cell in cells}))
+        register_cells(instance, [cell.partition for cell in cells])
     params = {
         "assetSelection": [{"path": [name]} for name in STAGES],
         "partitionNames": [cell.partition for cell in cells],

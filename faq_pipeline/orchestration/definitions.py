@@ -14,7 +14,7 @@ from faq_pipeline.orchestration.cached_steps import CachedSteps
 from faq_pipeline.orchestration.dagster_internals import reuse_sqlite_engines
 from faq_pipeline.orchestration.executor import cache_aware_executor
 from faq_pipeline.orchestration.jobs import build_jobs
-from faq_pipeline.orchestration.partitions import cells
+from faq_pipeline.orchestration.partitions import CELLS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.settings import Settings
 
@@ -39,7 +39,7 @@ def build_defs(
     settings = settings or Settings.from_environment()
     reuse_sqlite_engines()
     return dg.Definitions(
-        assets=build_assets(cells(sorted(settings.catalog.recipes)), sorted(settings.catalog.study_names)),
+        assets=build_assets(CELLS, sorted(settings.catalog.study_names)),
         jobs=build_jobs(),
         sensors=build_sensors(settings),
         schedules=build_schedules(settings),

@@ -25,7 +25,6 @@ from faq_pipeline.orchestration.dagster_internals import (
     without_slots,
 )
 from faq_pipeline.orchestration.definitions import build_defs
-from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.run_failures import failure
 from faq_pipeline.orchestration.run_owners import end_dead_runs
@@ -51,14 +50,6 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
             instance = dg.DagsterInstance.get()
         end_dead_runs(instance)
     return instance
-
-
-def register(instance: dg.DagsterInstance, partitions: list[str]) -> None:
-    """Add the member partitions that do not exist yet."""
-    existing = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
-    new = [key for key in partitions if key not in existing]
-    if new:
-        instance.add_dynamic_partitions(str(MEMBERS.name), new)
 
 
 class Runs:

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.utils import make_new_run_id
 
-from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.orchestration.partitions import CELLS, MEMBERS, split
 from faq_pipeline.settings import Settings
 from tests.hub import HubFolder
 from tests.tiny import RECIPE, TASK, make_seeds
@@ -104,9 +104,12 @@ class Site:
         )
         data = self.repository.get_sensor_def(sensor).evaluate_tick(context)
         asked = list(data.run_requests or [])
-        keys = [key for request in data.dynamic_partitions_requests or [] for key in request.partition_keys]
+        added = data.dynamic_partitions_requests or []
+        partitions = {one.partitions_def_name: list(one.partition_keys) for one in added}
+        keys = partitions.get(str(MEMBERS.name), [])
         if launches:
-            self.instance.add_dynamic_partitions(str(MEMBERS.name), keys)
+            for name, new in partitions.items():
+                self.instance.add_dynamic_partitions(name, new)
             for request in asked:
                 self._launch(request)
             if keeps_cursor:
@@ -133,7 +136,8 @@ class Site:
         tags = {"dagster/run_key": str(request.run_key)}
         if self.instance.get_runs(filters=dg.RunsFilter(tags=tags), limit=1):
             return
-        assert {str(request.tags["dagster/partition/member"])} <= self.partitions
+        assert split(str(request.partition_key))[0] in self.partitions
+        assert request.partition_key in self.instance.get_dynamic_partitions(str(CELLS.name))
         self.runs[str(request.partition_key)] += 1
         self.instance.add_run(
             DagsterRun(

@@ -19,7 +19,8 @@ import psutil
 from dagster import DagsterRunStatus
 
 from faq_pipeline.execution.cell_resolver import CellResolver
-from faq_pipeline.orchestration.runs import open_instance, register
+from faq_pipeline.orchestration.partitions import register_cells
+from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.orchestration.tags import GPU_POOL
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.store import Store
@@ -64,7 +65,7 @@ class Home:
         settings = self.settings
         cell = CellResolver(settings).cell(MEMBER, RECIPE)
         with self.instance() as instance:
-            register(instance, [cell.target.partition])
+            register_cells(instance, [cell.partition])
         return cell.partition
 
     def instance(self) -> dg.DagsterInstance:

@@ -25,10 +25,8 @@ from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.definitions import build_defs
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.orchestration.automation.registration import known_partitions
-from faq_pipeline.orchestration.automation.registration import register as register_all
-from faq_pipeline.orchestration.partitions import MEMBERS
-from faq_pipeline.orchestration.runs import open_instance, register
+from faq_pipeline.orchestration.partitions import register_cells
+from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.orchestration.tags import GPU_POOL
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.orchestration.cli import Faq
@@ -65,7 +63,7 @@ def partition(settings: Settings, instance: DagsterInstance) -> str:
     """The cell tiny-s x tiny-faq, its member registered."""
     recipe = settings.catalog.recipe("tiny-faq")
     cell = resolve_cell(settings.catalog, "tiny-s", recipe, "cpu", settings.digests)
-    register(instance, [cell.target.partition])
+    register_cells(instance, [cell.partition])
     return cell.partition
 
 
@@ -257,18 +255,3 @@ def test_a_run_chooses_its_device_in_the_launchpad(
         event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure
     ]
     assert failures and all(one is not None and says in str(one.description) for one in failures)
-
-
-def test_the_sensor_adds_exactly_the_known_members_and_then_skips(settings: Settings) -> None:
-    known, _ = known_partitions(settings)
-    assert {"tiny-s", "tiny-l", "kin-4m"} <= {key.partition("@")[0] for key in known}
-    with DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(MEMBERS.name), [known[0]])
-        result = register_all(dg.build_sensor_context(instance=instance), settings.reread())
-        assert isinstance(result, dg.SensorResult) and not result.run_requests
-        (request,) = result.dynamic_partitions_requests or []
-        assert list(request.partition_keys) == known[1:]
-        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
-        again = register_all(dg.build_sensor_context(instance=instance), settings.reread())
-        assert isinstance(again, dg.SkipReason)
-        assert set(instance.get_dynamic_partitions(str(MEMBERS.name))) == set(known)

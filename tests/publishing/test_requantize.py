@@ -27,9 +27,9 @@ from faq_pipeline.execution.recipe_comparison import RESULT, compare_member, com
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.orchestration.assets import published_checkpoint
 from faq_pipeline.orchestration.jobs import PUBLISH, REQUANTIZE
-from faq_pipeline.orchestration.partitions import cells
+from faq_pipeline.orchestration.partitions import CELLS, register_cells
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
-from faq_pipeline.orchestration.runs import Runs, open_instance, register
+from faq_pipeline.orchestration.runs import Runs, open_instance
 from faq_pipeline.publishing.card import write_card
 from faq_pipeline.publishing.review import content_of, records_of, review_cell
 from faq_pipeline.reporting.finished import FinishedCell
@@ -101,7 +101,7 @@ class World:
         return resolve_cell(catalog, member, catalog.recipe(recipe), "cpu", settings.digests)
 
     def run(self, job: str, cell: Cell, **config: Any) -> dict[str, Any]:
-        register(self.instance, [cell.target.partition])
+        register_cells(self.instance, [cell.partition])
         runs = Runs(self.settings, self.instance, ProgressResource())
         return runs.execute(job, cell.partition, "published_checkpoint", config)
 
@@ -356,7 +356,7 @@ def test_a_ruined_checkpoint_stops_at_the_gate(world: World, here: Any) -> None:
     assert told.code == 2 and "recovery: 0." in told.err.splitlines()[-1] and len(told.err.splitlines()) == 1
     # Nor does a run of the asset alone, which no check precedes.
     alone = dg.materialize(
-        [published_checkpoint.build(cells(sorted(world.settings.catalog.recipes)))],
+        [published_checkpoint.build(CELLS)],
         partition_key=cell.partition,
         instance=world.instance,
         resources={"pipeline": PipelineResource.of(world.settings)},

@@ -206,13 +206,9 @@ def test_a_broken_family_file_skips_the_tick(nights: Nights) -> None:
     assert not requests and "tiny.yaml" in skipped
 
 
-def test_a_recipe_that_dagster_has_not_loaded_yet_waits(nights: Nights) -> None:
-    """Recipes are static partitions: one that is newer than the code location has none yet."""
+def test_a_recipe_that_is_newer_than_the_code_location_is_requested(nights: Nights) -> None:
     nights.site.recipe(OTHER_SCHEME)
     nights.site.requantize(["tiny-faq", "tiny-w8"])
-    requests, skipped = nights.tick()
-    assert not requests and "reload the code location" in skipped
-    nights.reload()
     assert nights.requested() == {"tiny-s|tiny-w8"}
 
 

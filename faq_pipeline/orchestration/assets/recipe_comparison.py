@@ -13,13 +13,21 @@ from faq_pipeline.orchestration.assets.stage_asset import fail_on_faq_error, pro
 from faq_pipeline.orchestration.partitions import MEMBERS
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 
+REPORTS = dg.AssetDep(stage_names.EVAL_REPORT, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
+"""The reports of the member's cells, as an edge of the graph without partitions.
+
+Dagster has no mapping from a cell to its member that its daemon and webserver can evaluate: they know
+those of its own only, and none of these reads keys. With the mapping to all cells, a backfill of one
+cell would compare every member.
+"""
+
 
 def build() -> dg.AssetsDefinition:
     """The asset, with one partition per member."""
 
     @dg.asset(
         name=NAME,
-        deps=[stage_names.EVAL_REPORT],  # of all recipes: Dagster maps cells to their member
+        deps=[REPORTS],
         partitions_def=MEMBERS,
         group_name="evaluation",
         description="Loss, divergence and loss reduction of every evaluated recipe of the member.",

@@ -11,10 +11,10 @@ import dagster as dg
 from faq_pipeline.config.family import Family
 from faq_pipeline.discovery.discover import DiscoveryResult, discover
 from faq_pipeline.errors import FaqError
-from faq_pipeline.orchestration.automation.registration import partition_of
 from faq_pipeline.orchestration.automation.releases import Asked, Cursor, ask
 from faq_pipeline.orchestration.jobs import QUANTIZE, REQUANTIZE
-from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.orchestration.known_partitions import cells_of, partition_of
+from faq_pipeline.orchestration.partitions import MEMBERS, add_requests, missing
 from faq_pipeline.settings import Settings
 
 MOST_PARTITIONS = 100
@@ -80,18 +80,30 @@ def tick(
     return dg.SensorResult(
         run_requests=asked.runs,
         skip_reason=None if asked.runs else _summary(seen, asked, partitions, waiting),
-        dynamic_partitions_requests=[MEMBERS.build_add_request(partitions)] if partitions else [],
+        dynamic_partitions_requests=add_requests(
+            context.instance, partitions, _cells(seen, asked, partitions)
+        ),
         cursor=str(asked.cursor),
     )
 
 
 def _partitions(seen: DiscoveryResult, asked: Asked, instance: dg.DagsterInstance) -> tuple[list[str], int]:
     """The member partitions to add now, those that runs need first, and the number left for later."""
-    existing = set(instance.get_dynamic_partitions(str(MEMBERS.name)))
     members = seen.settings.catalog.families[seen.family].members
     usable = [key for member in members if (key := partition_of(member, seen.settings)[0])]
-    new = [key for key in dict.fromkeys([*asked.members, *usable]) if key not in existing]
+    new = missing(instance, MEMBERS, dict.fromkeys([*asked.members, *usable]))
     return new[:MOST_PARTITIONS], len(new[MOST_PARTITIONS:])
+
+
+def _cells(seen: DiscoveryResult, asked: Asked, members: list[str]) -> list[str]:
+    """The cells to add now: those of the runs, and all of the new members."""
+    catalog, cells = seen.settings.catalog, [str(run.partition_key) for run in asked.runs]
+    family = catalog.families[seen.family]
+    named = {member.name: member for member in family.members}
+    for key in members:
+        if (name := key.partition("@")[0]) in named:
+            cells += cells_of(key, catalog, family, named[name])
+    return list(dict.fromkeys(cells))
 
 
 def _lines(seen: DiscoveryResult, asked: Asked, waiting: int) -> list[str]:

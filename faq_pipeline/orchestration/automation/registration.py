@@ -1,30 +1,14 @@
-"""The sensor that registers known members as Dagster partitions."""
+"""The sensor that keeps Dagster's partitions in step with the families and recipes."""
 
 import dagster as dg
 
-from faq_pipeline.config.family import Member
+from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.weights import find_weights
-from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.orchestration.automation.requests import PARTITION, records_of
+from faq_pipeline.orchestration.known_partitions import known_partitions
+from faq_pipeline.orchestration.partitions import CELLS, MEMBERS, add_requests, split
 from faq_pipeline.settings import Settings
-
-
-def known_partitions(settings: Settings) -> tuple[list[str], list[str]]:
-    """The partition keys of all members with usable weights, and the problems of the others."""
-    found = [
-        partition_of(member, settings)
-        for family in settings.catalog.families.values()
-        for member in family.members
-    ]
-    return [key for key, _ in found if key], [problem for _, problem in found if problem]
-
-
-def partition_of(member: Member, settings: Settings) -> tuple[str, str]:
-    """The member's partition key and "", or "" and the problem with its weights."""
-    try:
-        return find_weights(member, settings.digests).partition, ""
-    except FaqError as error:
-        return "", str(error)
 
 
 def registration_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -32,7 +16,8 @@ def registration_sensor(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="register_members",
-        description="Adds a partition for every known or discovered member at its current revision.",
+        description="Adds a partition for every known or discovered member at its current revision, and for"
+        " every cell that it can have; removes cells that cannot be made any more and never ran.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         target=[],
@@ -44,13 +29,33 @@ def registration_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def register(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
-    """Add missing partitions. Requests no runs."""
+    """Add missing partitions and remove cells that are none any more. Requests no runs.
+
+    A cell that was ever materialized is a partition, whatever became of its recipe: its history stays
+    in sight. So are those of a home that an earlier version made.
+    """
     try:
-        keys, problems = known_partitions(settings)
-    except FaqError as error:  # a broken family file, or a broken registry
+        known = known_partitions(settings)
+    except FaqError as error:  # a broken registry
         return dg.SkipReason(str(error))
-    existing = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))
-    new = [key for key in keys if key not in existing]
-    if not new:
-        return dg.SkipReason("; ".join(["all members are registered", *problems]))
-    return dg.SensorResult(dynamic_partitions_requests=[MEMBERS.build_add_request(new)])
+    instance = context.instance
+    made = instance.get_materialized_partitions(dg.AssetKey(stage_names.SEED_DATA))
+    members = {*known.members, *instance.get_dynamic_partitions(str(MEMBERS.name))}
+    made = {cell for cell in made if split(cell)[0] in members and split(cell)[1]}
+    requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
+        *add_requests(instance, known.members, [*known.cells, *sorted(made - {*known.cells})])
+    ]
+    if gone := _gone(instance, settings.catalog, {*known.cells, *made}):
+        requests.append(CELLS.build_delete_request(gone))
+    if not requests:
+        return dg.SkipReason("; ".join(["all members and cells are registered", *known.problems]))
+    return dg.SensorResult(dynamic_partitions_requests=requests)
+
+
+def _gone(instance: dg.DagsterInstance, catalog: Catalog, stay: set[str]) -> list[str]:
+    """The cells that cannot be made any more and have no run; none while a file cannot be read."""
+    if catalog.broken or catalog.broken_families:
+        return []
+    others = [key for key in instance.get_dynamic_partitions(str(CELLS.name)) if key not in stay]
+    ran = {record.dagster_run.tags[PARTITION] for record in records_of(instance, others)}
+    return [key for key in others if key not in ran]

@@ -13,7 +13,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.orchestration.automation.requests import asked_before, job_of, run_request
 from faq_pipeline.orchestration.dagster_internals import CheckError
-from faq_pipeline.orchestration.partitions import MEMBERS
+from faq_pipeline.orchestration.partitions import register_cells
 from faq_pipeline.planning.tick_plan import Asked, Choice, TickPlan, plan_tick
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.memoize import memoizing
@@ -22,7 +22,7 @@ MOST_TOLD = 10
 """Maximum number of waiting cells in a tick's message; `faq status --plan` shows all."""
 NAME, TIME = "dagster/schedule_name", ".dagster/scheduled_execution_time"
 """Tags that Dagster sets on the runs of a tick, and uses to find them when it resumes the tick."""
-RELOAD = "the families or recipes changed since Dagster loaded them: reload the code location"
+RELOAD = "the families changed since Dagster loaded them: reload the code location"
 
 Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 
@@ -46,7 +46,6 @@ def told(plan: TickPlan) -> str:
 
 
 def _schedule(family: Family, cron: str, loaded: Settings) -> dg.ScheduleDefinition:
-    recipes = frozenset(loaded.catalog.recipes)
     job, name = job_of(family), f"requantize_stale_{re.sub(r'[^a-z0-9]', '_', family.name)}"
 
     @dg.schedule(
@@ -71,7 +70,7 @@ def _schedule(family: Family, cron: str, loaded: Settings) -> dg.ScheduleDefinit
         if now is None or now.requantize is None or job_of(now) != job:
             yield dg.SkipReason(RELOAD)
             return
-        yield from _ask(context, settings, now, _asked(context, name, recipes))
+        yield from _ask(context, settings, now, _asked(context, name))
 
     return requantize_stale
 
@@ -85,9 +84,7 @@ def _ask(
         requests = [run_request(cell, reason) for cell, reason in chosen]
     if not requests:
         return [dg.SkipReason(told(plan))]
-    known = set(context.instance.get_dynamic_partitions(str(MEMBERS.name)))
-    if new := sorted({cell.target.partition for cell, _ in chosen} - known):
-        context.instance.add_dynamic_partitions(str(MEMBERS.name), new)
+    register_cells(context.instance, [cell.partition for cell, _ in chosen])
     for cell, reason in chosen:
         context.log.info(f"{cell.partition}: {reason}")
     context.log.info(told(plan))
@@ -99,13 +96,12 @@ def reason_of(choice: Choice) -> str:
     return f"{choice.judged.state}: {choice.judged.reason}"
 
 
-def _asked(context: dg.ScheduleEvaluationContext, schedule: str, recipes: frozenset[str]) -> Asked:
-    """Finds cells that were requested before this tick, or whose recipe Dagster has not loaded yet."""
+def _asked(context: dg.ScheduleEvaluationContext, schedule: str) -> Asked:
+    """Finds cells that were requested before this tick."""
     tick = _tags_of_runs(context, schedule)
 
     def asked(cells: Sequence[Cell]) -> Mapping[str, str]:
-        unknown = {cell.partition: RELOAD for cell in cells if cell.recipe.name not in recipes}
-        return asked_before(context.instance, cells, tick) | unknown
+        return asked_before(context.instance, cells, tick)
 
     return asked
 
