@@ -1,10 +1,11 @@
 """Backfills under a daemon that is killed twice: all cells are completed, and nothing is made twice.
 
-One home serves the module, with the repository's own instance configuration; the daemon and the
-webserver are processes of their own, as in the documentation. A backfill from the command line and
-one from GraphQL ask for the same members x recipes at once; the daemon alone is killed while a stage
-is being made, and later all of its processes together. `make faults` (FAQ_ALL_MOMENTS) asks for two
-members x four recipes, which takes a quarter of an hour; else two recipes of one member make do.
+One home serves the module, with the repository's own instance configuration but for its waits; the
+daemon and the webserver are processes of their own, as in the documentation. A backfill from the
+command line and one from GraphQL ask for the same members x recipes at once; the daemon alone is
+killed while a stage is being made, and later all of its processes together. `make faults`
+(FAQ_ALL_MOMENTS) asks for two members x four recipes, which takes a quarter of an hour; else two
+recipes of one member make do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +33,8 @@ from faq_pipeline.planning.cell_plan import cell_plans, declared_keys
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.store import Store
 from tests.faults.table import FaultTable
-from tests.orchestration.cli import Faq
+from tests.operation.quick_daemon import write_instance
+from tests.orchestration.cli import Faq, FaqHere
 from tests.services import PATIENCE, Service, answers, free_port, script, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fault_table")]
@@ -56,6 +59,10 @@ class World:
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def here(self) -> FaqHere:
+        return FaqHere(self.faq.home, self.faq.data)
+
+    @property
     def store(self) -> Store:
         return Store(self.faq.home / "store")
 
@@ -63,7 +70,7 @@ class World:
         return {**self.faq.environment, "DAGSTER_HOME": str(self.faq.home / "dagster")}
 
     def start_daemon(self) -> Service:
-        command = [script("dagster-daemon"), "run", "-w", "workspace.yaml"]
+        command = [sys.executable, "-m", "tests.operation.quick_daemon", "run", "-w", "workspace.yaml"]
         daemon = Service(command, self.environment(), self.faq.home / f"daemon-{len(self.daemons)}.log")
         self.daemons.append(daemon.start())
         return daemon
@@ -121,6 +128,7 @@ def world(matrix_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for name, value in faq.environment.items():
             patch.setenv(name, value)
         patch.delenv("DAGSTER_HOME", raising=False)
+        write_instance(faq.home / "dagster")
         patch.setenv("DAGSTER_HOME", str(Settings.from_environment().dagster_home()))
         with DagsterInstance.get() as instance:
             world = World(faq, instance, free_port())
@@ -134,7 +142,7 @@ def world(matrix_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def lost(world: World) -> dict[str, Any]:
     """A backfill that is queued before there is a daemon, and whose seeds are gone before it runs."""
-    done = world.faq("backfill", "--members", "tiny-s", "--recipes", "tiny-lost", "--json")
+    done = world.here("backfill", "--members", "tiny-s", "--recipes", "tiny-lost", "--json")
     assert done.returncode == 0, done.stderr
     (world.faq.data / "seeds/lost.jsonl").unlink()
     return {**json.loads(done.stdout), "stderr": done.stderr}
@@ -286,7 +294,7 @@ def test_runs_outlive_the_daemon_and_those_that_died_with_it_were_run_again(
 def test_a_cell_that_fails_is_named_with_its_reason(
     world: World, finished: dict[str, Any], lost: dict[str, Any]
 ) -> None:
-    done = world.faq("backfill", "--follow", lost["backfill"], "--json")
+    done = world.here("backfill", "--follow", lost["backfill"], "--json")
     assert done.returncode == 1
     (cell,) = json.loads(done.stdout)["cells"]
     assert cell["status"] == "failed" and "lost.jsonl" in cell["reason"]
@@ -307,7 +315,7 @@ def test_dagsters_own_command_launches_the_same(world: World, finished: dict[str
     )
     assert launched.returncode == 0, launched.stderr
     (backfill,) = [one for one in world.instance.get_backfills() if one.backfill_id not in before]
-    done = world.faq("backfill", "--follow", backfill.backfill_id, "--json")
+    done = world.here("backfill", "--follow", backfill.backfill_id, "--json")
     assert done.returncode == 0, done.stderr
     (cell,) = json.loads(done.stdout)["cells"]
     assert cell["partition"] == key and cell["made"] == 0
