@@ -36,7 +36,7 @@ owners: [acme]
 memory_budget_gib: 2
 development: {REPOSITORY}/data/eval/kin/development.jsonl
 thinking: {{template_kwargs: {{enable_thinking: true}}}}
-discovery: {{name: "Hive-[0-9]+M", interval_seconds: 10}}
+discovery: {{name: "Hive-[0-9]+M", interval_seconds: 5}}
 requantize: {{recipes: [hive-faq], on_release: true}}
 publish: {{licences: [Apache-2.0]}}
 members:
@@ -46,19 +46,19 @@ RECIPE = f"""\
 name: hive-faq
 title: FAQ, small enough for a test
 families: [hive]
-seeds: {{path: {REPOSITORY}/data/seeds/kin-mixed.jsonl, count: 48}}
+seeds: {{path: {REPOSITORY}/data/seeds/kin-mixed.jsonl, count: 24}}
 regeneration:
   source: teacher
   candidates: 2
   sampling: {{temperature: 0.8, max_new_tokens: 224}}
 competition: {{experts: {{answer: 1.0, teacher_likelihood: 0.5}}}}
-calibration: {{template: chat, tokens: 2048, sequence_length: 256}}
-quantization: {{method: gptq, scheme: W4A16, group_size: 128, actorder: static}}
+calibration: {{template: chat, tokens: 1024, sequence_length: 256}}
+quantization: {{method: gptq, scheme: W8A16, group_size: 128, actorder: static}}
 evaluation:
   tasks: [kin_demo]
   include: {REPOSITORY}/data/eval/kin
   max_new_tokens: 224
-  limit: 64
+  limit: 32
   prose: {REPOSITORY}/data/eval/kin/prose.jsonl
   traces: 16
   gate: {{recovery: 0.8}}
@@ -159,9 +159,9 @@ def published(site: Site) -> dict[str, Any]:
     )
     until("a tick without news", lambda: len(site.ticks()) >= 1)
     assert not site.runs() and {tick["status"] for tick in site.ticks()} == {"SKIPPED"}
-    before = len(site.ticks())
     site.hub.add(STRANGER, MODELS / "kin-4m")
     commit = site.hub.add(RELEASED, MODELS / "kin-4m")
+    before = len(site.ticks())
     until("the run of the release", lambda: any(tick["runIds"] for tick in site.ticks()))
     after = next(n for n, tick in enumerate(reversed(site.ticks()), 1) if tick["runIds"])
     until("the end of that run", lambda: all(run.is_finished for run in site.runs()))
