@@ -50,11 +50,14 @@ def main() -> None:
     weights = find_weights(member, settings.digests)
     recipe = settings.catalog.recipe("faq-one-gptq-w3a16")
     assert recipe.seeds.path is not None
-    rows, prose = _tokens(weights, recipe.seeds.path, 16), _tokens(weights, recipe.evaluation.prose, 64)
+    rows, prose = (
+        seed_tokens(weights, recipe.seeds.path, 16),
+        seed_tokens(weights, recipe.evaluation.prose, 64),
+    )
     reference = load_model(weights, "cpu")
     lines = []
     for name in SCHEMES:
-        spec = Quantization(method=options.method, scheme=name, group_size=_groups(name))
+        spec = Quantization(method=options.method, scheme=name, group_size=groups(name))
         lines.append(_line(spec, weights, reference, rows, prose))
         print(lines[-1], flush=True)
     if options.out:
@@ -63,7 +66,8 @@ def main() -> None:
         options.out.write_text(before + HEADER + "\n".join(lines) + "\n" + after, encoding="utf-8")
 
 
-def _groups(scheme: str) -> int | None:
+def groups(scheme: str) -> int | None:
+    """Columns that share a scale here; None where the scheme fixes them."""
     if SCHEMES.find(scheme).float_weights:
         return None
     return 32 if scheme.endswith("_ASYM") else 128
@@ -96,7 +100,7 @@ def _line(
     )
 
 
-def _tokens(weights: Weights, path: Path, count: int) -> list[list[int]]:
+def seed_tokens(weights: Weights, path: Path, count: int) -> list[list[int]]:
     """The first texts of a JSONL file as token ids."""
     tokenizer = load_tokenizer(weights)
     with path.open(encoding="utf-8") as file:

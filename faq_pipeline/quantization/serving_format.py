@@ -20,7 +20,9 @@ def has_kernel(spec: Quantization, device: str) -> bool:
     """Whether vLLM reads the packed weights of a recipe's checkpoint on this machine's device."""
     scheme, bits = SCHEMES.find(spec.scheme), widths(spec)
     if device != "cpu":
-        return bits <= {*GPU_BITS}
+        # vLLM 0.24 refuses int8 weights with a scale per group where activations are int8, too.
+        grouped_int8 = scheme.name == "W8A8" and isinstance(spec.group_size, int)
+        return bits <= {*GPU_BITS} and not grouped_int8
     if scheme.float_weights:
         return False
     if scheme.activation_bits < 16:

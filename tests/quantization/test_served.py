@@ -53,7 +53,8 @@ def test_what_vllm_has_no_kernel_for_is_served_dense(
     ("able", "spec"),
     [
         (False, make_spec("rtn", "W3A16")),
-        (True, make_spec("rtn", "W8A8")),
+        (True, make_spec("rtn", "W8A8", "channel")),
+        (False, make_spec("rtn", "W8A8", 32)),
         (False, make_spec("rtn", "W2A8")),
         (True, make_spec("rtn", "W4A16", layer_bits={"re:.*down_proj": 8})),
         (False, make_spec("rtn", "W4A16", layer_bits={"re:.*down_proj": 5})),
