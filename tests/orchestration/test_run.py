@@ -1,4 +1,4 @@
-"""`faq run` from seed to report, as processes, on a family with random weights.
+"""`faq run` from seed to report, the first ones as processes, on a family with random weights.
 
 One home serves the module: a first run fills it, one with another scheme follows while a DuckDB
 process holds the index, and then the first again. In a second home two runs start at once.
@@ -25,7 +25,7 @@ from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.store import Store
-from tests.orchestration.cli import Faq
+from tests.orchestration.cli import Faq, FaqHere
 from tests.orchestration.conftest import Run
 
 pytestmark = pytest.mark.slow
@@ -111,7 +111,8 @@ def home(pipeline_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     assert done.returncode == 0, done.stderr
     assert "the lineage index is in use by another program" in done.stderr
     known_then = known(index)
-    return Home(faq, first, json.loads(done.stdout), known_then, faq.json(*RUN[:-1]))
+    here = FaqHere(faq.home, faq.data)
+    return Home(here, first, json.loads(done.stdout), known_then, here.json(*RUN[:-1]))
 
 
 # --- the runs themselves ---
