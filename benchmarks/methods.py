@@ -98,8 +98,12 @@ def main() -> None:
         print(text)
         return
     page = options.out.read_text(encoding="utf-8")
-    before, after = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
-    options.out.write_text(before + text + after, encoding="utf-8")
+    options.out.write_text(in_page(page, text), encoding="utf-8")
+
+
+def in_page(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
+    """A page with `text` in the place of what stood between two marks."""
+    return page[: page.index(begin) + len(begin)] + text + page[page.index(end) :]
 
 
 def _apart(work: Any, *arguments: Any) -> Any:

@@ -16,7 +16,7 @@ from faq_pipeline.settings import Settings
 from faq_pipeline.store.records import QuantizedLayer
 from faq_pipeline.store.tables import read_rows
 
-HEADER = ("layer", "weights", "bits", "tokens", "error", "")
+HEADER = ("layer", "weights", "bits", "stored bits", "tokens", "error")
 
 
 def layers(
@@ -25,7 +25,10 @@ def layers(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Show each layer of a checkpoint: bits, calibration tokens, and its error on its calibrated inputs."""
+    """Show each layer of a checkpoint: bits, calibration tokens, and its error on its calibrated inputs.
+
+    Stored bits of a weight include its share of scales, zero points and the layer's adapter.
+    """
     found = find_source(Settings.from_environment(), source).artifact
     if found.manifest.stage != QUANTIZED_CHECKPOINT.name:
         raise FaqError(f"{source} is no checkpoint", hint="give the fingerprint of a quantized_checkpoint")
@@ -40,10 +43,13 @@ def layers(
     if json:
         print_json({"fingerprint": found.fingerprint, "layers": [asdict(row) for row in rows]})
     else:
-        out().print(table(f"layers of {found.fingerprint}", HEADER, [_cells(row) for row in rows]))
+        adapted = any(row.compensated_error is not None for row in rows)
+        header = [*HEADER, *(["with adapter"] if adapted else []), ""]
+        cells = [_cells(row, adapted=adapted) for row in rows]
+        out().print(table(f"layers of {found.fingerprint}", header, cells))
 
 
-def _cells(row: QuantizedLayer) -> list[str]:
+def _cells(row: QuantizedLayer, *, adapted: bool) -> list[str]:
     def known(value: Any, form: str) -> str:
         return "not measured" if value is None else format(value, form)
 
@@ -51,7 +57,9 @@ def _cells(row: QuantizedLayer) -> list[str]:
         row.module,
         f"{row.weights:,}",
         str(row.bits),
+        known(row.stored_bits, ".2f"),
         known(row.tokens, ","),
         known(row.error, ".3g"),
+        *(["" if row.compensated_error is None else format(row.compensated_error, ".3g")] if adapted else []),
         "rounded to nearest" if row.fallback else "",
     ]

@@ -177,6 +177,16 @@ class BitPlan(Strict):
         return self
 
 
+class Compensation(Strict):
+    """An adapter of low rank that makes up for a part of what rounding lost."""
+
+    rank: Annotated[int, Field(ge=1, le=512)]
+    """Rank of each layer's adapter. Its size grows with it."""
+    space: Literal["plain", "diagonal", "hessian"] = "hessian"
+    """Whose error is made least. `plain`: the weights'. `diagonal`: each input channel weighted by its mean
+    square on the calibration set. `hessian`: that of the layer's outputs on the calibration set."""
+
+
 class Quantization(Strict):
     """Weights to integers, by llmcompressor."""
 
@@ -200,6 +210,8 @@ class Quantization(Strict):
     """Has the bits of all layers chosen, in the place of the scheme's."""
     kv_cache: Literal["fp8"] | None = None
     """`fp8`: keys and values are cached as floats of 8 bits, with scales from the calibration set."""
+    compensation: Compensation | None = None
+    """Adds a LoRA adapter to the checkpoint that makes up for a part of what rounding lost."""
     actorder: Literal["static", "weight"] | None = None
     """In which order GPTQ takes columns; left out: as they come."""
     dampening: PositiveFloat = 0.01
@@ -220,6 +232,8 @@ class Quantization(Strict):
             raise ValueError("'plan' goes with neither 'layer_bits' nor 'ranks'")
         if self.kv_cache is not None and (self.plan is not None or self.ranks is not None):
             raise ValueError("'kv_cache' goes with neither 'plan' nor 'ranks'")
+        if self.compensation is not None and (self.ranks is not None or self.kv_cache is not None):
+            raise ValueError("'compensation' goes with neither 'ranks' nor 'kv_cache'")
         return self
 
 

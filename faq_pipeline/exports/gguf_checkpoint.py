@@ -12,7 +12,7 @@ from faq_pipeline.exports.gguf_blocks import blocks, stored_bits
 from faq_pipeline.exports.gguf_names import TensorNames, gguf_package
 from faq_pipeline.exports.gguf_tokenizer import add_tokenizer
 from faq_pipeline.exports.source import Source
-from faq_pipeline.quantization.layers import opened, shards
+from faq_pipeline.quantization.layers import ADAPTER, opened, shards
 from faq_pipeline.quantization.stage import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def write_gguf(source: Source, folder: Path) -> list[str]:
     gguf, checkpoint, cell = gguf_package(), source.checkpoint, source.cell
     path = checkpoint.file(CHECKPOINT)
     config = read_object(path / "config.json")
-    _check(config)
+    _check(config, path)
     names = TensorNames(config["model_type"], config["num_hidden_layers"])
     file = folder / f"{cell.target.name}-{cell.recipe.name}.gguf"
     writer = gguf.GGUFWriter(file, names.architecture)
@@ -61,8 +61,10 @@ def write_gguf(source: Source, folder: Path) -> list[str]:
     return [f"{count} weights with the checkpoint's integers and scales in {file.name} ({size})", *notes]
 
 
-def _check(config: dict[str, Any]) -> None:
+def _check(config: dict[str, Any], path: Path) -> None:
     """Refuse what GGUF, or this writer, has no equal of."""
+    if (path / ADAPTER).is_dir():
+        raise FaqError("this writer has no equal of the checkpoint's adapter", hint=INSTEAD)
     if config.get("model_type") not in MODEL_TYPES:
         raise FaqError(
             f"a {config.get('model_type')} checkpoint cannot become GGUF; {', '.join(MODEL_TYPES)} can",

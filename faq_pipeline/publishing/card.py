@@ -15,7 +15,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.publishing.gate import GateVerdict
 from faq_pipeline.quantization.schemes import SCHEMES
-from faq_pipeline.quantization.serving_format import has_kernel
+from faq_pipeline.quantization.serving_format import LORA_NAME, has_kernel, serve_command
 from faq_pipeline.reporting.data_account import DataFacts, counts
 from faq_pipeline.reporting.finished import FinishedCell
 from faq_pipeline.reporting.recipe_text import recipe_text
@@ -99,6 +99,9 @@ def write_card(
         criteria=verdict.criteria,
         unmet=[criterion.name for criterion in verdict.criteria if not criterion.passed],
         kernel=has_kernel(spec, "cuda"),
+        serve=serve_command(spec, "."),
+        rank=spec.compensation and spec.compensation.rank,
+        lora_name=LORA_NAME,
         base=_base(cell.target),
         base_revision=_revision(cell.target),
         teacher=_teacher(cell, facts),

@@ -87,7 +87,7 @@ def make_plan(
         return mean_divergence(reference, candidate, samples)
 
     def quantized(bits: dict[str, int]) -> Rounded:
-        given = spec.model_copy(update={"plan": None, "layer_bits": bits})
+        given = spec.model_copy(update={"plan": None, "compensation": None, "layer_bits": bits})
         return _rounded(run(given, weights, rows, device, progress, samples).model)
 
     costs: dict[str, list[float]] = {}

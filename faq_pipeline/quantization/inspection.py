@@ -12,6 +12,7 @@ from faq_pipeline.config.family import Member
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import (
+    ADAPTER,
     is_quantized,
     opened,
     read_tensors,
@@ -76,7 +77,7 @@ def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> In
 def find_nan(folder: Path) -> list[str]:
     """Names of tensors that hold a NaN or an infinity."""
     found = []
-    for path in shards(folder):
+    for path in [*shards(folder), *shards(folder / ADAPTER)]:
         with opened(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a dict)
                 tensor = file.get_tensor(name)
@@ -96,16 +97,28 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
-def bits_per_weight(folder: Path, target: Weights) -> float:
-    """Stored bits (integers, scales, zero points, shapes) for each weight of the quantized layers."""
-    tensors = read_tensors(folder)
+def stored_bits(folder: Path, target: Weights) -> dict[str, int]:
+    """Stored bits (integers, scales, zero points, shapes, adapter) of each quantized layer, by module."""
+    from faq_pipeline.quantization.compensation.adapter import adapter_bits
+
+    tensors, adapter = read_tensors(folder), adapter_bits(folder)
     own: dict[str, int] = defaultdict(int)
     for name, tensor in tensors.items():
         module, _, last = name.rpartition(".")
         own[module] += tensor.bits if last.startswith("weight") else 0
-    layers = [layer for layer in architecture_of(target).layers if is_quantized(layer, tensors)]
+    return {
+        layer.module: own[layer.stored] + adapter.get(layer.module, 0)
+        for layer in architecture_of(target).layers
+        if is_quantized(layer, tensors)
+    }
+
+
+def bits_per_weight(folder: Path, target: Weights) -> float:
+    """`stored_bits` of all quantized layers for each of their weights."""
+    bits = stored_bits(folder, target)
+    layers = [layer for layer in architecture_of(target).layers if layer.module in bits]
     weights = sum(layer.rows * layer.columns for layer in layers)
-    return sum(own[layer.stored] for layer in layers) / weights if weights else 0.0
+    return sum(bits.values()) / weights if weights else 0.0
 
 
 def _load_error(folder: Path, member: Member, device: str) -> str:

@@ -14,6 +14,8 @@ from faq_pipeline.util.attributes import replaced_attribute
 if TYPE_CHECKING:
     import torch
 
+    from faq_pipeline.quantization.compensation.compensator import Compensator
+
 
 @dataclass
 class LayerLog:
@@ -22,25 +24,31 @@ class LayerLog:
     Attributes:
         tokens: calibration tokens that reached the module.
         errors: `relative_error` of its weight, as it is stored.
+        compensated: the same of its weight with its adapter, where it has one.
         fallback: modules whose Hessian could not be inverted, and which were rounded to nearest.
     """
 
     tokens: Counter[str] = field(default_factory=Counter)
     errors: dict[str, float] = field(default_factory=dict)
+    compensated: dict[str, float] = field(default_factory=dict)
     fallback: list[str] = field(default_factory=list)
 
     def add(self, other: LayerLog) -> None:
         """Take in what another process has logged."""
         self.tokens.update(other.tokens)
         self.errors.update(other.errors)
+        self.compensated.update(other.compensated)
         self.fallback = sorted([*self.fallback, *other.fallback])
 
 
 @contextmanager
-def logging_layers() -> Iterator[LayerLog]:
+def logging_layers(compensator: Compensator | None = None) -> Iterator[LayerLog]:
     """Log every layer that a GPTQModifier of llmcompressor, or one derived from it, quantizes meanwhile.
 
     Costs two products of a layer's weight and its Hessian, and the memory of one Hessian more.
+
+    Args:
+        compensator: makes the adapter of each layer that it wants.
     """
     from llmcompressor.modifiers.gptq import GPTQModifier
 
@@ -57,6 +65,9 @@ def logging_layers() -> Iterator[LayerLog]:
             before = module.weight.detach().clone()
             compress(modifier, [module])
             log.errors[name] = relative_error(before, module.weight.detach(), hessian)
+            if compensator is not None and compensator.wants(name):
+                with_adapter = compensator.add(name, before, module.weight.detach(), hessian)
+                log.compensated[name] = relative_error(before, with_adapter, hessian)
             if name in modifier._rtn_fallback_module_names:
                 log.fallback.append(name)
 

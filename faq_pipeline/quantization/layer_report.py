@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.weights import Weights
@@ -11,12 +13,15 @@ from faq_pipeline.quantization.schemes import SCHEMES, with_exact_names
 from faq_pipeline.store.records import QuantizedLayer
 
 
-def quantized_layers(spec: Quantization, target: Weights, log: LayerLog) -> list[QuantizedLayer]:
+def quantized_layers(
+    spec: Quantization, target: Weights, log: LayerLog, stored: Mapping[str, int]
+) -> list[QuantizedLayer]:
     """A row for each layer that the recipe quantizes, in the model's order.
 
     Args:
         spec: the recipe's section; bits of a plan stand in `layer_bits`.
         log: of the run that quantized it.
+        stored: bits that the checkpoint has of each layer.
     """
     layers = [
         layer for layer in architecture_of(target).quantizable if not is_ignored(layer.module, spec.ignore)
@@ -31,6 +36,8 @@ def quantized_layers(spec: Quantization, target: Weights, log: LayerLog) -> list
             log.tokens.get(layer.module, 0) if log.tokens else None,
             log.errors.get(layer.module),
             layer.module in failed,
+            stored[layer.module] / (layer.rows * layer.columns),
+            log.compensated.get(layer.module),
         )
         for layer in layers
     ]

@@ -17,6 +17,10 @@ BITS = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16"
 """Width of safetensors' dtypes; those left out are 8 bits wide."""
 
 
+ADAPTER = "adapter"
+"""Folder of a checkpoint with an adapter beside its weights, see `compensation.adapter`."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A tensor of a safetensors file: its shape and its size in bits."""
@@ -31,8 +35,8 @@ def shards(folder: Path) -> list[Path]:
 
 
 def weight_bytes(folder: Path) -> int:
-    """Size of the folder's safetensors files."""
-    return sum(path.stat().st_size for path in shards(folder))
+    """Size of the folder's safetensors files, with those of its adapter."""
+    return sum(path.stat().st_size for path in [*shards(folder), *shards(folder / ADAPTER)])
 
 
 @contextmanager

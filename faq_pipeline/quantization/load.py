@@ -20,6 +20,8 @@ def load_quantized(
 ) -> PreTrainedModel:
     """A member's checkpoint, its integers decompressed to bf16, in evaluation mode on the device.
 
+    The checkpoint's adapter, where it has one, is added to the weights.
+
     Fixes the process's CPU threads, as loading the member does.
 
     Logits are those of the quantized model. Where the scheme quantizes activations (W8A8, W4A4),
@@ -34,6 +36,8 @@ def load_quantized(
     """
     from transformers.utils.quantization_config import CompressedTensorsConfig
 
+    from faq_pipeline.quantization.compensation.adapter import add_adapter, read_adapter
+
     fix_threads(member, device)
     # On a GPU integers are unpacked there: on CPU cores that takes minutes where a model is large.
     place: dict[str, Any] = {} if device == "cpu" else {"device_map": {"": torch_device(device)}}
@@ -45,7 +49,9 @@ def load_quantized(
             trust_remote_code=member.trust_remote_code,
             **place,
         )
-    return in_precision(_plain(model), precision or precision_for(member, device))
+    model = in_precision(_plain(model), precision or precision_for(member, device))
+    add_adapter(model, read_adapter(folder))
+    return model
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from faq_pipeline.quantization.compensation.compensator import Compensator
+    from faq_pipeline.quantization.compensation.low_rank import LowRank
+
 FULL = "the GPU is full: quantizing anew, with activations in main memory"
 SEED = 0
 """Nothing that these methods do is drawn; the seed is set so that this stays true of new ones."""
@@ -46,10 +49,12 @@ class Quantized:
         model: weights already on the grid of the scheme, not yet packed.
         log: figures of its layers; `log.fallback` names modules that GPTQ gave up (their Hessian was not
             positive definite) and rounded to nearest.
+        adapter: what is to be added to the weights, by module; empty where the recipe has no compensation.
     """
 
     model: PreTrainedModel
     log: LayerLog
+    adapter: dict[str, LowRank] = field(default_factory=dict)
 
 
 def quantize(
@@ -71,7 +76,7 @@ def quantize(
 
         return quantize_on_ranks(spec, weights, rows, folder, device, progress, samples)
     quantized = run(spec, weights, rows, device, progress, samples)
-    save(quantized.model, weights, folder)
+    save(quantized.model, weights, folder, quantized.adapter)
     log = quantized.log
     del quantized
     release()
@@ -168,7 +173,13 @@ def run_once(
     torch.manual_seed(SEED)
     if spec.layer_bits is not None:
         spec = with_exact_names(spec, [layer.module for layer in architecture_of(weights).quantizable])
-    with quiet_llmcompressor(), computing_on(device), experts_as_prepared(), logging_layers() as log:
+    compensator = _compensator(spec, weights)
+    with (
+        quiet_llmcompressor(),
+        computing_on(device),
+        experts_as_prepared(),
+        logging_layers(compensator) as log,
+    ):
         # Not the CPU's threads: the weights only lie there.
         fix_threads(weights.member, device, processes)
         model = load_folder(weights.folder, "cpu", trust_remote_code=weights.member.trust_remote_code)
@@ -187,7 +198,17 @@ def run_once(
                 raise
         if stored is not None:
             narrow(model, modifiers, stored)
-    return Quantized(model, log)
+    return Quantized(model, log, {} if compensator is None else compensator.adapter)
+
+
+def _compensator(spec: Quantization, weights: Weights) -> Compensator | None:
+    """What makes the recipe's adapter, for all layers but a head."""
+    if spec.compensation is None:
+        return None
+    from faq_pipeline.quantization.compensation.compensator import Compensator
+
+    modules = [layer.module for layer in architecture_of(weights).quantizable if layer.part != "head"]
+    return Compensator(spec.compensation, spec.dampening, modules)
 
 
 def note_fallback(names: Sequence[str], progress: Progress) -> None:
@@ -199,7 +220,9 @@ def note_fallback(names: Sequence[str], progress: Progress) -> None:
         )
 
 
-def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
+def save(
+    model: PreTrainedModel, weights: Weights, folder: Path, adapter: Mapping[str, LowRank] | None = None
+) -> None:
     """Pack the model's weights and save them for transformers and vLLM.
 
     The same model gives the same bytes. Must follow its `run`, whose modifiers are written to
@@ -207,6 +230,10 @@ def save(model: PreTrainedModel, weights: Weights, folder: Path) -> None:
     """
     save_packed(model, folder)
     add_companions(weights, folder)
+    if adapter:
+        from faq_pipeline.quantization.compensation.adapter import write_adapter
+
+        write_adapter(folder, weights, adapter)
 
 
 def save_packed(model: PreTrainedModel, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The form in which vLLM serves a checkpoint: packed, or expanded to dense weights."""
+"""The form in which vLLM serves a checkpoint: packed, or expanded to dense weights; and how it is started."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Literal
 
 from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.quantization.layers import ADAPTER
 from faq_pipeline.quantization.schemes import SCHEMES, widths
 
 Form = Literal["packed", "dense"]
 
 GPU_BITS, CPU_BITS = (4, 8), (4,)
 """Bits of weights that vLLM has kernels for. With rounded activations a CPU has one for W8A8 alone."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM's `--max-lora-rank` can be, of 8 and more."""
+LORA_NAME = "compensated"
+"""What a request calls the model with its adapter, where vLLM serves the packed weights."""
 X86 = ("x86_64", "AMD64")
 
 
@@ -35,9 +40,25 @@ def served_as(spec: Quantization, device: str) -> Form:
 
     Where only the weights are integers and vLLM has no kernel for them, they are made dense: the
     same numbers in bf16, at the memory and speed of the unquantized model. Where activations or the
-    cache are rounded too they stay packed, since dense weights alone would be another model.
+    cache are rounded too they stay packed, since dense weights alone would be another model. Weights with
+    an adapter are made dense whatever the kernels, and the adapter is added to them.
     """
+    if spec.compensation is not None:
+        return "dense"
     return "dense" if is_weight_only(spec) and not has_kernel(spec, device) else "packed"
+
+
+def serve_command(spec: Quantization, folder: Path | str) -> str:
+    """The command that serves a recipe's checkpoint, which vLLM has a kernel for, from a folder.
+
+    With an adapter, requests must name `LORA_NAME` as their model: vLLM keeps the name of the folder for
+    the weights without it.
+    """
+    if spec.compensation is None:
+        return f"vllm serve {folder}"
+    rank = next(rank for rank in LORA_RANKS if rank >= spec.compensation.rank)
+    adapter = ADAPTER if str(folder) == "." else f"{folder}/{ADAPTER}"
+    return f"vllm serve {folder} --enable-lora --max-lora-rank {rank} --lora-modules {LORA_NAME}={adapter}"
 
 
 def is_weight_only(spec: Quantization) -> bool:

@@ -13,6 +13,7 @@ from faq_pipeline.models import hub
 from faq_pipeline.models.architecture import Architecture, architecture_of
 from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.compensation.check import check_compensation
 from faq_pipeline.quantization.fused_layers import disagreeing
 from faq_pipeline.quantization.kv_cache import check_kv_cache
 from faq_pipeline.quantization.layer_check import check_layers, line_to_add
@@ -36,7 +37,8 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
         FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a
             variant that the method does not have, a target that is quantized already, layers that
             cannot be quantized and that `ignore` does not name, nothing left to quantize, a group
-            size that does not divide the columns of a quantized layer, or a cache that cannot be rounded.
+            size that does not divide the columns of a quantized layer, a cache that cannot be rounded, or
+            a compensation that does not fit.
     """
     find_method(spec.method)
     _check_variants(spec)
@@ -71,6 +73,7 @@ def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     check_layers(spec, architecture, layers)
     check_kv_cache(spec, weights.name, [layer.module for layer in architecture.layers])
     _check_layer_bits(spec, [layer.module for layer in layers])
+    check_compensation(spec, layers)
     if isinstance(spec.group_size, int):
         _check_groups(spec, {layer.module: layer.columns for layer in layers})
 

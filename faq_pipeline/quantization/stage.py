@@ -63,13 +63,14 @@ def build(job: Build) -> dict[str, Any]:
     Files: `checkpoint/`, `checkpoints.parquet` (one row), `layers.parquet` (one row for each layer), and
     `plan.parquet` where a bit plan was made (one row for each layer that engines fuse). Sizes in the
     metadata are in bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up;
-    `layer_error_mean` and `layer_error_max` are those of `QuantizedLayer.error`; `inspection` holds what
+    `layer_error_mean` and `layer_error_max` are those of `QuantizedLayer.error`, `compensated_error_mean`
+    of `QuantizedLayer.compensated_error`; `inspection` holds what
     `inspect_checkpoint` found, so that checks need not load the model again.
 
     Raises:
         FaqError: see `check_spec`, `run`.
     """
-    from faq_pipeline.quantization.inspection import bits_per_weight, inspect_checkpoint
+    from faq_pipeline.quantization.inspection import bits_per_weight, inspect_checkpoint, stored_bits
     from faq_pipeline.quantization.layer_report import quantized_layers
     from faq_pipeline.quantization.layers import weight_bytes
     from faq_pipeline.quantization.oneshot import quantize
@@ -88,7 +89,7 @@ def build(job: Build) -> dict[str, Any]:
         cell.target.partition, spec.method, spec.scheme, str(spec.group_size or "fixed"), size, original_size
     )
     write_rows(job.directory / "checkpoints.parquet", [row], CheckpointRow)
-    layers = quantized_layers(spec, cell.target, log)
+    layers = quantized_layers(spec, cell.target, log, stored_bits(folder, cell.target))
     write_rows(job.directory / LAYERS, layers, QuantizedLayer)
     return {
         "bytes": size,
@@ -130,11 +131,15 @@ def _planned(job: Build) -> tuple[Quantization, dict[str, Any]]:
 
 
 def _layer_errors(layers: Sequence[QuantizedLayer]) -> dict[str, float]:
-    """Mean and greatest error of the layers, where it was measured."""
+    """Mean and greatest error of the layers, where it was measured, and the mean with their adapters."""
     errors = [layer.error for layer in layers if layer.error is not None]
     if not errors:
         return {}
-    return {"layer_error_mean": sum(errors) / len(errors), "layer_error_max": max(errors)}
+    found = {"layer_error_mean": sum(errors) / len(errors), "layer_error_max": max(errors)}
+    with_adapter = [layer.compensated_error for layer in layers if layer.compensated_error is not None]
+    if with_adapter:
+        found["compensated_error_mean"] = sum(with_adapter) / len(with_adapter)
+    return found
 
 
 def _rows(job: Build) -> list[list[int]]:

@@ -10,7 +10,7 @@ from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError, ReadError
 from faq_pipeline.execution.cell_resolver import CellResolver
-from faq_pipeline.quantization.serving_format import has_kernel
+from faq_pipeline.quantization.serving_format import has_kernel, serve_command
 from faq_pipeline.reporting.charts import histogram
 from faq_pipeline.reporting.content import arms_of, charts_of, cost_of, notes_of, tasks_of
 from faq_pipeline.reporting.contests import contests
@@ -93,6 +93,7 @@ def page_text(resolver: CellResolver, finished: FinishedCell, told: Sequence[str
         cost=cost_of(finished),
         notes=notes_of(finished),
         kernel=has_kernel(cell.recipe.quantization, "cuda"),
+        serve=serve_command(cell.recipe.quantization, f"./{cell.target.name}-{cell.recipe.name}"),
         checkpoint=finished.checkpoint,
         stages=finished.ancestry(),
         recipe_yaml=recipe_text(cell.recipe),

@@ -180,6 +180,9 @@ class QuantizedLayer:
         error: tr(E H E^T) / tr(W H W^T), E being the change of the weight W, and H the sum of x x^T over
             its calibrated inputs; None where the method has no H.
         fallback: whether H could not be inverted, and the layer was rounded to nearest.
+        stored_bits: of a weight, with scales, zero points and the layer's adapter; None in reports of earlier
+            versions.
+        compensated_error: `error` with the layer's adapter; None where it has none.
     """
 
     module: str
@@ -188,6 +191,8 @@ class QuantizedLayer:
     tokens: int | None
     error: float | None
     fallback: bool
+    stored_bits: float | None = None
+    compensated_error: float | None = None
 
 
 @dataclass(frozen=True)

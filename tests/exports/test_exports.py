@@ -50,6 +50,7 @@ RECIPES = {
     "w3-groups": "scheme: W3A16, group_size: 64, method: rtn",
     "asymmetric": "scheme: W4A16_ASYM, method: rtn, group_size: 32",
     "int8": "scheme: W8A8, method: rtn",
+    "adapted": "scheme: W4A16, group_size: 32, compensation: {rank: 4}",
 }
 LLAMA = """\
 name: lama
@@ -253,6 +254,7 @@ def test_a_llama_attends_as_ours_does(site: Site, faq: Run, tmp_path: Path) -> N
     [
         ("asymmetric", "only symmetric integers have an equal in GGUF"),
         ("int8", "llama.cpp cannot round activations"),
+        ("adapted", "no equal of the checkpoint's adapter"),
     ],
 )
 def test_what_gguf_has_no_equal_of_is_refused(

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.endpoint import Endpoint
 from faq_pipeline.config.family import Serving
-from faq_pipeline.config.recipe import BitPlan, Dataset, Gate, Judge, Recipe
+from faq_pipeline.config.recipe import BitPlan, Compensation, Dataset, Gate, Judge, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage
@@ -217,6 +217,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.group_size": (field("quantization.group_size", 64), "Q"),
     "quantization.ignore": (field("quantization.ignore", ["lm_head", "re:.*down.*"]), "Q"),
     "quantization.observer": (field("quantization.observer", "mse"), "Q"),
+    "quantization.compensation": (field("quantization.compensation", Compensation(rank=8)), "Q"),
     "quantization.kv_cache": (field("quantization.kv_cache", "fp8"), "Q"),
     "quantization.layer_bits": (field("quantization.layer_bits", {"re:.*down_proj": 5}), "Q"),
     "quantization.plan": (field("quantization.plan", BitPlan(average_bits=4, bits=[4])), "Q"),
@@ -369,7 +370,7 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         for name, info in model.model_fields.items():
             kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
             inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-            if inner and inner[0] not in (BitPlan, Dataset, Endpoint, Gate, Judge):
+            if inner and inner[0] not in (BitPlan, Compensation, Dataset, Endpoint, Gate, Judge):
                 yield from fields(inner[0], f"{path}{name}.")
             else:
                 yield f"{path}{name}"

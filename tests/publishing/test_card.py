@@ -14,7 +14,7 @@ import pytest
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.operation import Publish
-from faq_pipeline.config.recipe import BitPlan, Recipe
+from faq_pipeline.config.recipe import BitPlan, Compensation, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.publishing.card import Reduction, write_card
 from faq_pipeline.publishing.gate import judge_publication
@@ -293,6 +293,12 @@ def test_what_went_other_than_planned_is_said(tiny_cell: Cell, tmp_path: Path) -
             {"plan_kept": False, "plan_uniform_bits": 3},
             "by GPTQ to 3 bits everywhere, since bits by layer were no better.",
         ),
+        ({"compensation": Compensation(rank=8)}, {}, 'PeftModel.from_pretrained(model, "adapter")'),
+        (
+            {"compensation": Compensation(rank=8), "scheme": "W4A16"},
+            {},
+            "vllm serve . --enable-lora --max-lora-rank 8 --lora-modules compensated=adapter",
+        ),
     ],
 )
 def test_the_precision_is_that_of_the_checkpoint(
@@ -300,7 +306,9 @@ def test_the_precision_is_that_of_the_checkpoint(
 ) -> None:
     recipe = FAQ.model_copy(update={"quantization": FAQ.quantization.model_copy(update=quantization)})
     text = card(finished(tiny_cell, recipe, tmp_path, quantized_checkpoint=checkpoint))
-    assert said in text and ("- w3a16" in text) == ("W3A16" in text) == ("plan" not in quantization)
+    assert said in text and ("LoRA adapter of rank 8" in text) == ("compensation" in quantization)
+    w3a16 = "plan" not in quantization and "scheme" not in quantization
+    assert ("- w3a16" in text) == ("W3A16" in text) == w3a16
 
 
 @pytest.mark.parametrize("originals", [True, False])

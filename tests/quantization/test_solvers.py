@@ -1,4 +1,5 @@
-"""Solvers on real layers of kin-4m: each one's own inequality, and GPTQ's bytes without its own term."""
+"""Solvers, and adapters for what they lose, on real layers of kin-4m: each one's own inequality, and GPTQ's
+bytes without its own term."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.recipe import Compensation, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.linear_parts import linear_parts
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
+from faq_pipeline.quantization.compensation.low_rank import low_rank, weighted_error
 from faq_pipeline.quantization.oneshot import run
 from faq_pipeline.quantization.solvers.asymmetric import Asymmetric
 from faq_pipeline.quantization.solvers.coordinate_descent import CoordinateDescent
@@ -116,6 +118,27 @@ def test_no_sweep_raises_the_error(problems: list[Problem], plain: list[Solved])
         made = [before, *(CoordinateDescent(sweeps=n).solve(problem) for n in (1, 2, 3))]
         errors = [layer_error(problem, one, 0.1) for one in made]
         assert all(later <= earlier * (1 + 1e-6) for earlier, later in pairwise(errors))
+
+
+def test_an_adapter_is_the_best_of_its_rank_in_its_own_norm(
+    problems: list[Problem], plain: list[Solved]
+) -> None:
+    spaces: tuple[Any, ...] = ("plain", "diagonal", "hessian")
+    for problem, solved in zip(problems, plain, strict=True):
+        error, hessian = (problem.weights - solved.weights)[0].double(), problem.hessians[0].double()
+
+        for norm in spaces:
+            none = weighted_error(error, hessian, Compensation(rank=1, space=norm), 0.1)
+            found = {space: uncompensated(error, hessian, space, 8, norm) for space in spaces}
+            assert found[norm] == min(found.values()) < none
+            assert uncompensated(error, hessian, norm, 16, norm) < found[norm]
+            assert uncompensated(error, hessian, norm, min(error.shape), norm) < 1e-9 * none
+
+
+def uncompensated(error: torch.Tensor, hessian: torch.Tensor, space: Any, rank: int, norm: Any) -> float:
+    """What an adapter leaves of an error, in a norm that need not be the one that it was made for."""
+    made = low_rank(error, hessian, Compensation(rank=rank, space=space), 0.1)
+    return weighted_error(error - made.up @ made.down, hessian, Compensation(rank=1, space=norm), 0.1)
 
 
 def test_a_solver_of_ones_own_rounds_a_model(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.metadata import long_table
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
-from faq_pipeline.quantization.serving_format import has_kernel
+from faq_pipeline.quantization.serving_format import has_kernel, serve_command
 from faq_pipeline.quantization.stage import LAYERS, QUANTIZED_CHECKPOINT
 from faq_pipeline.store.records import QuantizedLayer
 from faq_pipeline.store.tables import read_rows
@@ -30,13 +30,13 @@ def build(cells: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     spec, folder = cell.recipe.quantization, outcome.artifact.file("checkpoint")
-    served = has_kernel(spec, "cuda")
+    served = serve_command(spec, folder) if has_kernel(spec, "cuda") else None
     layers = outcome.artifact.file(LAYERS)
     # Artifacts of earlier versions have no layer report.
     rows = read_rows(layers, QuantizedLayer) if layers.is_file() else []
     return {
         "base_model": _base(cell),
-        "how_to_serve": f"vllm serve {folder}" if served else "load it with transformers; vLLM has no kernel",
+        "how_to_serve": served or "load it with transformers; vLLM has no kernel",
         "method": spec.method,
         "scheme": spec.scheme,
         "group_size": str(spec.group_size or "fixed"),

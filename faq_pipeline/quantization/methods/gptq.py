@@ -16,7 +16,14 @@ class Gptq:
     name = "gptq"
     calibrated = True
     options: tuple[str, ...] = ("actorder", "dampening")
-    variants: tuple[str, ...] = ("sample_weights", "token_weights", "ranks", "plan", "kv_cache")
+    variants: tuple[str, ...] = (
+        "sample_weights",
+        "token_weights",
+        "ranks",
+        "plan",
+        "kv_cache",
+        "compensation",
+    )
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One GPTQModifier, weighted where the recipe says so."""

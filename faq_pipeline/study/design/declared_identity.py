@@ -28,6 +28,7 @@ ADDED = {
     ("quantization", "layer_bits"): None,
     ("quantization", "plan"): None,
     ("quantization", "kv_cache"): None,
+    ("quantization", "compensation"): None,
 }
 """Keys of a recipe that came after results were kept, and their defaults: only other values count."""
 
