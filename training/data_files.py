@@ -12,7 +12,7 @@ from training.settings import DATA, Settings
 from training.tasks import Problem
 
 Row = dict[str, object]
-TEST, DEMO, DEVELOPMENT = 3072, 256, 256
+TEST, DEMO, DEVELOPMENT = 3072, 1024, 256
 CHOOSING, CONFIRM = 1536, 1536
 """Questions that recipes are chosen by, and that the choice is confirmed by."""
 

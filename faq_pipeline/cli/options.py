@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_MEMBER = "kin-4m"
+DEFAULT_MEMBER = "kin-2m"
 DEFAULT_RECIPE = "faq-one-gptq-w3a16"
 
 MemberOption = Annotated[

@@ -55,7 +55,7 @@ def test_sizes(files: dict[str, list[Row]]) -> None:
         "prose-seeds": 512,
         "mixed": 1024,
         "test": 3072,
-        "demo": 256,
+        "demo": 1024,
         "development": 256,
         "choosing": 1536,
         "confirm": 1536,
