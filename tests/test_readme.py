@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from faq_pipeline.cli.options import DEFAULT_RECIPE
+from faq_pipeline.cli.options import DEFAULT_MEMBER, DEFAULT_RECIPE
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
@@ -37,8 +37,8 @@ def commands(title: str) -> list[list[str]]:
 
 LOOK_AROUND = commands("Look around")
 NOT_MADE = {
-    "compare": "no recipe of 'kin-4m' is evaluated yet",
-    "report": "kin-4m@913c62bf|faq-one-gptq-w3a16 has no inference_traces yet",
+    "compare": "no recipe of 'kin-2m' is evaluated yet",
+    "report": "kin-2m@72010fd6|faq-one-gptq-w3a16 has no inference_traces yet",
     "export": "no checkpoint or calibration set has a fingerprint that starts with 'FINGERPRINT'",
     "layers": "no checkpoint or calibration set has a fingerprint that starts with 'FINGERPRINT'",
 }
@@ -58,7 +58,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def demo_cell(folder: Path) -> Cell:
     catalog = Catalog((REPOSITORY / "data",))
-    return resolve_cell(catalog, "kin-4m", catalog.recipe(DEFAULT_RECIPE), "cpu", folder / "digests")
+    return resolve_cell(catalog, DEFAULT_MEMBER, catalog.recipe(DEFAULT_RECIPE), "cpu", folder / "digests")
 
 
 @pytest.mark.parametrize("arguments", LOOK_AROUND, ids=" ".join)
