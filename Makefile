@@ -51,7 +51,7 @@ site: setup
 
 ui: setup
 	$(BIN)/faq members --register
-	$(BIN)/dagster dev -w workspace.yaml -p $(PORT)
+	$(BIN)/dagster dev -w workspace.yaml -w workspace_studies.yaml -p $(PORT)
 
 study: setup
 	$(BIN)/faq study run main

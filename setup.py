@@ -1,6 +1,6 @@
 """The build's one step of its own: what ships beside the code is copied into the wheel.
 
-`data/`, `dagster.yaml` and `workspace.yaml` stay at the top of the checkout; in a wheel they lie in
+`data/`, `dagster.yaml` and the workspace files stay at the top of the checkout; in a wheel they lie in
 `faq_pipeline/shipped`, where `faq_pipeline.settings.REPOSITORY` finds them. An editable installation
 copies nothing. All else is in pyproject.toml.
 """
@@ -14,7 +14,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 TOP = Path(__file__).resolve().parent
-SHIPPED = ("data", "dagster.yaml", "workspace.yaml")
+SHIPPED = ("data", "dagster.yaml", "workspace.yaml", "workspace_studies.yaml")
 
 
 class BuildWithShipped(build_py):

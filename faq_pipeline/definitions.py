@@ -1,27 +1,37 @@
-"""What Dagster loads, as `dagster dev -m faq_pipeline.definitions`: `defs`, built on first access.
+"""What Dagster loads: `defs`, the pipeline's, and `studies`, a code location of its own.
 
-Importing this module reads no file and loads no model library.
+`dagster dev -m faq_pipeline.definitions` loads `defs` alone, `make ui` both. They are built on first
+access: importing this module reads no file and loads no model library.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.orchestration.definitions import build_defs, default_definitions
+from faq_pipeline.orchestration.definitions import (
+    build_defs,
+    build_study_defs,
+    default_definitions,
+    default_study_definitions,
+)
 
 if TYPE_CHECKING:
     import dagster as dg
 
     defs: dg.Definitions
+    studies: dg.Definitions
 
-__all__ = ["build_defs", "defs"]
+__all__ = ["build_defs", "build_study_defs", "defs", "studies"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "defs":
         return default_definitions()
+    if name == "studies":
+        return default_study_definitions()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
+    """Without `studies`: Dagster takes a module with two sets of definitions for a mistake."""
     return sorted({*globals(), "defs"})

@@ -35,7 +35,7 @@ _SHIPPED = _PACKAGE / "shipped"
 IN_CHECKOUT = not _SHIPPED.is_dir()
 """Whether this package runs from a checkout (also by an editable installation), not from a wheel."""
 REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _SHIPPED
-"""The folder with `data/`, `dagster.yaml` and `workspace.yaml`.
+"""The folder with `data/`, `dagster.yaml` and the workspace files.
 
 It is the top of the checkout. In a wheel it is `faq_pipeline/shipped`, a copy that the build (setup.py)
 makes; nothing is written there, since it may be read-only.

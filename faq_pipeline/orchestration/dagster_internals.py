@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
@@ -26,11 +27,16 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.executor import in_process, multiprocess
 from dagster._core.executor.base import Executor
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.storage import sql
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
-from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RETRIES_TAG, WILL_RETRY_TAG
 from sqlalchemy import Engine, create_engine
 
 from faq_pipeline.orchestration.run_owners import owned
@@ -40,6 +46,7 @@ from faq_pipeline.util.parent_watch import exit_with_parent
 
 __all__ = [
     "GRPC_INFO_TAG",
+    "NOT_RETRIED",
     "CheckError",
     "CheckRunHealthResult",
     "Executor",
@@ -50,6 +57,7 @@ __all__ = [
     "install_owned_runs",
     "install_slot_claims",
     "is_retry_undecided",
+    "of_code_location",
     "reuse_sqlite_engines",
     "without_compute_logs",
     "without_slots",
@@ -65,6 +73,11 @@ SECONDS_TO_ANSWER = 10
 """How long a code server may take to say whether it has a run."""
 MOST_ENGINES = 8
 """SQLite databases that stay open: runs, the index of events, and the last runs' own events."""
+
+REPOSITORY_NAME = "__repository__"
+"""What Dagster calls the only repository of a code location."""
+NOT_RETRIED = {MAX_RETRIES_TAG: "0"}
+"""Tags of a run that the daemon does not start again."""
 
 Note = Callable[[str], None]
 
@@ -188,6 +201,19 @@ def without_compute_logs(instance: dg.DagsterInstance) -> Iterator[None]:
     Four processes do that for each run.
     """
     with replaced_attribute(instance, "_compute_log_manager", NoOpComputeLogManager()):
+        yield
+
+
+@contextmanager
+def of_code_location(instance: dg.DagsterInstance, location: str, job: str) -> Iterator[None]:
+    """Within the block new runs of the instance are the job's of a code location.
+
+    A run that `execute_in_process` makes has no origin, and the UI shows a run without one neither in the
+    Timeline nor under its job. With one, the daemon could also retry it; see `NOT_RETRIED`.
+    """
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), REPOSITORY_NAME)
+    create = partial(instance.create_run_for_job, remote_job_origin=RemoteJobOrigin(repository, job))
+    with replaced_attribute(instance, "create_run_for_job", create):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The jobs: quantize a cell (with or without an evaluation), publish it, compare recipes, run a study."""
+"""The jobs: quantize a cell (with or without an evaluation), publish it, compare recipes; run a study."""
 
 from typing import Any
 
@@ -15,14 +15,13 @@ STUDY = "study"
 
 
 def build_jobs() -> list[Any]:
-    """All jobs."""
+    """All jobs of the pipeline."""
     comparison = dg.AssetSelection.assets("recipe_comparison")
     publication = dg.AssetSelection.assets("publication_review", "published_checkpoint")
-    studies = dg.AssetSelection.groups("study")
     return [
         dg.define_asset_job(
             QUANTIZE,
-            selection=dg.AssetSelection.all() - comparison - publication - studies,
+            selection=dg.AssetSelection.all() - comparison - publication,
             description="From seed data to report, for one member and one recipe.",
         ),
         dg.define_asset_job(
@@ -32,7 +31,7 @@ def build_jobs() -> list[Any]:
         ),
         dg.define_asset_job(
             REQUANTIZE,
-            selection=dg.AssetSelection.all() - comparison - studies,
+            selection=dg.AssetSelection.all() - comparison,
             description="From seed data to report, and to a published checkpoint if it passes the gate.",
         ),
         dg.define_asset_job(
@@ -43,5 +42,12 @@ def build_jobs() -> list[Any]:
         dg.define_asset_job(
             COMPARE, selection=comparison, description="Compare all evaluated recipes of a member."
         ),
-        dg.define_asset_job(STUDY, selection=studies, description="All cells of a study, and its report."),
+    ]
+
+
+def build_study_jobs() -> list[Any]:
+    """The job of the studies' own code location."""
+    everything = dg.AssetSelection.all()
+    return [
+        dg.define_asset_job(STUDY, selection=everything, description="All cells of a study, and its report.")
     ]

@@ -18,8 +18,10 @@ from faq_pipeline.errors import library_errors
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.orchestration.cached_steps import CachedSteps
 from faq_pipeline.orchestration.dagster_internals import (
+    NOT_RETRIED,
     install_owned_runs,
     install_slot_claims,
+    of_code_location,
     reuse_sqlite_engines,
     without_compute_logs,
     without_slots,
@@ -33,6 +35,9 @@ from faq_pipeline.util.garbage import usual_collections
 from faq_pipeline.util.locks import ProcessLock
 from faq_pipeline.util.memoize import memoizing
 from faq_pipeline.util.processes import MARK, own_mark
+
+LOCATION = "faq_pipeline"
+"""The pipeline's code location in the workspace files. Runs of this process stand there in the UI."""
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
@@ -92,6 +97,7 @@ class Runs:
         definition, run = self._definitions.resolve_job_def(job), str(uuid.uuid4())
         cached = CachedSteps(self._cells, partition)
         with ExitStack() as stack:
+            stack.enter_context(of_code_location(self._instance, LOCATION, job))
             stack.enter_context(without_slots(run, cached, self._progress.waits))
             if all(node.name in cached for node in definition.nodes):
                 stack.enter_context(without_compute_logs(self._instance))
@@ -102,7 +108,7 @@ class Runs:
                 instance=self._instance,
                 run_id=run,
                 partition_key=partition,
-                tags={MARK: own_mark()},
+                tags={MARK: own_mark(), **NOT_RETRIED},
                 run_config={
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                     "ops": {asset: {"config": dict(config)}} if config else {},

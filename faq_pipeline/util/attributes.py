@@ -15,8 +15,12 @@ def replaced_attribute(owner: object, name: str, value: object) -> Iterator[None
         AttributeError: `owner` has no such attribute, as after an upgrade of its library.
     """
     before = inspect.getattr_static(owner, name)  # the descriptor itself, of a class method
+    own = name in vars(owner)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        if own:
+            setattr(owner, name, before)
+        else:  # a method of an object's class, or an attribute of a base class
+            delattr(owner, name)

@@ -11,6 +11,8 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._core.storage import sql
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.monitoring import run_monitoring as monitoring
@@ -21,6 +23,7 @@ from faq_pipeline.orchestration.dagster_internals import (
     GRPC_INFO_TAG,
     MOST_BETWEEN_CLAIMS,
     MOST_ENGINES,
+    NOT_RETRIED,
     CheckError,
     CheckRunHealthResult,
     SlotClaims,
@@ -28,6 +31,7 @@ from faq_pipeline.orchestration.dagster_internals import (
     code_server_has_run,
     install_slot_claims,
     is_retry_undecided,
+    of_code_location,
     reuse_sqlite_engines,
     without_compute_logs,
     without_slots,
@@ -131,6 +135,22 @@ def test_without_compute_logs_is_over_after_the_block(instance: DagsterInstance)
     with without_compute_logs(instance):
         assert type(instance.compute_log_manager).__name__ == "NoOpComputeLogManager"
     assert instance.compute_log_manager is before
+
+
+def test_a_run_of_a_code_location_has_its_label_and_is_not_retried(instance: DagsterInstance) -> None:
+    """The UI's Timeline reads the origin, its page of a job the label."""
+    job = dg.GraphDefinition(name="one", node_defs=[says_where]).to_job()
+    with of_code_location(instance, "there", "one"):
+        run = job.execute_in_process(instance=instance, tags=NOT_RETRIED).dagster_run
+    label = {".dagster/repository": "__repository__@there"}
+    (found,) = instance.get_runs(filters=dg.RunsFilter(tags=label))
+    assert found.run_id == run.run_id
+    origin = found.remote_job_origin
+    assert origin is not None and (origin.location_name, origin.job_name) == ("there", "one")
+    assert not auto_reexecution_should_retry_run(
+        instance, found.with_status(DagsterRunStatus.FAILURE), RunFailureReason.UNKNOWN
+    )
+    assert job.execute_in_process(instance=instance).dagster_run.remote_job_origin is None
 
 
 def test_databases_stay_open_and_only_so_many(instance: DagsterInstance) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from faq_pipeline.definitions import build_defs
+from faq_pipeline.definitions import build_defs, build_study_defs
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.orchestration.assets.metadata import figures
 from faq_pipeline.settings import REPOSITORY
@@ -91,7 +91,10 @@ def test_publication_is_no_part_of_quantizing_and_needs_no_gpu(definitions: dg.D
     assert gate.name == "publication_gate" and gate.blocking
 
 
-def test_a_study_is_a_partition_and_its_cells_are_none(definitions: dg.Definitions) -> None:
+def test_a_study_is_a_partition_of_a_code_location_of_its_own(definitions: dg.Definitions) -> None:
+    names = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
+    assert names == {*STAGES, "publication_review", "published_checkpoint", "recipe_comparison"}
+    definitions = build_study_defs()
     cells = definitions.resolve_assets_def("study_cells")
     assert cells.partitions_def is not None
     assert {"main", "smoke"} <= set(cells.partitions_def.get_partition_keys())

@@ -13,7 +13,7 @@ from dagster_k8s.job import get_user_defined_k8s_config
 
 from faq_pipeline.config.family import Serving
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.definitions import build_defs
+from faq_pipeline.definitions import build_defs, build_study_defs
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.orchestration.automation.requests import run_request
@@ -44,7 +44,8 @@ def container(tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def test_every_tag_of_the_definitions_is_read(definitions: dg.Definitions) -> None:
-    found = {whose: container(tags) for whose, tags in every_tag(definitions)}
+    every = (one for both in (definitions, build_study_defs()) for one in every_tag(both))
+    found = {whose: container(tags) for whose, tags in every}
     asking = {whose.split(" ")[0] for whose, config in found.items() if config}
     assert asking == {stage.name for stage in STAGES.values() if stage.gpus is not None} | {"study_cells"}
     assert {json.dumps(config) for config in found.values() if config} == {

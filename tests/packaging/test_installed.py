@@ -27,9 +27,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_the_build_holds_what_ships_byte_for_byte(installed: Installed) -> None:
     shipped = installed.package / "shipped"
-    assert {path.name for path in shipped.iterdir()} == {"data", "dagster.yaml", "workspace.yaml"}
+    beside = ("dagster.yaml", "workspace.yaml", "workspace_studies.yaml")
+    assert {path.name for path in shipped.iterdir()} == {"data", *beside}
     assert files(shipped / "data") == files(REPOSITORY / "data")
-    for name in ("dagster.yaml", "workspace.yaml"):
+    for name in beside:
         assert (shipped / name).read_bytes() == (REPOSITORY / name).read_bytes()
 
 

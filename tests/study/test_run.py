@@ -15,7 +15,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from faq_pipeline.definitions import build_defs
+from faq_pipeline.definitions import build_study_defs
 from faq_pipeline.orchestration.resources import PipelineResource
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -180,7 +180,7 @@ def test_dagster_finds_the_study_made(killed: Killed, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, str(value))
     settings = Settings.from_environment()
     pipeline = PipelineResource(home=str(home), data=[str(d) for d in settings.data], device="cpu")
-    definitions = build_defs(settings, resource_overrides={"pipeline": pipeline})
+    definitions = build_study_defs(settings, resource_overrides={"pipeline": pipeline})
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("study").execute_in_process(
             partition_key="trial", instance=instance

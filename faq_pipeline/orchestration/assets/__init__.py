@@ -1,7 +1,5 @@
 """One thin module per stage: read inputs, call the domain, record metadata. No algorithms here."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 
 from faq_pipeline.orchestration.assets import (
@@ -16,7 +14,6 @@ from faq_pipeline.orchestration.assets import (
     reference_eval,
     regenerated_corpus,
     seed_data,
-    study,
 )
 
 CELL_ASSETS = (
@@ -33,9 +30,6 @@ CELL_ASSETS = (
 )
 
 
-def build_assets(cells: dg.PartitionsDefinition, studies: Sequence[str]) -> list[dg.AssetsDefinition]:
+def build_assets(cells: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """All assets of the pipeline. Assets of a cell are partitioned by `cells`."""
-    return [module.build(cells) for module in CELL_ASSETS] + [
-        recipe_comparison.build(),
-        *study.build(studies),
-    ]
+    return [*(module.build(cells) for module in CELL_ASSETS), recipe_comparison.build()]
