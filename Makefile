@@ -1,6 +1,6 @@
 # make demo   set up .venv and quantize the embedded model, from seed to report
 # make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
-# make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon
+# make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon (STUDIES=1: with studies)
 # make wheel  a wheel in dist/ that works without the checkout;  make wheel-resolve  installs it in full
 # make fresh-install  what a newcomer does: install the wheel, quantize a model, load and serve it
 # make site   the documentation as a site in build/site
@@ -16,6 +16,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # As faq_pipeline/settings.py: Dagster's home lies in FAQ_HOME, and its path is absolute.
 FAQ_FOLDER := $(abspath $(patsubst ~/%,$(HOME)/%,$(or $(FAQ_HOME),.faq)))
+# The asset graph's groups, as its address names them: Dagster has no setting that opens them.
+GROUPS := global@global:calibration,global@global:evaluation,global@global:publication,global@global:quantization,global@global:target
 export DAGSTER_HOME ?= $(FAQ_FOLDER)/dagster
 
 .PHONY: setup demo test test-vllm lint site ui study faults peers wheel wheel-resolve fresh-install architectures schemas lock engine-lock clean
@@ -51,7 +53,8 @@ site: setup
 
 ui: setup
 	$(BIN)/faq members --register
-	$(BIN)/dagster dev -w workspace.yaml -w workspace_studies.yaml -p $(PORT)
+	@echo 'The graph with its groups open: http://localhost:$(PORT)/asset-groups/?expanded=$(GROUPS)'
+	$(BIN)/dagster dev -w workspace.yaml $(if $(STUDIES),-w workspace_studies.yaml) -p $(PORT)
 
 study: setup
 	$(BIN)/faq study run main

@@ -13,6 +13,7 @@ import pytest
 from faq_pipeline.definitions import build_defs, build_study_defs
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.orchestration.assets.metadata import figures
+from faq_pipeline.orchestration.assets.plots import by_layer
 from faq_pipeline.settings import REPOSITORY
 
 
@@ -101,6 +102,12 @@ def test_a_study_is_a_partition_of_a_code_location_of_its_own(definitions: dg.De
     assert cells.op.pool == "gpu"
     job = definitions.resolve_job_def("study")
     assert {node.name for node in job.nodes} == {"study_cells", "study_report"}
+
+
+@pytest.mark.parametrize("layers", [1, 24, 49, 126])
+def test_the_plot_by_layer_is_small_enough_for_the_ui_to_show_it_in_place(layers: int) -> None:
+    plot = by_layer({n: 1e-4 * 1.1**n for n in range(layers)})
+    assert "svg" in str(plot.value) and len(str(plot.value)) < 1000
 
 
 def test_the_ui_shows_figures_under_names_that_explain_themselves() -> None:

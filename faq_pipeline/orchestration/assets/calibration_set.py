@@ -8,7 +8,7 @@ from faq_pipeline.calibration.stage import CALIBRATION_SET
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.runner import Outcome
 from faq_pipeline.orchestration.assets.metadata import long_table
-from faq_pipeline.orchestration.assets.plots import picture
+from faq_pipeline.orchestration.assets.plots import by_layer, picture
 from faq_pipeline.orchestration.assets.stage_asset import stage_asset
 from faq_pipeline.store.records import Sample
 from faq_pipeline.store.tables import read_rows
@@ -36,10 +36,12 @@ def _describe(cell: Cell, outcome: Outcome) -> dict[str, Any]:
         outcome.artifact.metadata["domain_shares"],
         outcome.artifact.metadata.get("routed_tokens"),
     )
+    layers = {row["layer"]: row["mismatch"] for row in outcome.artifact.metadata["fitness_by_layer"]}
     return {
         **({"routed_tokens": ROUTED.format(**routed)} if routed else {}),
         "selection": cell.recipe.calibration.selection,
-        "fitness_by_layer": picture(outcome.artifact.file("fitness.png")),
+        **({"fitness_by_layer": by_layer(layers)} if layers else {}),
+        "fitness_by_layer_and_module": picture(outcome.artifact.file("fitness.png")),
         "first_samples": long_table(shown),
         "domain_shares": ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),
     }
