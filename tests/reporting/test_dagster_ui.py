@@ -1,6 +1,6 @@
 """What the Dagster UI offers and shows, in a browser, of the workspace that `make ui` loads.
 
-With FAQ_SCREENSHOTS set to a folder, docs/graph.png is made there.
+With FAQ_SCREENSHOTS set to a folder, docs/graph.png is made there (in the repository: in grey, to be small).
 """
 
 from __future__ import annotations
