@@ -278,7 +278,7 @@ def _about_budget(tree: Mapping[str, Any], facts: RecipeFacts) -> list[str]:
     if not tree.get("baselines"):
         return [f"{tokens} at most"]
     return [
-        f"{tokens}, which the seeds fill as they are: data is compared at equal size."
+        f"{tokens}, as many as the unchanged seeds hold, so that all sets are of equal size."
         " More seeds, or --no-baselines, allow more"
     ]
 

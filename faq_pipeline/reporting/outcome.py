@@ -21,7 +21,7 @@ from faq_pipeline.store.records import SequenceDivergence
 from faq_pipeline.store.tables import read_rows
 
 TRACES, PROSE = "traces", "prose"
-ONE_DRAW = "one draw of seeds and samples; another would give another figure"
+ONE_DRAW = "This is one random draw; another gives another figure"
 
 
 def outcome(settings: Settings, cells: Sequence[Cell], *, evaluated: bool) -> str:
@@ -67,7 +67,7 @@ def _by_accuracy(settings: Settings, cell: Cell) -> str:
             " against the seeds as they are."
         )
     verb = "gained" if row["verdict"] == "better" else "cost"
-    return f"Regeneration {verb} accuracy: {figure} against the better of the seeds as they are; {ONE_DRAW}."
+    return f"Regeneration {verb} accuracy: {figure} against the better of the seeds as they are. {ONE_DRAW}."
 
 
 def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
@@ -88,7 +88,7 @@ def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
     what, against = "the divergence (KL) from the unquantized model", "the better of the seeds as they are"
     if replies.low <= 0 <= replies.high:
         return f"Whether regeneration helped cannot be told: {what} is {told}, against {against}."
-    return f"Against {against}, regeneration made {what} {told}; {ONE_DRAW}."
+    return f"Against {against}, regeneration made {what} {told}. {ONE_DRAW}."
 
 
 def divergence_change(own: Artifact, other: Artifact, scope: str = TRACES) -> IntervalEstimate:
