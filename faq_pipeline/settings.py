@@ -116,16 +116,19 @@ class Settings:
         return (self._dagster_home / "dagster.yaml").exists()
 
     def dagster_home(self) -> Path:
-        """Dagster's home, made if need be, with the shipped `dagster.yaml` linked into it.
+        """Dagster's home, made if need be. The shipped `dagster.yaml` and `workspace.yaml` are linked into it.
 
-        A link to what another version of this package shipped is replaced: that file may name modules
+        The workspace is for `dagster dev -w`, which names the code location as runs of the CLI do.
+
+        Links to what another version of this package shipped are replaced: those files may name modules
         which this version does not have. A file or link of the user's own is left alone.
         """
         home = self._dagster_home
         home.mkdir(parents=True, exist_ok=True)
-        config, shipped = home / "dagster.yaml", REPOSITORY / "dagster.yaml"
-        if _is_shipped_elsewhere(config, shipped) or not config.exists():
-            link_atomic(config, str(shipped))
+        for name in ("dagster.yaml", "workspace.yaml"):
+            config, shipped = home / name, REPOSITORY / name
+            if _is_shipped_elsewhere(config, shipped) or not config.exists():
+                link_atomic(config, str(shipped))
         return home
 
     @property
@@ -134,7 +137,7 @@ class Settings:
 
 
 def _is_shipped_elsewhere(config: Path, shipped: Path) -> bool:
-    """Whether the file is a link to the `dagster.yaml` of another checkout or installation."""
+    """Whether the file is a link to the same file of another checkout or installation."""
     if not config.is_symlink():
         return False
     target = config.readlink()

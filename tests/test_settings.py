@@ -22,6 +22,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_a_new_home_links_the_shipped_configuration(settings: Settings) -> None:
     config = settings.dagster_home() / "dagster.yaml"
     assert config.readlink() == SHIPPED and settings.dagster_home() == config.parent
+    assert (config.parent / "workspace.yaml").readlink() == REPOSITORY / "workspace.yaml"
 
 
 @pytest.mark.parametrize("gone", [False, True])
