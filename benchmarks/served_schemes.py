@@ -1,7 +1,7 @@
 """Whether vLLM reads a scheme: its checkpoint on a vLLM server, beside the same checkpoint in transformers.
 
-    python -m benchmarks.served_schemes [--member kin-4m] [--schemes W4A16,FP8_DYNAMIC,W4A16+kv_fp8]
-        [--device cuda:0] [--memory 0.1] [--out FILE]
+    python -m benchmarks.served_schemes --seeds FILE [--member kin-4m] [--device cuda:0] [--memory 0.1]
+        [--schemes W4A16,FP8_DYNAMIC,W4A16+kv_fp8] [--out FILE]
 
 Each scheme quantizes the member to nearest and is saved in the form that evaluation hands to vLLM (packed,
 or dense where vLLM has no kernel). vLLM then gives the 20 likeliest next tokens at each position of 32 seed

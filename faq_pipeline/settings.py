@@ -116,7 +116,7 @@ class Settings:
         return (self._dagster_home / "dagster.yaml").exists()
 
     def dagster_home(self) -> Path:
-        """Dagster's home, made if need be. The shipped `dagster.yaml` and `workspace.yaml` are linked into it.
+        """Dagster's home, made if need be, with the shipped `dagster.yaml` and `workspace.yaml` linked.
 
         The workspace is for `dagster dev -w`, which names the code location as runs of the CLI do.
 

@@ -113,9 +113,10 @@ def _served_form(cell: Cell, checkpoint: Path) -> Iterator[Path]:
     spec = cell.recipe.quantization
     if served_as(spec, cell.device) == "packed":
         if not has_kernel(spec, cell.device):
+            groups = f" in groups of {spec.group_size}" if isinstance(spec.group_size, int) else ""
             raise FaqError(
                 f"engine {cell.recipe.evaluation.engine!r} cannot serve the quantized {cell.target.name!r}:"
-                f" it has no kernel for {spec.scheme} on this device",
+                f" it has no kernel on this device for {spec.scheme}{groups}",
                 hint=f"set evaluation.engine: {IN_PROCESS}",
             )
         yield checkpoint

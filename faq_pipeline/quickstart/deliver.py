@@ -163,4 +163,5 @@ def _serving(cell: Cell, folder: Path, fingerprint: str) -> tuple[str, ...]:
         told = f"serve it on a GPU (vLLM has no kernel for {spec.scheme} on this CPU): {command}"
     if not is_weight_only(spec):
         return (told,)
-    return told, f"serve it on any hardware, as large as the original: faq export {fingerprint[:8]} DIR --to dense"
+    dense = f"faq export {fingerprint[:8]} DIR --to dense"
+    return told, f"serve it on any hardware, as large as the original: {dense}"

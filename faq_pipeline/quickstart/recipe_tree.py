@@ -240,7 +240,7 @@ COMMENTS = {
     "seeds": "`count` seeds are drawn, balanced over their domains.",
     "regeneration": "Who rewrites the seeds, and how. More candidates cost more and were not shown to gain.",
     "competition": "Candidates that are cut, empty or looping cannot win.",
-    "calibration": "What the quantizer looks at; with baselines no more tokens than the unchanged seeds hold.",
+    "calibration": "What the quantizer looks at; with baselines no more than the unchanged seeds hold.",
     "quantization": "docs/SCHEMES.md says what serves which scheme.",
     "evaluation": "Without tasks accuracy is not measured: only the divergence on own replies and on prose.",
 }
