@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +30,7 @@ from faq_pipeline.orchestration.tags import GPU_POOL
 from faq_pipeline.settings import REPOSITORY
 from tests.orchestration.cli import Faq
 from tests.postgres import Postgres, find_binaries, postgres_server
-from tests.services import Service, answers, free_port, script, until
+from tests.services import PATIENCE, Service, answers, free_port, script, until
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +56,8 @@ class Deployment:
     postgres: Postgres
     services: dict[str, Service]
     instance: DagsterInstance
+    backfill: subprocess.Popen[str]
+    """`faq backfill --wait` of two cells of one member, asked for before there was a daemon."""
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +97,35 @@ def deployment(
             health = [script("dagster"), "api", "grpc-health-check", "--port", more["FAQ_CODE_PORT"]]
             server = services["code-server"].start()
             until("the code server", lambda: server.check() and succeeds(health))
-            web, daemon = services["webserver"].start(), services["daemon"].start()
-            url = f"http://127.0.0.1:{ports['webserver']}/server_info"
-            until("the webserver", lambda: web.check() and daemon.check() and answers(url))
-            with DagsterInstance.get() as instance:
-                yield Deployment(faq, postgres, services, instance)
+            web = services["webserver"].start()
+            with DagsterInstance.get() as instance, two_cells_backfill(faq) as backfill:
+                # A daemon looks for backfills when it starts, and next half a minute later.
+                until("the backfill", lambda: bool(instance.get_backfills()) or backfill.poll() is not None)
+                daemon = services["daemon"].start()
+                url = f"http://127.0.0.1:{ports['webserver']}/server_info"
+                until("the webserver", lambda: web.check() and daemon.check() and answers(url))
+                yield Deployment(faq, postgres, services, instance, backfill)
         finally:
             for service in services.values():
                 if hasattr(service, "process"):
                     service.kill_group()
+
+
+@contextmanager
+def two_cells_backfill(faq: Faq) -> Iterator[subprocess.Popen[str]]:
+    asked = ("--members", "tiny-s", "--recipes", "tiny-raw,tiny-rtn")
+    with subprocess.Popen(
+        faq.command("backfill", *asked, "--wait", "--json"),
+        env=faq.environment,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        try:
+            yield waiting
+        finally:
+            waiting.kill()
 
 
 def command(name: str, home: Path, ports: dict[str, int]) -> list[str]:
@@ -124,10 +147,9 @@ def succeeds(command: list[str]) -> bool:
 @pytest.fixture(scope="module")
 def two_cells(deployment: Deployment) -> dict[str, Any]:
     """Two cells of one member at once, through daemon and code server."""
-    asked = ("--members", "tiny-s", "--recipes", "tiny-raw,tiny-rtn")
-    done = deployment.faq("backfill", *asked, "--wait", "--json", timeout=1500)
-    assert done.returncode == 0, done.stderr + deployment.services["daemon"].said()
-    return dict(json.loads(done.stdout))
+    out, err = deployment.backfill.communicate(timeout=PATIENCE)
+    assert deployment.backfill.returncode == 0, err + deployment.services["daemon"].said()
+    return dict(json.loads(out))
 
 
 def test_cells_are_completed_on_postgres(deployment: Deployment, two_cells: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from faq_pipeline.orchestration.partitions import register_cells
 from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.orchestration.tags import GPU_POOL
 from faq_pipeline.settings import REPOSITORY, Settings
-from tests.orchestration.cli import Faq
+from tests.orchestration.cli import Faq, FaqHere
 
 Materializations = dict[str, dg.AssetMaterialization]
 
@@ -226,7 +226,9 @@ def dagster_materialize(faq: Faq, instance: DagsterInstance, partition: str) -> 
 def test_a_backfill_is_queued_for_the_daemon(
     tiny_faq: Faq, instance: DagsterInstance, partition: str
 ) -> None:
-    queued = tiny_faq.json("backfill", "--members", "tiny-s", "--recipes", "tiny-faq")
+    queued = FaqHere(tiny_faq.home, tiny_faq.data).json(
+        "backfill", "--members", "tiny-s", "--recipes", "tiny-faq"
+    )
     assert queued["partitions"] == [partition]
     backfill = instance.get_backfill(queued["backfill"])
     assert backfill is not None and backfill.is_asset_backfill

@@ -24,7 +24,7 @@ from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import FOLDER, read_results
 from faq_pipeline.study.execution.run import run_study
-from tests.orchestration.cli import Faq
+from tests.orchestration.cli import Faq, FaqHere
 from tests.study.tiny_study import designed, write_study
 
 BROKEN = "  bad: {title: no sample fits, calibration: {sequence_length: 4}}\nquantizers:\n"
@@ -104,7 +104,8 @@ def killed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     process.wait()
     _, alive = psutil.wait_procs(workers, timeout=60)
     before = {path.stem for path in results.glob("*.json")}
-    return Killed(faq, before, alive, faq("study", "run", "trial", "--workers", "2", "--json"))
+    done = faq("study", "run", "trial", "--workers", "2", "--json")
+    return Killed(FaqHere(faq.home, faq.data), before, alive, done)
 
 
 @pytest.mark.slow
@@ -168,7 +169,7 @@ def test_a_copied_store_is_reported_where_nothing_was_made(killed: Killed, tmp_p
     (tmp_path / "home/store").mkdir()
     command = tar.format(killed.faq.home / "store", tmp_path / "home/store")
     subprocess.run(["bash", "-c", command], check=True)
-    there = Faq(tmp_path / "home", killed.faq.data)
+    there = FaqHere(tmp_path / "home", killed.faq.data)
     said = json.loads(there("study", "report", "trial", "--json").stdout)
     assert said["cells"] == {"finished": CELLS - 2, "failed": 2}
 
