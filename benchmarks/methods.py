@@ -1,10 +1,11 @@
 """Quantization methods beside GPTQ on one member, in one run: divergence, layer error, time and memory.
 
-    python -m benchmarks.methods [--member kin-4m] [--recipe faq-one-gptq-w3a16] [--scheme W3A16]
-        [--group channel] [--rounds 3] [--out docs/METHODS.md]
+    python -m benchmarks.methods [--table methods|awq] [--member kin-4m] [--recipe faq-one-gptq-w3a16]
+        [--scheme W3A16] [--group channel] [--rounds 3] [--out docs/METHODS.md]
 
 The recipe's calibration set and the member's inference traces are made where they are not there yet. Every
-method takes the same of both, and the same settings: imatrix scales, static column order, dampening 0.1. KL
+method takes the same of both, and the same settings: imatrix scales, static column order, dampening 0.1.
+Table `awq` compares what AWQ searches among (`duo_scaling`), with imatrix and with minmax scales. KL
 is per token, on the traces and on as many passages of the recipe's prose. The layer error is the
 mean over layers of tr(E H E^T) / tr(W H W^T), where the method measures it. Each quantization runs in a
 process of its own; its processor time is the least over the rounds; its memory is the greatest, less that of
@@ -35,12 +36,30 @@ from faq_pipeline.store.records import TokenRow, Trace
 from faq_pipeline.store.tables import read_rows
 from faq_pipeline.util.progress import SilentProgress
 
-METHODS = ("rtn", "awq", "gptq", "gptaq", "quantease")
+SETTINGS: dict[str, Any] = {"observer": "imatrix", "actorder": "static", "dampening": 0.1}
+GPTQ = "gptq"
+"""The row that times and memory are compared with."""
+TABLES: dict[str, dict[str, dict[str, Any]]] = {
+    "methods": {method: {"method": method} for method in ("rtn", "awq", GPTQ, "gptaq", "quantease")},
+    "awq": {GPTQ: {"method": "gptq"}}
+    | {
+        f"{method}, {observer}": {**search, "observer": observer}
+        for observer in ("minmax", "imatrix")
+        for method, search in {
+            "rtn": {"method": "rtn"},
+            "awq": {"method": "awq"},
+            "awq, duo_scaling: false": {"method": "awq", "duo_scaling": False},
+            "awq, duo_scaling: both": {"method": "awq", "duo_scaling": "both"},
+        }.items()
+    },
+}
+"""Rows of each table, and how their settings differ from `SETTINGS`."""
 HEADER = """\
 | method | layer error | KL traces, x 1e-3 | KL prose, x 1e-3 | time over GPTQ's | memory over GPTQ's |
 |---|---|---|---|---|---|
 """
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
+MARKS = {"methods": (BEGIN, END), "awq": ("<!-- awq -->\n", "<!-- end of awq -->\n")}
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class Took:
 def main() -> None:
     """Measure, and write the table between the marks of the page, or print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--table", choices=TABLES, default="methods")
     parser.add_argument("--member", default="kin-4m")
     parser.add_argument("--recipe", default="faq-one-gptq-w3a16")
     parser.add_argument("--scheme", default="W3A16")
@@ -74,31 +94,24 @@ def main() -> None:
     tokenizer = load_tokenizer(cell.target)
     prose = [tokenizer(row.text)["input_ids"] for row in prose_rows(cell.recipe.evaluation.prose)[:count]]
     group = options.group if options.group == "channel" else int(options.group)
-    specs = [
-        Quantization(
-            method=method,
-            scheme=options.scheme,
-            group_size=group,
-            observer="imatrix",
-            actorder="static",
-            dampening=0.1,
-        )
-        for method in METHODS
-    ]
-    took: dict[str, list[Took]] = {method: [] for method in METHODS}
+    specs = {
+        label: Quantization(scheme=options.scheme, group_size=group, **SETTINGS | row)
+        for label, row in TABLES[options.table].items()
+    }
+    took: dict[str, list[Took]] = {label: [] for label in specs}
     idle: list[int] = []
     for _ in range(options.rounds):
         idle.append(_apart(_loaded, cell.target))
-        for spec in specs:
+        for label, spec in specs.items():
             one = _apart(_quantized, spec, cell.target, rows, traces[:count], prose)
-            took[spec.method].append(one)
-            print(spec.method, one, flush=True)
-    text = HEADER + "\n".join(_line(method, took, max(idle)) for method in METHODS) + "\n"
+            took[label].append(one)
+            print(label, one, flush=True)
+    text = HEADER + "\n".join(_line(label, took, max(idle)) for label in specs) + "\n"
     if options.out is None:
         print(text)
         return
     page = options.out.read_text(encoding="utf-8")
-    options.out.write_text(in_page(page, text), encoding="utf-8")
+    options.out.write_text(in_page(page, text, *MARKS[options.table]), encoding="utf-8")
 
 
 def in_page(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
@@ -148,14 +161,14 @@ def _peak() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _line(method: str, took: dict[str, list[Took]], idle: int) -> str:
-    own, gptq = took[method], took["gptq"]
+def _line(label: str, took: dict[str, list[Took]], idle: int) -> str:
+    own, gptq = took[label], took[GPTQ]
     first = own[0]
     seconds = min(one.seconds for one in own) / min(one.seconds for one in gptq)
     memory = (max(one.memory for one in own) - idle) / (max(one.memory for one in gptq) - idle)
     error = "not measured" if first.error is None else f"{first.error:.5f}"
     return (
-        f"| {method} | {error} | {1000 * first.traces:.2f} | {1000 * first.prose:.2f}"
+        f"| {label} | {error} | {1000 * first.traces:.2f} | {1000 * first.prose:.2f}"
         f" | {seconds:.2f} | {memory:.2f} |"
     )
 

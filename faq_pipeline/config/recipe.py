@@ -216,6 +216,9 @@ class Quantization(Strict):
     """In which order GPTQ takes columns; left out: as they come."""
     dampening: PositiveFloat = 0.01
     """GPTQ: share of the Hessian's mean diagonal that is added to its diagonal."""
+    duo_scaling: bool | Literal["both"] = True
+    """AWQ: which scales are searched. `true`: those made of activations and weights. `false`: of activations
+    alone. `both`: all of these, with nearly twice as many tries."""
     smoothing: Fraction = 0.5
     """SmoothQuant: how much of the outliers moves into the weights."""
     sample_weights: Literal["equal_sequences"] | None = None

@@ -124,6 +124,9 @@ SCHEMES = Registry(
 """Named here, and not asked of compressed-tensors, so that a plan need not load torch."""
 
 
+ONE_SCALE = ("FP8",)
+"""Schemes with one scale for a whole weight."""
+
 OBSERVERS: dict[str, dict[str, Any]] = {
     "minmax": {},
     "mse": {"observer": "memoryless_mse"},

@@ -19,7 +19,7 @@ from faq_pipeline.quantization.kv_cache import check_kv_cache
 from faq_pipeline.quantization.layer_check import check_layers, line_to_add
 from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.methods import METHODS, find_method
-from faq_pipeline.quantization.schemes import SCHEMES, with_exact_names
+from faq_pipeline.quantization.schemes import ONE_SCALE, SCHEMES, with_exact_names
 
 HEAD = "lm_head"
 """Not in the files of a model whose head is tied to its embedding."""
@@ -43,6 +43,7 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     find_method(spec.method)
     _check_variants(spec)
     _check_groups_chosen(spec)
+    _check_search(spec)
     if (folder := _folder_here(weights)) is not None:
         _check_layers(spec, weights, folder)
 
@@ -104,6 +105,17 @@ def _check_groups_chosen(spec: Quantization) -> None:
             f"observer {spec.observer!r} searches scales of integer weights, and {spec.scheme!r} has none",
             hint="remove it",
             key="quantization.observer",
+        )
+
+
+def _check_search(spec: Quantization) -> None:
+    """AWQ's scales that are made of weights too need a scale for each row or group."""
+    searches = "duo_scaling" in find_method(spec.method).variants and spec.duo_scaling is not False
+    if searches and spec.scheme in ONE_SCALE:
+        raise FaqError(
+            f"this search needs a scale for each row or group, and {spec.scheme!r} has one for each weight",
+            hint="duo_scaling: false",
+            key="quantization.duo_scaling",
         )
 
 

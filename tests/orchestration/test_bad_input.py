@@ -145,6 +145,11 @@ def test_a_recipe_for_another_family(world: World) -> None:
             {"method": "awq", "sample_weights": "equal_sequences"},
             "'awq' has no sample_weights",
         ),
+        (
+            "quantization",
+            {"method": "awq", "scheme": "FP8", "group_size": None},
+            "this search needs a scale for each row or group, and 'FP8' has one for each weight (duo_scal",
+        ),
         ("regeneration", {"engine": "transformer"}, "unknown engine 'transformer' (did you mean"),
         ("evaluation", {"tasks": ["tiny_sum"]}, "unknown task 'tiny_sum' (did you mean 'tiny_sums'?)"),
         ("evaluation", {"prose": "gone.jsonl"}, "gone.jsonl: no such file"),

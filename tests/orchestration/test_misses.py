@@ -223,7 +223,8 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.plan": (field("quantization.plan", BitPlan(average_bits=4, bits=[4])), "Q"),
     "quantization.actorder": (field("quantization.actorder", "weight"), "Q"),
     "quantization.dampening": (field("quantization.dampening", 0.02), "Q"),
-    "quantization.smoothing": (field("quantization.smoothing", 0.7), ""),  # GPTQ has none
+    "quantization.duo_scaling": (field("quantization.duo_scaling", "both"), ""),  # GPTQ has none
+    "quantization.smoothing": (field("quantization.smoothing", 0.7), ""),  # nor this
     "quantization.sample_weights": (field("quantization.sample_weights", "equal_sequences"), "Q"),
     "quantization.token_weights": (field("quantization.token_weights", "attention"), "Q"),
     "quantization.ranks": (field("quantization.ranks", 2), "Q"),
@@ -419,6 +420,7 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         ({"quantization.method": "smoothquant"}, "quantization.dampening", "Q"),
         ({"quantization.method": "rtn"}, "quantization.dampening", ""),
         ({"quantization.method": "awq"}, "quantization.actorder", ""),
+        ({"quantization.method": "awq"}, "quantization.duo_scaling", "Q"),
     ],
 )
 def test_what_a_recipe_does_not_use_does_not_count(

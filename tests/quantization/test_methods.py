@@ -55,6 +55,7 @@ CASES = [
     ("gptq", "NVFP4A16", None, {}),
     ("gptq", "FP8_DYNAMIC", None, {}),
     ("awq", "NVFP4A16", None, {}),
+    ("awq", "FP8", None, {"duo_scaling": False}),
     ("smoothquant", "FP8_DYNAMIC", None, {}),
     ("rtn", "W3A4", 32, {}),
     ("gptaq", "W3A16", "channel", {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),

@@ -29,6 +29,7 @@ ADDED = {
     ("quantization", "plan"): None,
     ("quantization", "kv_cache"): None,
     ("quantization", "compensation"): None,
+    ("quantization", "duo_scaling"): True,
 }
 """Keys of a recipe that came after results were kept, and their defaults: only other values count."""
 
