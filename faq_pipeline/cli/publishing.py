@@ -114,11 +114,9 @@ def _execute(settings: Settings, cell: Cell, *, again: bool) -> dict[str, Any]:
     """Publish through Dagster. The result is described at `Publication.as_dict`."""
     from faq_pipeline.cli.progress import TerminalProgress
     from faq_pipeline.orchestration.jobs import PUBLISH
-    from faq_pipeline.orchestration.partitions import register_cells
     from faq_pipeline.orchestration.runs import Runs, open_instance
 
     with open_instance(settings) as instance:
-        register_cells(instance, [cell.partition])
         runs = Runs(settings, instance, TerminalProgress())
         done = runs.execute(PUBLISH, cell.partition, "published_checkpoint", {"again": again})
     return dict(done["publication"])

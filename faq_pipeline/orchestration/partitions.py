@@ -35,6 +35,12 @@ def register_cells(instance: dg.DagsterInstance, cells: Iterable[str]) -> None:
     register(instance, [split(cell)[0] for cell in cells], cells)
 
 
+def register_key(instance: dg.DagsterInstance, partition: str) -> None:
+    """Add the partition of this cell, with its member's, or of this member where it does not exist yet."""
+    member, recipe = split(partition)
+    register(instance, [member], [partition] if recipe else [])
+
+
 def add_requests(
     instance: dg.DagsterInstance, members: Iterable[str], cells: Iterable[str]
 ) -> list[dg.AddDynamicPartitionsRequest]:

@@ -27,6 +27,7 @@ from faq_pipeline.orchestration.dagster_internals import (
     without_slots,
 )
 from faq_pipeline.orchestration.definitions import build_defs
+from faq_pipeline.orchestration.partitions import register_key
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.run_failures import failure
 from faq_pipeline.orchestration.run_owners import end_dead_runs
@@ -95,6 +96,8 @@ class Runs:
             FaqError: a step failed because of a user error, or a blocking check failed.
         """
         definition, run = self._definitions.resolve_job_def(job), str(uuid.uuid4())
+        # Just before the run: somebody may have deleted the partition while earlier runs went on.
+        register_key(self._instance, partition)
         cached = CachedSteps(self._cells, partition)
         with ExitStack() as stack:
             stack.enter_context(of_code_location(self._instance, LOCATION, job))

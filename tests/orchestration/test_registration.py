@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
+from faq_pipeline.errors import FaqError
 from faq_pipeline.orchestration.automation.registration import register
+from faq_pipeline.orchestration.jobs import COMPARE, QUANTIZE
 from faq_pipeline.orchestration.known_partitions import known_partitions
 from faq_pipeline.orchestration.partitions import CELLS, MEMBERS, split
+from faq_pipeline.orchestration.resources import ProgressResource
+from faq_pipeline.orchestration.runs import Runs
 from faq_pipeline.settings import REPOSITORY, Settings
 
 MORE = "name: tiny-more\nextends: tiny-original\ntitle: More\n"
@@ -39,12 +44,8 @@ def tick(instance: DagsterInstance, settings: Settings) -> dict[str, list[str]]:
     assert not result.run_requests
     asked = list(result.dynamic_partitions_requests or [])
     for request in asked:
-        name, keys = request.partitions_def_name, list(request.partition_keys)
-        if isinstance(request, dg.AddDynamicPartitionsRequest):
-            instance.add_dynamic_partitions(name, keys)
-        else:
-            for key in keys:
-                instance.delete_dynamic_partition(name, key)
+        assert isinstance(request, dg.AddDynamicPartitionsRequest)
+        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
     return {request.partitions_def_name: list(request.partition_keys) for request in asked}
 
 
@@ -73,19 +74,41 @@ def test_only_cells_that_can_exist_are_partitions(settings: Settings) -> None:
         assert family.name in settings.catalog.recipe(recipe).families
 
 
-def test_cells_follow_the_recipe_files_but_those_that_ran_stay(
-    settings: Settings, instance: DagsterInstance
+@pytest.mark.parametrize("lost", ["recipe", "edited recipe", "weights", "data folder"])
+def test_a_cell_that_is_unknown_to_the_sensor_stays_for_the_process_that_runs_it(
+    settings: Settings, instance: DagsterInstance, lost: str
 ) -> None:
-    file = settings.data[-1] / "recipes/tiny-more.yaml"
+    data = settings.data[-1]
+    file = data / "recipes/tiny-more.yaml"
     file.write_text(MORE)
     tick(instance, settings)
-    ran, other = sorted(key for key in keys(instance, CELLS) if split(key)[1] == "tiny-more")
-    instance.report_runless_asset_event(dg.AssetMaterialization("seed_data", partition=ran))
-    file.write_text(MORE.replace("tiny-original", "nothing"))
-    assert tick(instance, settings) == {}, "a file that is being edited removes no cell"
-    file.unlink()
-    assert tick(instance, settings) == {CELLS.name: [other]}
-    assert ran in keys(instance, CELLS) and tick(instance, settings) == {}
+    before = keys(instance, CELLS)
+    assert "tiny-more" in {split(key)[1] for key in before}
+    if lost == "recipe":
+        file.unlink()
+    elif lost == "edited recipe":
+        file.write_text(MORE.replace("tiny-original", "nothing"))
+    elif lost == "weights":
+        (data / "models").rename(data / "elsewhere")
+    else:
+        settings = replace(settings, data=settings.data[:-1])
+    assert set(known_partitions(settings.reread()).cells) < before
+    assert tick(instance, settings) == {} and keys(instance, CELLS) == before
+
+
+@pytest.mark.parametrize(
+    ("job", "partition", "asset"),
+    [
+        (QUANTIZE, "tiny-s@00000000|tiny-faq", "eval_report"),
+        (COMPARE, "tiny-s@00000000", "recipe_comparison"),
+    ],
+)
+def test_a_run_registers_its_partition_where_somebody_has_deleted_it(
+    settings: Settings, instance: DagsterInstance, job: str, partition: str, asset: str
+) -> None:
+    with pytest.raises(FaqError, match="tiny-s@00000000"):  # of a step, not of Dagster's partitions
+        Runs(settings, instance, ProgressResource()).execute(job, partition, asset)
+    assert partition in {*keys(instance, CELLS), *keys(instance, MEMBERS)}
 
 
 def test_a_home_of_an_earlier_version_shows_what_it_has_made(

@@ -2,12 +2,10 @@
 
 import dagster as dg
 
-from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
-from faq_pipeline.orchestration.automation.requests import PARTITION, records_of
 from faq_pipeline.orchestration.known_partitions import known_partitions
-from faq_pipeline.orchestration.partitions import CELLS, MEMBERS, add_requests, split
+from faq_pipeline.orchestration.partitions import MEMBERS, add_requests, split
 from faq_pipeline.settings import Settings
 
 
@@ -17,7 +15,7 @@ def registration_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="register_members",
         description="Adds a partition for every known or discovered member at its current revision, and for"
-        " every cell that it can have; removes cells that cannot be made any more and never ran.",
+        " every cell that it can have.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         target=[],
@@ -29,10 +27,13 @@ def registration_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def register(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
-    """Add missing partitions and remove cells that are none any more. Requests no runs.
+    """Add missing partitions. Requests no runs.
 
     A cell that was ever materialized is a partition, whatever became of its recipe: its history stays
     in sight. So are those of a home that an earlier version made.
+
+    Nothing is removed: a cell that is unknown here may be of a process with another FAQ_DATA, which runs
+    it or has queued a backfill of it, and a run of a partition that is gone ends in an error of Dagster.
     """
     try:
         known = known_partitions(settings)
@@ -42,20 +43,7 @@ def register(context: dg.SensorEvaluationContext, settings: Settings) -> dg.Sens
     made = instance.get_materialized_partitions(dg.AssetKey(stage_names.SEED_DATA))
     members = {*known.members, *instance.get_dynamic_partitions(str(MEMBERS.name))}
     made = {cell for cell in made if split(cell)[0] in members and split(cell)[1]}
-    requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
-        *add_requests(instance, known.members, [*known.cells, *sorted(made - {*known.cells})])
-    ]
-    if gone := _gone(instance, settings.catalog, {*known.cells, *made}):
-        requests.append(CELLS.build_delete_request(gone))
+    requests = add_requests(instance, known.members, [*known.cells, *sorted(made - {*known.cells})])
     if not requests:
         return dg.SkipReason("; ".join(["all members and cells are registered", *known.problems]))
     return dg.SensorResult(dynamic_partitions_requests=requests)
-
-
-def _gone(instance: dg.DagsterInstance, catalog: Catalog, stay: set[str]) -> list[str]:
-    """The cells that cannot be made any more and have no run; none while a file cannot be read."""
-    if catalog.broken or catalog.broken_families:
-        return []
-    others = [key for key in instance.get_dynamic_partitions(str(CELLS.name)) if key not in stay]
-    ran = {record.dagster_run.tags[PARTITION] for record in records_of(instance, others)}
-    return [key for key in others if key not in ran]
