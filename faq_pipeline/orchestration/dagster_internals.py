@@ -39,7 +39,7 @@ from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RETRIES_TAG, WILL_RETRY_TAG
 from sqlalchemy import Engine, create_engine
 
-from faq_pipeline.orchestration.run_owners import owned
+from faq_pipeline.orchestration.run_owners import owned, re_executes_marked
 from faq_pipeline.orchestration.slot_waits import SlotWaits
 from faq_pipeline.util.attributes import replaced_attribute
 from faq_pipeline.util.parent_watch import exit_with_parent
@@ -77,7 +77,10 @@ MOST_ENGINES = 8
 REPOSITORY_NAME = "__repository__"
 """What Dagster calls the only repository of a code location."""
 NOT_RETRIED = {MAX_RETRIES_TAG: "0"}
-"""Tags of a run that the daemon does not start again."""
+"""Tags of a run that the daemon does not start again.
+
+A run that re-executes it has them too, until it starts.
+"""
 
 Note = Callable[[str], None]
 
@@ -183,7 +186,11 @@ _execution = api.job_execution_iterator
 
 
 def _owned_execution(job_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-    with owned(job_context.instance, job_context.dagster_run):
+    instance, run = job_context.instance, job_context.dagster_run
+    with owned(instance, run):
+        if re_executes_marked(run):
+            # It is the daemon's run now, and has `NOT_RETRIED` of the run that it re-executes.
+            instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: str(instance.run_retries_max_retries)})
         yield from _execution(job_context, execution_plan)
 
 

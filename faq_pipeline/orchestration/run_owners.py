@@ -23,10 +23,15 @@ from dagster import DagsterRunStatus, RunsFilter
 from faq_pipeline.errors import FaqError
 from faq_pipeline.util.lock_holder import Holder
 from faq_pipeline.util.locks import ProcessLock, is_locked
-from faq_pipeline.util.processes import MARK, mark_is_dead
+from faq_pipeline.util.processes import mark_is_dead, own_mark
 
 LIVE = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 PARTITION = "dagster/partition"
+MARK = "faq/process"
+"""Tag of a run that `faq` starts in its own process: the run's id and the mark of that process.
+
+A run that re-executes another has its tags; by the id it is known that the mark is of the other one.
+"""
 GONE = "the process of this run is gone"
 
 
@@ -68,9 +73,30 @@ def owner_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Owner:
     try:
         return Owner.ALIVE if is_locked(_path(instance, run.run_id)) else Owner.DEAD
     except FileNotFoundError:
-        return Owner.DEAD if mark_is_dead(run.tags.get(MARK, "")) else Owner.UNKNOWN
+        return Owner.DEAD if mark_is_dead(_mark_of(run)) else Owner.UNKNOWN
     except OSError:  # an error is not an absence
         return Owner.UNKNOWN
+
+
+def mark_tag(run_id: str) -> dict[str, str]:
+    """The tag of a run that this process executes."""
+    return {MARK: f"{run_id} {own_mark()}"}
+
+
+def re_executes_marked(run: dg.DagsterRun) -> bool:
+    """Whether the run has its tags of another one, which `faq` executed in its own process."""
+    return MARK in run.tags and not _is_marked_itself(run)
+
+
+def _mark_of(run: dg.DagsterRun) -> str:
+    """The mark of the run's process; empty if none is known."""
+    return run.tags.get(MARK, "").rpartition(" ")[2] if _is_marked_itself(run) else ""
+
+
+def _is_marked_itself(run: dg.DagsterRun) -> bool:
+    run_id, _, _ = run.tags.get(MARK, "").rpartition(" ")
+    # Earlier versions wrote no id.
+    return run_id == run.run_id if run_id else run.parent_run_id is None
 
 
 def holder_of(instance: dg.DagsterInstance, run_id: str) -> Holder | None:

@@ -30,12 +30,11 @@ from faq_pipeline.orchestration.definitions import build_defs
 from faq_pipeline.orchestration.partitions import register_key
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
 from faq_pipeline.orchestration.run_failures import failure
-from faq_pipeline.orchestration.run_owners import end_dead_runs
+from faq_pipeline.orchestration.run_owners import end_dead_runs, mark_tag
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import usual_collections
 from faq_pipeline.util.locks import ProcessLock
 from faq_pipeline.util.memoize import memoizing
-from faq_pipeline.util.processes import MARK, own_mark
 
 LOCATION = "faq_pipeline"
 """The pipeline's code location in the workspace files. Runs of this process stand there in the UI."""
@@ -111,7 +110,7 @@ class Runs:
                 instance=self._instance,
                 run_id=run,
                 partition_key=partition,
-                tags={MARK: own_mark(), **NOT_RETRIED},
+                tags={**mark_tag(run), **NOT_RETRIED},
                 run_config={
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                     "ops": {asset: {"config": dict(config)}} if config else {},

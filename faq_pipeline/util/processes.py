@@ -8,8 +8,6 @@ from pathlib import Path
 
 import psutil
 
-MARK = "faq/process"
-"""Tag of a run that `faq` starts in its own process: the mark of that process."""
 PROC = Path("/proc")
 ENDED = "ZX"
 """States of processes that have ended, though nobody has asked how."""

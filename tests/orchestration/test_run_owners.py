@@ -16,16 +16,25 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from dagster._core.storage.tags import TAGS_TO_MAYBE_OMIT_ON_RETRY
 from dagster._core.test_utils import create_run_for_test
 
 from faq_pipeline.orchestration import slot_waits
-from faq_pipeline.orchestration.dagster_internals import LOOK, SlotClaims, without_slots
-from faq_pipeline.orchestration.run_owners import Owner, end_dead_runs, owned, owner_of
+from faq_pipeline.orchestration.dagster_internals import (
+    LOOK,
+    NOT_RETRIED,
+    SlotClaims,
+    install_owned_runs,
+    without_slots,
+)
+from faq_pipeline.orchestration.run_owners import MARK, Owner, end_dead_runs, mark_tag, owned, owner_of
 from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.orchestration.slot_waits import TELL, SlotWaits
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.util.locks import ProcessLock, is_locked
-from faq_pipeline.util.processes import MARK, mark_is_dead, own_mark
+from faq_pipeline.util.processes import mark_is_dead, own_mark
 from tests.faults.table import FaultTable
 from tests.orchestration.cli import Faq
 from tests.services import until
@@ -279,13 +288,50 @@ def test_a_run_that_was_created_and_never_started_ends_with_its_process(instance
         check=True,
     ).stdout.strip()
     marks = {"ours": own_mark(), "gone": gone, "another boot's": f"0{gone}", "unreadable": "a:b:c:d"}
-    runs = {name: create_run_for_test(instance, tags={MARK: mark}) for name, mark in marks.items()}
-    runs["no mark"] = create_run_for_test(instance)
+    runs = {name: create_run_for_test(instance) for name in ("no mark", "of an earlier version", *marks)}
+    for name, mark in marks.items():
+        instance.add_run_tags(runs[name].run_id, {MARK: f"{runs[name].run_id} {mark}"})
+    instance.add_run_tags(runs["of an earlier version"].run_id, {MARK: gone})
     end_dead_runs(instance)
     statuses = {name: instance.get_run_by_id(run.run_id).status for name, run in runs.items()}  # type: ignore[union-attr]
     assert statuses == {
-        name: DagsterRunStatus.FAILURE if name == "gone" else DagsterRunStatus.NOT_STARTED for name in runs
+        name: DagsterRunStatus.FAILURE
+        if name in ("gone", "of an earlier version")
+        else DagsterRunStatus.NOT_STARTED
+        for name in runs
     }
+
+
+@dg.op
+def nothing() -> None: ...
+
+
+def test_a_run_that_re_executes_one_of_the_cli_is_not_taken_for_dead_and_is_retried(tmp_path: Path) -> None:
+    """It gets the tags of its parent: the mark of a process that is gone, and that it is not retried."""
+    install_owned_runs()
+    job = dg.GraphDefinition(name="one", node_defs=[nothing]).to_job()
+    overrides = {"run_retries": {"enabled": True, "max_retries": 3}}
+    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=overrides) as instance:
+        parent = create_run_for_test(instance)
+        tags = {MARK: f"{mark_tag(parent.run_id)[MARK]}0", **NOT_RETRIED}
+        instance.add_run_tags(parent.run_id, tags)
+        copied = {
+            **{name: value for name, value in tags.items() if name not in TAGS_TO_MAYBE_OMIT_ON_RETRY},
+            "dagster/parent_run_id": parent.run_id,
+            "dagster/root_run_id": parent.run_id,
+        }
+        assert copied.items() >= tags.items()
+        again = create_run_for_test(instance, tags=copied, status=DagsterRunStatus.STARTING)
+        end_dead_runs(instance)
+        ended, lives = (instance.get_run_by_id(run.run_id) for run in (parent, again))
+        assert ended is not None and ended.status is DagsterRunStatus.FAILURE
+        assert lives is not None and lives.status is DagsterRunStatus.STARTING
+        assert owner_of(instance, lives) is Owner.UNKNOWN
+        assert ended.tags["dagster/will_retry"] == "false"
+        done = instance.get_run_by_id(job.execute_in_process(instance=instance, tags=copied).run_id)
+        assert done is not None
+        done = done.with_status(DagsterRunStatus.FAILURE)
+        assert auto_reexecution_should_retry_run(instance, done, RunFailureReason.UNKNOWN)
 
 
 def test_a_forked_child_does_not_hold_its_parents_lock(tmp_path: Path) -> None:
