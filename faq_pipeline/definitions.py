@@ -1,7 +1,10 @@
 """What Dagster loads: `defs`, the pipeline's, and `studies`, a code location of its own.
 
-`dagster dev -m faq_pipeline.definitions` loads `defs` alone, `make ui` both. They are built on first
-access: importing this module reads no file and loads no model library.
+`workspace.yaml` loads `defs` alone, as code location `faq_pipeline`; `workspace_studies.yaml` loads
+`studies`. `make ui` and `dagster dev -w` read these files. `dagster dev -m faq_pipeline.definitions` also
+loads `defs`, but names the location `faq_pipeline.definitions`, and its Timeline shows no run of the CLI.
+
+Definitions are built on first access: importing this module reads no file and loads no model library.
 """
 
 from __future__ import annotations

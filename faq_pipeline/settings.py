@@ -16,6 +16,7 @@ Everything has a default and can be moved by an environment variable:
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +41,8 @@ REPOSITORY = _PACKAGE.parent if IN_CHECKOUT else _SHIPPED
 It is the top of the checkout. In a wheel it is `faq_pipeline/shipped`, a copy that the build (setup.py)
 makes; nothing is written there, since it may be read-only.
 """
+WORKSPACES = ("workspace.yaml", "workspace_studies.yaml")
+"""The files with which `dagster dev -w` loads the pipeline and the studies."""
 
 
 @dataclass(frozen=True)
@@ -116,19 +119,19 @@ class Settings:
         return (self._dagster_home / "dagster.yaml").exists()
 
     def dagster_home(self) -> Path:
-        """Dagster's home, made if need be, with the shipped `dagster.yaml` and `workspace.yaml` linked.
+        """Dagster's home, made if need be, with links to the shipped `dagster.yaml` and workspace files.
 
-        The workspace is for `dagster dev -w`, which names the code location as runs of the CLI do.
+        The workspaces are for `dagster dev -w`: they name the code location as runs of the CLI do.
 
         Links to what another version of this package shipped are replaced: those files may name modules
         which this version does not have. A file or link of the user's own is left alone.
         """
         home = self._dagster_home
         home.mkdir(parents=True, exist_ok=True)
-        for name in ("dagster.yaml", "workspace.yaml"):
-            config, shipped = home / name, REPOSITORY / name
-            if _is_shipped_elsewhere(config, shipped) or not config.exists():
-                link_atomic(config, str(shipped))
+        _link_shipped(home, "dagster.yaml")
+        for name in WORKSPACES:
+            with suppress(OSError):  # no command needs them, and the home may be for reading only
+                _link_shipped(home, name)
         return home
 
     @property
@@ -136,12 +139,19 @@ class Settings:
         return _absolute(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
 
 
+def _link_shipped(home: Path, name: str) -> None:
+    config, shipped = home / name, REPOSITORY / name
+    if _is_shipped_elsewhere(config, shipped) or not config.exists():
+        link_atomic(config, str(shipped))
+
+
 def _is_shipped_elsewhere(config: Path, shipped: Path) -> bool:
     """Whether the file is a link to the same file of another checkout or installation."""
     if not config.is_symlink():
         return False
     target = config.readlink()
-    return target != shipped and target.name == shipped.name and (target.parent / "workspace.yaml").is_file()
+    beside = [target.parent / name for name in ("dagster.yaml", "workspace.yaml")]
+    return target != shipped and target.name == shipped.name and all(file.is_file() for file in beside)
 
 
 def default_home() -> Path:
