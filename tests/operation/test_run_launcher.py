@@ -21,9 +21,9 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
 
 from faq_pipeline.orchestration.run_launcher import WatchedRunLauncher
-from faq_pipeline.orchestration.run_owners import owned
+from faq_pipeline.orchestration.run_owners import MARK, owned
 from faq_pipeline.settings import REPOSITORY
-from faq_pipeline.util.processes import MARK, number_in_use
+from faq_pipeline.util.processes import number_in_use
 from tests.services import free_port
 
 SOCKET = {"host": "localhost", "socket": "/tmp/a-code-server-that-is-gone"}
