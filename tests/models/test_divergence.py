@@ -18,7 +18,7 @@ def models(tiny_cell: Cell):
 
 
 def test_divergences_are_those_of_samples_alone(models):
-    """To one part in 200, as processors round: log_softmax over the whole vocabulary, position by position."""
+    """To one part in 200 (processors round): log_softmax over the vocabulary, position by position."""
     given = samples(30)
     found = mean_divergences(*models, given, lambda done: None)
     for ids, value in zip(given, found, strict=True):
