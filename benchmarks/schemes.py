@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from benchmarks.methods import in_page
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.models.divergence import mean_divergences
 from faq_pipeline.models.loading import load_model, load_tokenizer
@@ -62,8 +63,8 @@ def main() -> None:
         print(lines[-1], flush=True)
     if options.out:
         page = options.out.read_text(encoding="utf-8")
-        before, after = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
-        options.out.write_text(before + HEADER + "\n".join(lines) + "\n" + after, encoding="utf-8")
+        text = HEADER + "\n".join(lines) + "\n"
+        options.out.write_text(in_page(page, text, BEGIN, END), encoding="utf-8")
 
 
 def groups(scheme: str) -> int | None:

@@ -120,13 +120,11 @@ def execute(resolver: CellResolver, cells: list[Cell], last: str = stage_names.E
     from faq_pipeline.cli.progress import TerminalProgress
     from faq_pipeline.execution.recipe_comparison import read_comparison
     from faq_pipeline.orchestration.jobs import CHECKPOINT, COMPARE, QUANTIZE
-    from faq_pipeline.orchestration.partitions import register_cells
     from faq_pipeline.orchestration.runs import Runs, open_instance
 
     settings, member = resolver.settings, cells[-1].target.partition
     progress = TerminalProgress()
     with open_instance(settings) as instance:
-        register_cells(instance, [cell.partition for cell in cells])
         runs = Runs(settings, instance, progress, resolver)
         keep_what_is_loaded()
         with progress.bars:

@@ -95,7 +95,7 @@ class Runs:
             FaqError: a step failed because of a user error, or a blocking check failed.
         """
         definition, run = self._definitions.resolve_job_def(job), str(uuid.uuid4())
-        # Just before the run: somebody may have deleted the partition while earlier runs went on.
+        # Here and not once for all runs: somebody may delete a partition while earlier runs go on.
         register_key(self._instance, partition)
         cached = CachedSteps(self._cells, partition)
         with ExitStack() as stack:

@@ -82,5 +82,5 @@ def test_a_full_disk_under_dagsters_database(lab: Lab, monkeypatch: pytest.Monke
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("faq_pipeline.orchestration.partitions.register_cells", full)
+    monkeypatch.setattr("faq_pipeline.orchestration.runs.register_key", full)
     assert "database or disk is full" in lab.run().refusal
