@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from faq_pipeline.cli.display import out, print_json, seconds, table
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage import Stage
 from faq_pipeline.execution.cost import PastRuns
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
@@ -41,7 +42,7 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Co
     columns = ["recipe", "asset", "key", "cache", "memory", "tokens at most", "disk", "time"]
     console = out()
     console.print(table(f"{cells[-1].target.partition}: what a run would do", columns, shown))
-    console.print(_summary(rows))
+    console.print(plan_summary(rows))
 
 
 def show_cells(rows: list[dict[str, Any]]) -> None:
@@ -68,17 +69,19 @@ def show_cells(rows: list[dict[str, Any]]) -> None:
     columns = ["member", "recipe", "cached", "to make", "memory", "tokens at most", "time"]
     console = out()
     console.print(table(f"{len(cells)} cells: what a backfill would do", columns, shown))
-    console.print(_summary(rows))
+    console.print(plan_summary(rows))
 
 
-def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
+def planned_rows(
+    settings: Settings, cells: list[Cell], stages: Mapping[str, Stage] = STAGES
+) -> list[dict[str, Any]]:
     """One row per stage. A stage that an earlier cell makes is a hit for later cells, with `shared` set."""
     rows: list[dict[str, Any]] = []
     wanted: set[str] = set()
     past = PastRuns(settings.store)
     for cell in cells:
-        keys = declared_keys(cell)
-        for name, planned in plan(cell, STAGES, settings.store).items():
+        keys = declared_keys(cell, stages)
+        for name, planned in plan(cell, stages, settings.store).items():
             # The fingerprint is known only once the inputs exist; the declared key is always known.
             key = planned.key.fingerprint if planned.key else keys[name]
             shared = planned.artifact is None and key in wanted
@@ -99,7 +102,8 @@ def planned_rows(settings: Settings, cells: list[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
-def _summary(rows: list[dict[str, Any]]) -> str:
+def plan_summary(rows: list[dict[str, Any]]) -> str:
+    """How much of a plan is there, and how long the rest takes, in a line."""
     misses = [row for row in rows if row["cache"] == "miss"]
     shared = sum(row["shared"] for row in rows)
     known = [row["seconds"] for row in misses if row["seconds"] is not None]

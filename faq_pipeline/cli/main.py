@@ -11,6 +11,7 @@ import typer
 
 from faq_pipeline import __version__
 from faq_pipeline.cli import (
+    advise,
     backfill,
     cache,
     compare,
@@ -60,6 +61,7 @@ def options(
 
 app.command()(quantize.quantize)
 app.command()(quantize.init)
+app.command()(advise.advise)
 app.command()(run.run)
 app.command()(listing.members)
 app.command()(listing.recipes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
+from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import PlannedStage, plan
@@ -102,14 +104,14 @@ def cell_fingerprint(cell: Cell) -> str:
     return fingerprint("cell", 1, declared, {})
 
 
-def declared_keys(cell: Cell) -> dict[str, str]:
+def declared_keys(cell: Cell, stages: Mapping[str, Stage] = STAGES) -> dict[str, str]:
     """A key for each stage, known before anything is made. Cells with equal keys share the artifact.
 
     Raises:
         FaqError: see `cell_fingerprint`.
     """
     keys: dict[str, str] = {}
-    for stage in STAGES.values():
+    for stage in stages.values():
         inputs = {name: keys[name] for name in stage.inputs_for(cell)}
         keys[stage.name] = fingerprint(stage.name, stage.version, stage.declare(cell), inputs)
     return keys

@@ -1,0 +1,1 @@
+"""Which calibration data to take, told before anything is quantized."""
