@@ -40,6 +40,7 @@ def run(settings: Settings, data: Path = DATA) -> None:
     owners = _owners(
         (
             (seeds / f"{settings.name}-mixed.jsonl", "text", "seeds"),
+            (seeds / f"{settings.name}-hard.jsonl", "text", "seeds"),
             (evaluation / "development.jsonl", "question", "development"),
             (evaluation / "choosing.jsonl", "question", "development"),
             (evaluation / "test.jsonl", "question", "evaluation"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from training import world
-from training.questions import balanced
+from training.questions import balanced, hardest
 from training.settings import DATA, Settings
 from training.tasks import Problem
 
@@ -15,6 +15,8 @@ Row = dict[str, object]
 TEST, DEMO, DEVELOPMENT = 3072, 1024, 256
 CHOOSING, CONFIRM = 1536, 1536
 """Questions that recipes are chosen by, and that the choice is confirmed by."""
+HARD = 80
+"""Seeds of tasks that targets write badly."""
 
 _LM_EVAL = """\
 # {title}
@@ -24,7 +26,7 @@ dataset_path: json
 dataset_kwargs:
   data_files:
     test: {file}
-test_split: test
+{part}test_split: test
 output_type: generate_until
 doc_to_text: "{{{{question}}}}"
 doc_to_target: "{{{{answer}}}}"
@@ -47,6 +49,17 @@ metric_list:
 metadata:
   version: 1.0
 """
+_SECOND = "process_docs: !function halves.second\n"
+_HALVES = '''\
+"""Which questions of a file are asked."""
+
+from typing import Any
+
+
+def second(documents: Any) -> Any:
+    """The second half."""
+    return documents.select(range(len(documents) // 2, len(documents)))
+'''
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:
@@ -56,7 +69,7 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def seed_rows(settings: Settings) -> dict[str, list[Row]]:
-    """The two seed files: prose, and prose and questions in turn."""
+    """The seed files: prose, prose and questions in turn, and questions of hard tasks."""
     name = settings.name
 
     def row(identity: str, text: str, kind: str, domain: str, answer: str | None = None) -> Row:
@@ -74,7 +87,11 @@ def seed_rows(settings: Settings) -> dict[str, list[Row]]:
         for i, p in enumerate(balanced(settings, "seeds", len(prose)))
     ]
     mixed = [row for pair in zip(prose, questions, strict=True) for row in pair]
-    return {f"{name}-prose": prose, f"{name}-mixed": mixed}
+    hard = [
+        row(f"{name}-hard-{i:03d}", p.question, "question", p.task, p.answer)
+        for i, p in enumerate(hardest(settings, "seeds", HARD))
+    ]
+    return {f"{name}-prose": prose, f"{name}-mixed": mixed, f"{name}-hard": hard}
 
 
 def _questions(prefix: str, problems: list[Problem]) -> list[Row]:
@@ -115,13 +132,14 @@ def harness_tasks(settings: Settings) -> dict[str, str]:
     name = settings.name
     return {
         f"{name}_{kind}": _LM_EVAL.format(
-            name=f"{name}_{kind}", file=file, title=title, end=settings.chat.end
+            name=f"{name}_{kind}", file=file, title=title, part=part, end=settings.chat.end
         )
-        for kind, file, title in (
-            ("full", "test.jsonl", f"All test questions of the {name} family."),
-            ("demo", "demo.jsonl", "A fixed balanced subset of the test questions, for demos."),
-            ("choosing", "choosing.jsonl", "Questions of the development split, to choose recipes by."),
-            ("confirm", "confirm.jsonl", "Held-out questions that no choice has looked at."),
+        for kind, file, part, title in (
+            ("full", "test.jsonl", "", f"All test questions of the {name} family."),
+            ("demo", "demo.jsonl", "", "A fixed balanced subset of the test questions, for demos."),
+            ("choosing", "choosing.jsonl", "", "Questions of the development split, to choose recipes by."),
+            ("confirm", "confirm.jsonl", "", "Held-out questions that no choice has looked at."),
+            ("second", "test.jsonl", _SECOND, "Test questions that neither study `main` nor the demo asks."),
         )
     }
 
@@ -135,4 +153,5 @@ def write_all(settings: Settings, data: Path = DATA) -> None:
         _write(evaluation / f"{name}.jsonl", rows)
     for name, text in harness_tasks(settings).items():
         (evaluation / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (evaluation / "halves.py").write_text(_HALVES, encoding="utf-8")
     print(f"wrote {seeds} and {evaluation}")

@@ -26,6 +26,20 @@ def balanced(settings: Settings, split: str, count: int) -> list[Problem]:
     return problems[:count]
 
 
+def hardest(settings: Settings, split: str, count: int) -> list[Problem]:
+    """Distinct questions of the family's hard tasks; any prefix is spread evenly over tasks."""
+    rng = Random(f"hard questions/{GENERATOR_SEEDS[split]}")
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for index in range(count):
+        name = list(settings.hard)[index % len(settings.hard)]
+        levels = settings.hard[name]
+        problem = _unseen(rng, name, levels[index // len(settings.hard) % len(levels)], split, seen)
+        seen.add(problem.question)
+        problems.append(problem)
+    return problems
+
+
 def _unseen(rng: Random, name: str, level: int, split: str, seen: set[str]) -> Problem:
     for _ in range(_TRIES):
         problem = draw_in_split(rng, name, level, split)

@@ -81,6 +81,7 @@ class Settings:
 
     Attributes:
         tasks: the names of its tasks, sorted.
+        hard: levels by task, where targets are at a loss and the teacher is not.
         prose: the YAML of its invented world.
         mix: what its tokenizer is trained on, and its members unless they say otherwise.
     """
@@ -94,6 +95,7 @@ class Settings:
     architecture: Architecture
     chat: Chat
     tasks: tuple[str, ...]
+    hard: dict[str, list[int]]
     prose: Path
     members: dict[str, Member]
     mix: Mix
@@ -130,6 +132,7 @@ def settings(name: str) -> Settings:
         architecture=Architecture(**raw["architecture"]),
         chat=_chat(raw["chat"]),
         tasks=tuple(sorted(raw["tasks"])),
+        hard=raw["hard"],
         prose=_HERE / "prose" / raw["prose"],
         members={name: _member(name, member, mix) for name, member in raw["members"].items()},
         mix=mix,

@@ -177,7 +177,7 @@ def test_shards_of_the_main_study_take_about_as_long(tmp_path: Path) -> None:
         assert sum(sizes) == len(design.cells) and max(sizes) <= 1.35 * min(sizes), sizes
 
 
-@pytest.mark.parametrize("name", ["main", "choose", "confirm", "smoke"])
+@pytest.mark.parametrize("name", ["main", "choose", "confirm", "conditions", "smoke"])
 def test_the_shipped_studies_hold_together(name: str, tmp_path: Path) -> None:
     design = designed(REPOSITORY / "data", tmp_path, name)
     study = design.study

@@ -19,8 +19,8 @@ from training.settings import DATA, Settings, family_names
 from training.settings import settings as family_settings
 
 Row = dict[str, Any]
-SEED_FILES = ("prose-seeds", "mixed")
-HARNESS = ("full", "demo", "choosing", "confirm")
+SEED_FILES = ("prose-seeds", "mixed", "hard")
+HARNESS = ("full", "demo", "choosing", "confirm", "second")
 PAIRS = [(family, kind) for family in family_names() for kind in HARNESS]
 
 
@@ -33,7 +33,7 @@ def files(family: Settings) -> dict[str, list[Row]]:
     """Rows by file; the seeds by kind, without the family's name."""
     seeds = {
         {"prose": "prose-seeds"}.get(kind, kind): _rows(DATA / "seeds" / f"{family.name}-{kind}.jsonl")
-        for kind in ("prose", "mixed")
+        for kind in ("prose", "mixed", "hard")
     }
     evaluation = DATA / "eval" / family.name
     return {**seeds, **{path.stem: _rows(path) for path in evaluation.glob("*.jsonl")}}
@@ -42,7 +42,7 @@ def files(family: Settings) -> dict[str, list[Row]]:
 def test_the_generator_writes_the_committed_bytes(family: Settings, tmp_path: Path) -> None:
     data_files.write_all(family, tmp_path)
     written = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    assert len(written) == 12
+    assert len(written) == 15
     for path in written:
         committed = DATA / path.relative_to(tmp_path)
         assert path.read_bytes() == committed.read_bytes(), path.name
@@ -54,6 +54,7 @@ def test_sizes(files: dict[str, list[Row]]) -> None:
     assert {name: len(rows) for name, rows in files.items()} == {
         "prose-seeds": 512,
         "mixed": 1024,
+        "hard": 80,
         "test": 3072,
         "demo": 1024,
         "development": 256,
@@ -76,7 +77,7 @@ def test_the_demo_is_a_balanced_part_of_the_test(family: Settings, files: dict[s
         assert {task for task, _ in cells} == set(family.tasks)
 
 
-@pytest.mark.parametrize("name", ["test", "development", "choosing", "confirm", "mixed"])
+@pytest.mark.parametrize("name", ["test", "development", "choosing", "confirm", "mixed", "hard"])
 def test_answers_are_right(family: Settings, files: dict[str, list[Row]], name: str) -> None:
     for row in (row for row in files[name] if "answer" in row):
         task, question = row.get("task") or row["domain"], row.get("question") or row["text"]
@@ -117,12 +118,30 @@ def test_mixed_seeds_are_prose_and_questions_in_turn(files: dict[str, list[Row]]
         assert ("answer" in row) == (row["kind"] == "question")
 
 
+def test_hard_seeds_are_where_targets_fail_and_the_teacher_does_not(
+    family: Settings, files: dict[str, list[Row]]
+) -> None:
+    """By the members' accuracy on development questions."""
+    smallest, *_, largest = family.shipped
+    for task, levels in family.hard.items():
+        for level in levels:
+            weak, strong = (
+                json.loads((DATA / "models" / member.name / "training.json").read_text())["evaluation"]
+                for member in (smallest, largest)
+            )
+            assert weak["tasks"][task]["levels"][str(level)] <= 1 / 3
+            assert strong["tasks"][task]["levels"][str(level)] >= 0.9
+    counts = Counter(row["domain"] for row in files["hard"])
+    assert set(counts) == set(family.hard) and max(counts.values()) - min(counts.values()) <= 1
+
+
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_the_harness_tasks_read_the_answer(name: str, kind: str) -> None:
     chat, folder = family_settings(name).chat, DATA / "eval" / name
-    task = yaml.safe_load((folder / f"{name}_{kind}.yaml").read_text(encoding="utf-8"))
+    written = (folder / f"{name}_{kind}.yaml").read_text(encoding="utf-8")
+    task = yaml.safe_load(written.replace("!function ", ""))
     assert task["task"] == f"{name}_{kind}"
-    file = {"full": "test.jsonl"}.get(kind, f"{kind}.jsonl")
+    file = {"full": "test.jsonl", "second": "test.jsonl"}.get(kind, f"{kind}.jsonl")
     assert task["dataset_kwargs"]["data_files"] == {"test": file}
     assert task["generation_kwargs"]["until"] == [chat.end]
     (first, _) = task["filter_list"][0]["filter"]
