@@ -9,6 +9,8 @@ rest is what the stage adds: the inspection of the checkpoint, digests, the comm
 `bare-unbatched` is the bare script with GPTQ's `batched_quantization` off, as ours has it so that
 bytes repeat.
 
+`unkept` is ours without the journal of finished layers; for `ours` the seconds of writing it are told.
+
 `ranks` is ours on two GPUs (`quantization.ranks: 2`), whose parts are not told apart, and `reversed` ours on
 one with the rows in the opposite order: with `--keep FOLDER` the checkpoints of these stay there, and the
 integer weights that differ from those of `ours` are counted.
@@ -25,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,6 +48,7 @@ RECIPE = "faq-gptq-w4a16"
 OURS = {
     "ours": [],
     "ours-main-memory": ["--no-stay"],
+    "unkept": ["--unkept"],
     "ranks": ["--ranks", "2"],
     "reversed": ["--reverse"],
 }
@@ -133,6 +137,7 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
 
     from faq_pipeline.quantization import compute_device as placement
     from faq_pipeline.quantization import oneshot
+    from faq_pipeline.quantization.resuming.journal import Journal
     from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT as STAGE
 
     rows = json.loads((place / "rows.json").read_text())
@@ -147,29 +152,32 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
     store, inputs = Store(place / "store"), {"calibration_set": Artifact(place)}
     spent: dict[str, float] = {}
 
-    def timed(name: str) -> Any:
-        """`oneshot`'s function of this name, with a clock."""
-        function = getattr(oneshot, name)
+    def timed(name: str, owner: Any = oneshot) -> Any:
+        """`oneshot`'s function of this name, or another's, with a clock that adds up its calls."""
+        function = getattr(owner, name)
 
         def run(*args: Any, **options: Any) -> Any:
             started = time.perf_counter()
             try:
                 return function(*args, **options)
             finally:
-                spent[name] = time.perf_counter() - started
+                spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
 
-        return patch.object(oneshot, name, run)
+        return patch.object(owner, name, run)
 
     progress = _Blocks()
     started = time.perf_counter()
     share = patch.object(placement, "SHARE", placement.SHARE if options.stay else 0.0)
-    with share, timed("quantize"), timed("run"), timed("load_folder"), timed("save"):
-        artifact, _ = store.produce(
-            Key(STAGE.name, STAGE.version, "benchmark", {}, {}, {}),
-            lambda made: STAGE.build(
-                Build(cell, inputs, made, place / "ledgers", progress, lambda: store.settle(made))
-            ),
-        )
+
+    def build(made: Path) -> dict[str, Any]:
+        job = Build(cell, inputs, made, place / "ledgers", progress, lambda: store.settle(made))
+        if not options.unkept:
+            job = replace(job, unfinished=lambda: store.unfinished.claim("benchmark", "benchmark"))
+        return STAGE.build(job)
+
+    journal = timed("write", Journal)
+    with share, timed("quantize"), timed("run"), timed("load_folder"), timed("save"), journal:
+        artifact, _ = store.produce(Key(STAGE.name, STAGE.version, "benchmark", {}, {}, {}), build)
     seconds = time.perf_counter() - started
     if options.ranks:  # its processes do these, and are not asked
         spent |= {"load_folder": 0.0, "run": spent["quantize"], "save": 0.0}
@@ -183,6 +191,7 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
             "save": spent["save"],
         },
         "stage_seconds": seconds,
+        "journal_seconds": spent.get("write", 0.0),
         "block_seconds": progress.seconds,
         "gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         "host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -245,6 +254,7 @@ def _line(arm: str, found: dict[str, Any], layers: int) -> str:
     line += f" ({parts}; {found['parts']['oneshot'] / layers:.2f} s a layer)"
     if "stage_seconds" in found:
         line += f", the whole stage {found['stage_seconds']:.1f} s, digest {found['digest']}"
+        line += f", writing the journal {found['journal_seconds']:.2f} s"
     return (
         f"{line}; peak GPU {found['gpu_bytes'] / 2**30:.2f} GiB, host {found['host_bytes'] / 2**30:.1f} GiB"
     )
@@ -255,6 +265,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="made by benchmarks.gpu.shape")
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--length", type=int, default=2048, help="tokens of a row")
+    parser.add_argument("--unkept", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--arms", default="ours,bare")
     parser.add_argument("--scratch", type=Path, help="folder on a disk with room for two checkpoints")
     parser.add_argument("--out", type=Path)

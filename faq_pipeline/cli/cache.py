@@ -51,8 +51,9 @@ def ls(json: JsonOption = False) -> None:
         )
     for line in unread:
         say(line)
+    kept = store.unfinished.bytes
     if json:
-        print_json({"artifacts": rows})
+        print_json({"artifacts": rows, "unfinished_bytes": kept})
         return
     shown = [
         [
@@ -69,6 +70,8 @@ def ls(json: JsonOption = False) -> None:
     broken = len(folders) - len(rows) - len(unread)
     if broken:
         say(f"{broken} broken artifacts are not listed; see  faq cache verify")
+    if kept:
+        say(f"{size(kept)} are kept of interrupted quantizations; delete them with  faq cache gc --ledgers")
 
 
 def _cells(store: Store) -> dict[str, set[str]]:
@@ -112,7 +115,9 @@ def gc(
     ledgers: Annotated[
         bool,
         typer.Option(
-            "--ledgers", help="Also delete the ledgers of finished candidates. Not while a run is sampling."
+            "--ledgers",
+            help="Also delete the ledgers of finished candidates, and finished layers of interrupted"
+            " quantizations. Not while a run is sampling or quantizing.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be deleted.")] = False,

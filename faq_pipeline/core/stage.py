@@ -33,6 +33,8 @@ class Build:
         ledgers: a folder that outlives a killed build, for what would be dear to make again.
         settled: to be called where large files in the directory will not change any more and there is
             something left to do: they are hashed and flushed meanwhile.
+        unfinished: gives a folder of this artifact's own that outlives a killed build, and is deleted once
+            the artifact is there. None where nothing can be kept.
     """
 
     cell: Cell
@@ -41,6 +43,7 @@ class Build:
     ledgers: Path
     progress: Progress = field(default_factory=SilentProgress)
     settled: Callable[[], None] = lambda: None
+    unfinished: Callable[[], Path | None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import MissingUpstreamError, disk_error
 from faq_pipeline.gpu.placement import GpuPlacement
+from faq_pipeline.models.device import device_kind
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
@@ -92,13 +93,23 @@ def materialize(
         inputs[upstream] = artifact
     progress = progress or SilentProgress()
     placed = GpuPlacement(stage, cell, progress, run, held)
+    key = _key(stage, cell, inputs)
+    owner = f"{name} of {cell.partition}, draw {cell.recipe.draw}, on {device_kind(cell.device)}"
 
     def build(folder: Path) -> dict[str, Any]:
-        job = Build(placed.cell, inputs, folder, store.ledgers, progress, lambda: store.settle(folder))
+        job = Build(
+            placed.cell,
+            inputs,
+            folder,
+            store.ledgers,
+            progress,
+            settled=lambda: store.settle(folder),
+            unfinished=lambda: store.unfinished.claim(key.fingerprint, owner),
+        )
         return {**stage.build(job), "work": stage.work(cell).as_dict()}
 
     try:
-        artifact, hit = store.produce(_key(stage, cell, inputs), build, within=placed, note=progress.note)
+        artifact, hit = store.produce(key, build, within=placed, note=progress.note)
     except Exception as error:
         if (told := disk_error(error, store.root.parent)) is None:
             raise

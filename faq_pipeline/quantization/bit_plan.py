@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.recipe import BitPlan, Quantization
 from faq_pipeline.models.divergence import mean_divergence
@@ -23,6 +23,7 @@ from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.fused_layers import fused_layers
 from faq_pipeline.quantization.knapsack import Option, cheapest
 from faq_pipeline.quantization.oneshot import run
+from faq_pipeline.quantization.resuming.journal import Journal
 from faq_pipeline.store.records import PlannedLayer
 from faq_pipeline.util.progress import Progress
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 COST_TOKENS = 2_000
 """Tokens of traces that a layer's cost is measured on: enough to rank layers, few enough to ask of all."""
+
+CHOICE = "plan"
+"""The name under which a journal has the measurement of the chosen bits."""
 
 Rounded = Mapping[str, "torch.Tensor"]
 """Weights on the grid of a scheme, by module."""
@@ -65,6 +69,7 @@ def make_plan(
     device: str,
     progress: Progress,
     samples: Sequence[Sequence[int]] | None = None,
+    journal: Journal | None = None,
 ) -> Planned:
     """Measure the layers, choose their bits, and measure the choice.
 
@@ -75,6 +80,8 @@ def make_plan(
         spec: the recipe's section; its own bits are not used.
         rows, samples: calibration sequences and the lengths of their samples, as `oneshot.run` takes them.
         traces: the target's own generations, in token ids; at least two.
+        journal: of the build; keeps the layers of the width that is under way, and what was measured of
+            finished ones.
 
     Raises:
         FaqError: see `oneshot.run`.
@@ -86,37 +93,68 @@ def make_plan(
     def divergence(samples: Sequence[Sequence[int]]) -> float:
         return mean_divergence(reference, candidate, samples)
 
+    def given(bits: dict[str, int]) -> Quantization:
+        return spec.model_copy(update={"plan": None, "compensation": None, "layer_bits": bits})
+
     def quantized(bits: dict[str, int]) -> Rounded:
-        given = spec.model_copy(update={"plan": None, "compensation": None, "layer_bits": bits})
-        return _rounded(run(given, weights, rows, device, progress, samples).model)
+        run_of_these = run(given(bits), weights, rows, device, progress, samples, journal)
+        return _rounded(run_of_these.model)
+
+    def measure(bits: int) -> dict[str, Any]:
+        everywhere = {"re:.*": bits}
+        found = quantized(everywhere)
+        layers = fused_layers(found)
+        costs: dict[str, float] = {}
+        progress.start(f"layers at {bits} bits", len(layers))
+        for name, modules in layers.items():
+            with _replaced(candidate, {module: found[module] for module in modules}):
+                costs[name] = divergence(costing)
+            progress.advance()
+        sizes = {name: sum(found[module].numel() for module in own) for name, own in layers.items()}
+        kl = 0.0
+        if bits == uniform_bits:
+            with _replaced(candidate, found):
+                kl = divergence(held_out)
+        measured = {"layers": dict(layers), "sizes": sizes, "costs": costs, "kl": kl}
+        if journal is not None:
+            journal.note(f"plan-{bits}", measured)
+            journal.run(given(everywhere)).remove()
+        return measured
 
     costs: dict[str, list[float]] = {}
     sizes: dict[str, int] = {}
+    layers: dict[str, list[str]] = {}
     uniform_bits = max(bits for bits in plan.bits if bits <= plan.average_bits)
     uniform_kl = 0.0
     for bits in plan.bits:
-        found = quantized({"re:.*": bits})
-        layers = fused_layers(found)
-        progress.start(f"layers at {bits} bits", len(layers))
-        for name, modules in layers.items():
-            sizes[name] = sum(found[module].numel() for module in modules)
-            with _replaced(candidate, {module: found[module] for module in modules}):
-                costs.setdefault(name, []).append(divergence(costing))
-            progress.advance()
+        measured = None if journal is None else journal.noted(f"plan-{bits}")
+        if measured is not None:
+            progress.note(f"The costs of {bits} bits are from the interrupted run")
+        else:
+            measured = measure(bits)
+            release()
+        sizes, layers = measured["sizes"], measured["layers"]
+        for name, cost in measured["costs"].items():
+            costs.setdefault(name, []).append(cost)
         if bits == uniform_bits:
-            with _replaced(candidate, found):
-                uniform_kl = divergence(held_out)
-        del found
-        release()
+            uniform_kl = measured["kl"]
     chosen = _choose(plan, costs, sizes)
     rows_of_plan = tuple(
         PlannedLayer(name, len(layers[name]), sizes[name], plan.bits[index], costs[name][index])
         for name, index in chosen.items()
     )
     assigned = {module: row.bits for row in rows_of_plan for module in layers[row.layer]}
-    with _replaced(candidate, quantized(assigned)):
-        kl = divergence(held_out)
-    return Planned(rows_of_plan, assigned if kl < uniform_kl else None, uniform_bits, kl, uniform_kl)
+    measured = None if journal is None else journal.noted(CHOICE)
+    if measured is None:
+        with _replaced(candidate, quantized(assigned)):
+            measured = {"kl": divergence(held_out)}
+        if journal is not None:
+            journal.note(CHOICE, measured)
+    kl = measured["kl"]
+    kept = kl < uniform_kl
+    if journal is not None and not (kept and spec.compensation is None):
+        journal.run(given(assigned)).remove()  # the checkpoint will not be made of these layers
+    return Planned(rows_of_plan, assigned if kept else None, uniform_bits, kl, uniform_kl)
 
 
 def _choose(plan: BitPlan, costs: Mapping[str, list[float]], sizes: Mapping[str, int]) -> dict[str, int]:

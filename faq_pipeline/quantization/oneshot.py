@@ -23,6 +23,8 @@ from faq_pipeline.quantization.layer_log import LayerLog, logging_layers
 from faq_pipeline.quantization.methods import find_method, needs_calibration
 from faq_pipeline.quantization.preparation import experts_as_prepared, prepare
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
+from faq_pipeline.quantization.resuming.journal import Journal
+from faq_pipeline.quantization.resuming.resume import resuming
 from faq_pipeline.quantization.schemes import with_exact_names
 from faq_pipeline.quantization.token_weights import is_weighted, row_weights
 from faq_pipeline.quantization.widening import narrow, widen
@@ -65,8 +67,11 @@ def quantize(
     device: str,
     progress: Progress,
     samples: Sequence[Sequence[int]] | None = None,
+    journal: Journal | None = None,
 ) -> LayerLog:
     """Quantize a member and save the checkpoint in `folder`; see `run`, `save` and, for `ranks`, `ranks`.
+
+    Several ranks keep no journal.
 
     Returns:
         `Quantized.log`.
@@ -75,7 +80,7 @@ def quantize(
         from faq_pipeline.quantization.ranks import quantize_on_ranks
 
         return quantize_on_ranks(spec, weights, rows, folder, device, progress, samples)
-    quantized = run(spec, weights, rows, device, progress, samples)
+    quantized = run(spec, weights, rows, device, progress, samples, journal)
     save(quantized.model, weights, folder, quantized.adapter)
     log = quantized.log
     del quantized
@@ -90,6 +95,7 @@ def run(
     device: str,
     progress: Progress,
     samples: Sequence[Sequence[int]] | None = None,
+    journal: Journal | None = None,
 ) -> Quantized:
     """Quantize a member in memory.
 
@@ -100,6 +106,7 @@ def run(
         rows: calibration sequences in the target's token ids, used one at a time and uncut, the
             longest first; not looked at by methods that need none.
         samples: lengths of the samples of each row, for recipes that weigh them; one a row where None.
+        journal: of the build; layers that it has are taken from it, and those that are made go to it.
 
     Raises:
         FaqError: no rows for a method that needs some.
@@ -109,7 +116,7 @@ def run(
     between = activations_device(weights, rows, device) if calibrated else "cpu"
 
     def attempt(between: str) -> Quantized:
-        return run_once(spec, weights, rows, counts, device, between, progress)
+        return run_once(spec, weights, rows, counts, device, between, progress, journal=journal)
 
     quantized: Quantized | None = None
     try:
@@ -158,6 +165,7 @@ def run_once(
     between: str,
     progress: Progress,
     processes: int = 1,
+    journal: Journal | None = None,
 ) -> Quantized:
     """Quantize in this process.
 
@@ -165,12 +173,14 @@ def run_once(
         counts: as `token_counts` gives them.
         between: where activations wait between two layers.
         processes: that quantize this member together, see `ranks`.
+        journal: see `run`.
     """
     import torch
     from llmcompressor import oneshot
     from llmcompressor.core import reset_session
 
     torch.manual_seed(SEED)
+    kept = None if journal is None else journal.run(spec)
     if spec.layer_bits is not None:
         spec = with_exact_names(spec, [layer.module for layer in architecture_of(weights).quantizable])
     compensator = _compensator(spec, weights)
@@ -187,7 +197,10 @@ def run_once(
         modifiers = find_method(spec.method).modifiers(prepare(model, spec))
         wide = precision_for(weights.member, device) == "float32"
         stored = widen(model, modifiers) if wide else None
-        with reporting_to(progress, _blocks(model, modifiers)):
+        with (
+            resuming(kept, model, modifiers, log, compensator, progress),
+            reporting_to(progress, _blocks(model, modifiers)),
+        ):
             data = _data(rows, counts, between) if needs_calibration(spec) else {}
             tokenizer: Any = load_tokenizer(weights)
             try:

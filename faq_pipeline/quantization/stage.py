@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.recipe import Quantization
 from faq_pipeline.config.registry import plugin_identity
@@ -22,6 +22,9 @@ from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.records import CheckpointRow, PlannedLayer, QuantizedLayer, Sample, TokenRow, Trace
 from faq_pipeline.store.tables import read_rows, write_rows
+
+if TYPE_CHECKING:
+    from faq_pipeline.quantization.resuming.journal import Journal
 
 CHECKPOINT = "checkpoint"
 """Folder of an artifact that transformers and vLLM load."""
@@ -80,9 +83,11 @@ def build(job: Build) -> dict[str, Any]:
     check_spec(spec, cell.target)
     folder = job.directory / CHECKPOINT
     planned: dict[str, Any] = {}
+    journal = _journal(job)
     if spec.plan is not None:
-        spec, planned = _planned(job)
-    log = quantize(spec, cell.target, _rows(job), folder, cell.device, job.progress, _lengths(job))
+        spec, planned = _planned(job, journal)
+    rows, lengths = _rows(job), _lengths(job)
+    log = quantize(spec, cell.target, rows, folder, cell.device, job.progress, lengths, journal)
     job.settled()
     size, original_size = weight_bytes(folder), weight_bytes(original)
     row = CheckpointRow(
@@ -105,7 +110,25 @@ def build(job: Build) -> dict[str, Any]:
     }
 
 
-def _planned(job: Build) -> tuple[Quantization, dict[str, Any]]:
+def _journal(job: Build) -> Journal | None:
+    """Where finished layers are kept; None where none need be, or can be."""
+    from faq_pipeline.quantization.layers import weight_bytes
+    from faq_pipeline.quantization.resuming.journal import Journal
+
+    spec = job.cell.recipe.quantization
+    if spec.ranks is not None or not needs_calibration(spec):
+        return None
+    try:
+        folder = job.unfinished()
+        if folder is None:
+            return None
+        return Journal(folder, job.progress, room=weight_bytes(job.cell.target.folder))
+    except OSError as error:
+        job.progress.note(f"finished layers are not kept: {error}")
+        return None
+
+
+def _planned(job: Build, journal: Journal | None) -> tuple[Quantization, dict[str, Any]]:
     """The recipe's section with the bits that a plan gives to layers, and figures of the plan."""
     from faq_pipeline.quantization.bit_plan import make_plan
 
@@ -113,7 +136,10 @@ def _planned(job: Build) -> tuple[Quantization, dict[str, Any]]:
     assert spec.plan is not None
     traces = read_rows(job.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
     ids = [trace.input_ids for trace in traces]
-    plan = make_plan(spec, spec.plan, cell.target, _rows(job), ids, cell.device, job.progress, _lengths(job))
+    rows, lengths = _rows(job), _lengths(job)
+    plan = make_plan(
+        spec, spec.plan, cell.target, rows, ids, cell.device, job.progress, lengths, journal=journal
+    )
     write_rows(job.directory / "plan.parquet", plan.layers, PlannedLayer)
     notes = []
     if plan.bits is None:

@@ -20,6 +20,7 @@ from faq_pipeline.store.flush import Flush
 from faq_pipeline.store.inputs import verify_inputs
 from faq_pipeline.store.key import Key
 from faq_pipeline.store.manifest import digest_of, written
+from faq_pipeline.store.unfinished import FOLDER, Unfinished
 from faq_pipeline.store.verification import misplaced, problems
 from faq_pipeline.util.atomic_files import fsync_path, make_folder, set_mode
 from faq_pipeline.util.files import listing, stat_or_none, subfolders
@@ -50,6 +51,11 @@ class Store:
     def ledgers(self) -> Path:
         """Where unfinished builds keep what they have; see `regeneration.ledger`."""
         return self.root / ".ledgers"
+
+    @property
+    def unfinished(self) -> Unfinished:
+        """What builds keep that were killed, by artifact."""
+        return Unfinished(self.ledgers / FOLDER, self.root / ".locks")
 
     def get(self, stage: str, fingerprint: str) -> Artifact | None:
         """The committed artifact; None where none is there, or its manifest is damaged.
@@ -123,7 +129,9 @@ class Store:
             try:
                 with within or nullcontext():
                     manifest = self._fill(key, staging, build, verified)
-                return self._commit(manifest, staging, note), False
+                artifact = self._commit(manifest, staging, note)
+                self.unfinished.forget(key.fingerprint)
+                return artifact, False
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
@@ -155,9 +163,12 @@ class Store:
     def sweep(self) -> int:
         """Delete what killed runs left in staging, and broken artifacts that were moved aside.
 
-        Folders whose lock is held are left alone.
+        So is what a build kept whose artifact is there. Folders whose lock is held are left alone.
         """
         swept = 0
+        for name in self.unfinished.fingerprints():
+            if any(stat_or_none(stage / name) is not None for stage in subfolders(self.root)):
+                swept += self.unfinished.drop(name)
         for folder in [*listing(self.root / ".staging"), *listing(self.root / ".broken")]:
             lock = self._lock(folder.name[:LENGTH])
             if lock.acquire(timeout=0):

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from faq_pipeline.models.device import device_kind, gpu_name
+from faq_pipeline.models.processor import processor_name
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import tool_version
 
@@ -24,21 +25,11 @@ def machine(device: str) -> dict[str, Any]:
     """Kind and name of the device, number of cores, commit and versions, without the host name."""
     return {
         "kind": device_kind(device),
-        "device": _processor() if device == "cpu" else str(gpu_name(device)),
+        "device": processor_name() if device == "cpu" else str(gpu_name(device)),
         "cores": psutil.cpu_count(logical=True),
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **{tool: tool_version(tool) for tool in TOOLS}},
     }
-
-
-def _processor() -> str:
-    """The name of the processor, or its architecture if the system does not give a name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _commit() -> str:

@@ -1,0 +1,1 @@
+"""Resuming a quantization that was killed: a journal of finished layers, and who reads and writes it."""

@@ -1,0 +1,203 @@
+"""The journal of a quantization: what it made of each layer so far, on disk.
+
+A build has one folder (`Build.unfinished`). It holds a folder for each run of the quantizer (a bit plan has
+several), whose name is a hash of all that the run's bytes depend on and the build's fingerprint leaves
+out. A finished step of a run is two files: `P-SSSS.safetensors`, the tensors that it changed or made, and
+then `P-SSSS.json`, one line with a checksum of itself, the size and SHA-256 of the first, and figures. P is
+the pass and SSSS the step within it. A step without both, or that differs from its checksums, counts as
+not there.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.errors import reading_file
+from faq_pipeline.models.processor import processor_name
+from faq_pipeline.store import checked_json
+from faq_pipeline.store.fingerprint import hash_file, short_hash, tool_version
+from faq_pipeline.util.atomic_files import (
+    fsync_path,
+    make_folder,
+    share_with_group,
+    staging_path,
+    write_atomic,
+)
+from faq_pipeline.util.files import ABSENT, subfolders
+from faq_pipeline.util.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+TOOLS = ("faq-pipeline", "llmcompressor", "compressed-tensors", "torch", "transformers", "safetensors")
+DATA = ".safetensors"
+FORM = 1
+"""Raise it where what is written means something else."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A finished step.
+
+    Attributes:
+        tensors: by name, those that the step changed or made.
+        figures: JSON-able, of its layers.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    figures: Mapping[str, Any]
+
+
+@dataclass
+class Journal:
+    """The journal of a build. Where its disk is full or fails, it says so once and keeps nothing more.
+
+    Attributes:
+        folder: what other versions or another kind of machine left there is deleted.
+        room: bytes of its disk that it leaves free, for the checkpoint.
+        own: runs that this process has begun.
+    """
+
+    folder: Path
+    progress: Progress
+    room: int = 0
+    failed: bool = False
+    own: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._here = self.folder / short_hash(json.dumps(_surroundings(), sort_keys=True).encode())
+        for folder in subfolders(self.folder):
+            if folder != self._here:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self, spec: Quantization) -> RunJournal:
+        """The journal of one run of the quantizer with these settings."""
+        name = short_hash(spec.model_dump_json().encode())
+        begun = name in self.own
+        self.own.add(name)
+        return RunJournal(self, self._here / name, begun)
+
+    def note(self, name: str, figures: Mapping[str, Any]) -> None:
+        """Keep figures under a name."""
+        self.write(self._here / f"{name}.json", {"figures": figures}, {})
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """The figures under a name; None where there are none, or they are damaged."""
+        content = _line(self._here / f"{name}.json")
+        return None if content is None else content["figures"]
+
+    def write(self, path: Path, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write a line of JSON, and before it the tensors that it tells of, if there are any."""
+        if self.failed:
+            return
+        try:
+            self._check_room(sum(tensor.nbytes for tensor in tensors.values()))
+            data = _write_tensors(path.with_suffix(DATA), tensors) if tensors else None
+            write_atomic(path, checked_json.written({"data": data, **content}))
+        except (OSError, SafetensorError) as error:
+            self.failed = True
+            why = getattr(error, "strerror", None) or error
+            self.progress.note(f"finished layers are not kept any more: {why}")
+
+    def _check_room(self, size: int) -> None:
+        free = shutil.disk_usage(make_folder(self.folder)).free
+        if free < size + self.room:
+            needed = f"{(size + self.room) / 1e9:.1f} GB for them and the checkpoint"
+            raise OSError(errno.ENOSPC, f"the disk has {free / 1e9:.1f} GB left, and they need {needed}")
+
+
+@dataclass(frozen=True)
+class RunJournal:
+    """The journal of one run of the quantizer.
+
+    Attributes:
+        begun: whether this process has begun the same run before.
+    """
+
+    journal: Journal
+    folder: Path
+    begun: bool
+
+    def sound(self, number: int, steps: int) -> set[int]:
+        """The steps of a pass that are there and whole. Every file is read."""
+        return {step for step in range(steps) if self._is_sound(number, step)}
+
+    def read(self, number: int, step: int) -> Recorded:
+        """A step that is `sound`."""
+        from safetensors.torch import load_file
+
+        content = json.loads(checked_json.checked(self._path(number, step).read_bytes())[0])
+        data = self._path(number, step).with_suffix(DATA)
+        return Recorded({} if content["data"] is None else load_file(data), content["figures"])
+
+    def record(self, number: int, step: int, recorded: Recorded) -> None:
+        """Keep a finished step; on disk when this returns."""
+        self.journal.write(self._path(number, step), {"figures": recorded.figures}, recorded.tensors)
+
+    def remove(self) -> None:
+        """Delete the steps: the run's result is kept in another form."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int, step: int) -> Path:
+        return self.folder / f"{number}-{step:04d}.json"
+
+    def _is_sound(self, number: int, step: int) -> bool:
+        path = self._path(number, step)
+        content = _line(path)
+        if content is None:
+            return False
+        return content["data"] is None or _described(path.with_suffix(DATA)) == content["data"]
+
+
+def _line(path: Path) -> dict[str, Any] | None:
+    """What `Journal.write` wrote; None where it is not there or damaged."""
+    try:
+        with reading_file(path):
+            body, protected = checked_json.checked(path.read_bytes())
+    except (*ABSENT, ValueError):
+        return None
+    return json.loads(body) if protected else None
+
+
+def _described(path: Path) -> dict[str, Any] | None:
+    """Size and SHA-256 of a file; None where it is not there."""
+    try:
+        with reading_file(path):
+            return {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+    except ABSENT:
+        return None
+
+
+def _surroundings() -> dict[str, Any]:
+    """What the bytes of a run may depend on besides the build's fingerprint and the run's settings."""
+    tools = {name: tool_version(name) for name in TOOLS}
+    return {"form": FORM, "processor": processor_name(), "tools": tools}
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+    """Write them by one rename; the file's size and SHA-256."""
+    from safetensors.torch import save_file
+
+    make_folder(path.parent)
+    fresh = staging_path(path)
+    try:
+        save_file(dict(tensors), fresh)
+        share_with_group(fresh)
+        told = _described(fresh)
+        fsync_path(fresh)
+        fresh.replace(path)
+        fsync_path(path.parent)
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+    return told
