@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.methods import in_page
 from faq_pipeline import materialize, resolve
-from faq_pipeline.config.recipe import BitPlan, Compensation, Quantization
+from faq_pipeline.config.quantization import BitPlan, Compensation, Quantization
 from faq_pipeline.core import stage_names
 from faq_pipeline.evaluation.documents import prose_rows
 from faq_pipeline.models.architecture import architecture_of

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline import materialize, resolve
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core import stage_names
 from faq_pipeline.evaluation.documents import prose_rows
 from faq_pipeline.models.divergence import mean_divergence

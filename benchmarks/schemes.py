@@ -20,7 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.methods import in_page
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.models.divergence import mean_divergences
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights

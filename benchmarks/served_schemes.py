@@ -30,7 +30,8 @@ from transformers import PreTrainedModel
 
 from benchmarks.schemes import groups, seed_tokens
 from faq_pipeline.config.family import Serving, Thinking
-from faq_pipeline.config.recipe import Evaluation, Quantization
+from faq_pipeline.config.quantization import Quantization
+from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import Answered, answer_questions, run_tasks
 from faq_pipeline.evaluation.paired import compare_paired

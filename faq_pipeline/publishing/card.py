@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from faq_pipeline.config.recipe import Evaluation, Quantization
+from faq_pipeline.config.quantization import Quantization
+from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.publishing.gate import GateVerdict

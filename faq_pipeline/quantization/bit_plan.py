@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.config.recipe import BitPlan, Quantization
+from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.models.divergence import mean_divergence
 from faq_pipeline.models.loading import load_model, release
 from faq_pipeline.models.weights import Weights

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.serving_format import is_weight_only

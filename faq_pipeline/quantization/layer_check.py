@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.architecture import Architecture, LinearLayer
 from faq_pipeline.quantization.layers import is_ignored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layer_log import LayerLog

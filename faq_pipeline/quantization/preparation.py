@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.models.architecture import QUANTIZABLE
 from faq_pipeline.models.fused_experts import fused_experts, single_expert_conversions
 from faq_pipeline.models.linear_parts import linear_parts

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import device_gpus, device_kind, device_of, torch_device
 from faq_pipeline.models.loading import release

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.models.architecture import QUANTIZABLE
 from faq_pipeline.models.linear_parts import linear_parts
 from faq_pipeline.quantization.layers import is_ignored

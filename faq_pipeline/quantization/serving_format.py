@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.quantization.layers import ADAPTER
 from faq_pipeline.quantization.schemes import SCHEMES, widths
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError, nearest
 from faq_pipeline.models import hub
 from faq_pipeline.models.architecture import Architecture, architecture_of

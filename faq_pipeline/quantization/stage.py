@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell

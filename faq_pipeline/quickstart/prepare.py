@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.config.family import Family
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.yaml import look
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.chat import check_renders

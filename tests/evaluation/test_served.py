@@ -10,7 +10,8 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from faq_pipeline.config.family import Serving, Thinking
-from faq_pipeline.config.recipe import Evaluation, Quantization
+from faq_pipeline.config.quantization import Quantization
+from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.errors import FaqError

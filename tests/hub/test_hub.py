@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from safetensors.torch import load_file, save_file
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.hub import cached
 from faq_pipeline.models.weights import Weights, find_weights

@@ -14,7 +14,7 @@ from openai import OpenAI
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from faq_pipeline.config.catalog import Catalog
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError

@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.endpoint import Endpoint
 from faq_pipeline.config.family import Serving
-from faq_pipeline.config.recipe import BitPlan, Compensation, Dataset, Gate, Judge, Recipe
+from faq_pipeline.config.quantization import BitPlan, Compensation
+from faq_pipeline.config.recipe import Dataset, Gate, Judge, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Stage

@@ -14,7 +14,8 @@ import pytest
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.operation import Publish
-from faq_pipeline.config.recipe import BitPlan, Compensation, Recipe
+from faq_pipeline.config.quantization import BitPlan, Compensation
+from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.publishing.card import Reduction, write_card
 from faq_pipeline.publishing.gate import judge_publication

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.util.progress import SilentProgress
 

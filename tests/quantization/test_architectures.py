@@ -18,7 +18,8 @@ import yaml
 
 from faq_pipeline.activations.moments import input_moments
 from faq_pipeline.config.family import Member
-from faq_pipeline.config.recipe import Quantization, Sampling
+from faq_pipeline.config.quantization import Quantization
+from faq_pipeline.config.recipe import Sampling
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.engine import Request
 from faq_pipeline.inference.transformers_engine import TransformersEngine

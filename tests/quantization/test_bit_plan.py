@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faq_pipeline.config.recipe import BitPlan
+from faq_pipeline.config.quantization import BitPlan
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.config.recipe import BitPlan, Quantization
+from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import Weights
@@ -126,7 +126,7 @@ def test_an_architecture_is_remembered_so_that_a_plan_loads_no_torch(tmp_path: P
 import sys
 from pathlib import Path
 from faq_pipeline.config.family import Member
-from faq_pipeline.config.recipe import BitPlan, Quantization
+from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.spec_check import check_spec

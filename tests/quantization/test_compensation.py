@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from faq_pipeline.config.recipe import Compensation, Quantization
+from faq_pipeline.config.quantization import Compensation, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_folder

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.quantization import layer_log
 from faq_pipeline.quantization.layer_log import LayerLog

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.loading import load_folder, load_tokenizer
 from faq_pipeline.quantization import serving_format as served

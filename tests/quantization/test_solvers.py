@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from faq_pipeline.config.recipe import Compensation, Quantization
+from faq_pipeline.config.quantization import Compensation, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.linear_parts import linear_parts
 from faq_pipeline.models.loading import load_model, load_tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.architecture import LinearLayer
 from faq_pipeline.quantization.schemes import SCHEMES

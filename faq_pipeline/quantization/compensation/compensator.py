@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import torch
 
-from faq_pipeline.config.recipe import Compensation
+from faq_pipeline.config.quantization import Compensation
 from faq_pipeline.quantization.compensation.low_rank import LowRank, low_rank
 
 

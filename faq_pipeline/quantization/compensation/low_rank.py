@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from faq_pipeline.config.recipe import Compensation
+from faq_pipeline.config.quantization import Compensation
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.registry import Registry
 from faq_pipeline.quantization.methods.awq import Awq
 from faq_pipeline.quantization.methods.gptaq import Gptaq

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.quantization.methods.gptq import Gptq
 
 

@@ -10,7 +10,7 @@ from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.gptq import base as library
 from pydantic import PrivateAttr
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.quantization.methods.gptq import settings
 from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
 from faq_pipeline.quantization.solvers.protocol import Problem, Solver

@@ -20,7 +20,7 @@ from llmcompressor.modifiers.utils.hooks import HooksMixin
 from llmcompressor.utils.pytorch.module import infer_sequential_targets
 from pydantic import PrivateAttr
 
-from faq_pipeline.config.recipe import Quantization
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
 from faq_pipeline.quantization.solvers.modifier import SolvedGPTQModifier, with_solver
 from faq_pipeline.quantization.solvers.protocol import Solver

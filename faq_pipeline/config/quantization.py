@@ -1,0 +1,91 @@
+"""A recipe's section `quantization`: how weights become integers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from faq_pipeline.config.yaml import Strict
+
+Bits = Annotated[int, Field(ge=2, le=8)]
+
+
+class BitPlan(Strict):
+    """Bits chosen layer by layer, by the divergence that each layer costs."""
+
+    average_bits: Annotated[float, Field(ge=2, le=8)]
+    """Mean bits of the weights' integers. Scales come on top, as they do with equal bits."""
+    bits: Annotated[list[Bits], Field(min_length=1)] = [3, 4, 5, 6]
+    """What a layer can have, from few to many."""
+
+    @model_validator(mode="after")
+    def _check_bits(self) -> BitPlan:
+        if sorted(set(self.bits)) != self.bits:
+            raise ValueError("'bits' must rise")
+        if self.average_bits < self.bits[0]:
+            raise ValueError("'average_bits' is less than the fewest 'bits'")
+        return self
+
+
+class Compensation(Strict):
+    """An adapter of low rank that makes up for a part of what rounding lost."""
+
+    rank: Annotated[int, Field(ge=1, le=512)]
+    """Rank of each layer's adapter. Its size grows with it."""
+    space: Literal["plain", "diagonal", "hessian"] = "hessian"
+    """Whose error is made least. `plain`: the weights'. `diagonal`: each input channel weighted by its mean
+    square on the calibration set. `hessian`: that of the layer's outputs on the calibration set."""
+
+
+class Quantization(Strict):
+    """Weights to integers, by llmcompressor."""
+
+    method: str
+    """`rtn`, `gptq`, `awq` (AWQ, then round-to-nearest), `smoothquant` (SmoothQuant, then GPTQ), `gptaq`
+    (GPTQ that aims at the unquantized model's outputs) or `quantease` (GPTQ, then coordinate descent)."""
+    scheme: str
+    """A preset of compressed-tensors: W4A16, W3A16, W8A8, FP8_DYNAMIC, NVFP4A16, ..."""
+    group_size: PositiveInt | Literal["channel"] | None = None
+    """Columns that share a scale, or `channel` for one scale a row. For schemes with integer weights, which
+    need it; float formats have groups of their own."""
+    ignore: list[str] = ["lm_head"]
+    """Modules that stay as they are: exact names, or `re:` and a pattern."""
+    observer: Literal["minmax", "mse", "imatrix"] = "minmax"
+    """How weight scales are found. `minmax`: from the largest weight. `mse`: the least rounding error.
+    `imatrix`: the least error, weighted by the mean square of each input channel on the calibration set."""
+    layer_bits: dict[str, Bits] | None = None
+    """Integer bits of single layers, in the place of the scheme's: exact names, or `re:` and a pattern; the
+    first that matches counts."""
+    plan: BitPlan | None = None
+    """Has the bits of all layers chosen, in the place of the scheme's."""
+    kv_cache: Literal["fp8"] | None = None
+    """`fp8`: keys and values are cached as floats of 8 bits, with scales from the calibration set."""
+    compensation: Compensation | None = None
+    """Adds a LoRA adapter to the checkpoint that makes up for a part of what rounding lost."""
+    actorder: Literal["static", "weight"] | None = None
+    """In which order GPTQ takes columns; left out: as they come."""
+    dampening: PositiveFloat = 0.01
+    """GPTQ: share of the Hessian's mean diagonal that is added to its diagonal."""
+    duo_scaling: bool | Literal["both"] = True
+    """AWQ: which scales are searched. `true`: those made of activations and weights. `false`: of activations
+    alone. `both`: all of these, with nearly twice as many tries."""
+    smoothing: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """SmoothQuant: how much of the outliers moves into the weights."""
+    sample_weights: Literal["equal_sequences"] | None = None
+    """`equal_sequences`: in GPTQ's Hessian every sample counts alike, however long it is."""
+    token_weights: Literal["attention"] | None = None
+    """`attention`: in GPTQ's Hessian tokens that are attended to more count more."""
+    ranks: Annotated[int, Field(ge=2)] | None = None
+    """Processes that share the calibration rows, on a GPU each. The number is part of the identity: sums
+    over rows round differently."""
+
+    @model_validator(mode="after")
+    def _check_plan(self) -> Quantization:
+        if self.plan is not None and (self.layer_bits is not None or self.ranks is not None):
+            raise ValueError("'plan' goes with neither 'layer_bits' nor 'ranks'")
+        if self.kv_cache is not None and (self.plan is not None or self.ranks is not None):
+            raise ValueError("'kv_cache' goes with neither 'plan' nor 'ranks'")
+        if self.compensation is not None and (self.ranks is not None or self.kv_cache is not None):
+            raise ValueError("'compensation' goes with neither 'ranks' nor 'kv_cache'")
+        return self
