@@ -11,7 +11,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.orchestration.dagster_internals import is_retry_undecided
+from faq_pipeline.orchestration.dagster_internals.run_records import is_retry_undecided
 from faq_pipeline.orchestration.run_failures import reason
 
 BACKFILL_TAG, PARTITION_TAG = "dagster/backfill", "dagster/partition"

@@ -14,7 +14,7 @@ import dagster as dg
 from faq_pipeline.orchestration.assets import build_assets, study
 from faq_pipeline.orchestration.automation import build_schedules, build_sensors
 from faq_pipeline.orchestration.cached_steps import CachedSteps
-from faq_pipeline.orchestration.dagster_internals import reuse_sqlite_engines
+from faq_pipeline.orchestration.dagster_internals.sqlite_engines import reuse_sqlite_engines
 from faq_pipeline.orchestration.executor import cache_aware_executor
 from faq_pipeline.orchestration.jobs import build_jobs, build_study_jobs
 from faq_pipeline.orchestration.partitions import CELLS

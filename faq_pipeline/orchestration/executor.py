@@ -8,13 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.orchestration.dagster_internals import (
+from faq_pipeline.orchestration.dagster_internals.pool_slots import install_slot_claims, without_slots
+from faq_pipeline.orchestration.dagster_internals.run_execution import (
     Executor,
     in_process_executor,
     install_owned_runs,
-    install_slot_claims,
     without_compute_logs,
-    without_slots,
 )
 
 StepsOf = Callable[[dg.DagsterRun], Container[str]]

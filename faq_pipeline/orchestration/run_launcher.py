@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from faq_pipeline.orchestration.dagster_internals import (
+from faq_pipeline.orchestration.dagster_internals.run_health import (
     GRPC_INFO_TAG,
     CheckRunHealthResult,
     WorkerStatus,

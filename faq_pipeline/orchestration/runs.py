@@ -17,15 +17,13 @@ import dagster as dg
 from faq_pipeline.errors import library_errors
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.orchestration.cached_steps import CachedSteps
-from faq_pipeline.orchestration.dagster_internals import (
-    NOT_RETRIED,
+from faq_pipeline.orchestration.dagster_internals.pool_slots import install_slot_claims, without_slots
+from faq_pipeline.orchestration.dagster_internals.run_execution import (
     install_owned_runs,
-    install_slot_claims,
-    of_code_location,
-    reuse_sqlite_engines,
     without_compute_logs,
-    without_slots,
 )
+from faq_pipeline.orchestration.dagster_internals.run_records import NOT_RETRIED, of_code_location
+from faq_pipeline.orchestration.dagster_internals.sqlite_engines import reuse_sqlite_engines
 from faq_pipeline.orchestration.definitions import build_defs
 from faq_pipeline.orchestration.partitions import register_key
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource

@@ -18,24 +18,27 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.monitoring import run_monitoring as monitoring
 
 import faq_pipeline
-from faq_pipeline.orchestration import dagster_internals
-from faq_pipeline.orchestration.dagster_internals import (
-    GRPC_INFO_TAG,
+from faq_pipeline.orchestration.dagster_internals import run_health
+from faq_pipeline.orchestration.dagster_internals.pool_slots import (
     MOST_BETWEEN_CLAIMS,
-    MOST_ENGINES,
-    NOT_RETRIED,
-    CheckError,
-    CheckRunHealthResult,
     SlotClaims,
-    WorkerStatus,
-    code_server_has_run,
     install_slot_claims,
-    is_retry_undecided,
-    of_code_location,
-    reuse_sqlite_engines,
-    without_compute_logs,
     without_slots,
 )
+from faq_pipeline.orchestration.dagster_internals.run_execution import without_compute_logs
+from faq_pipeline.orchestration.dagster_internals.run_health import (
+    GRPC_INFO_TAG,
+    CheckRunHealthResult,
+    WorkerStatus,
+    code_server_has_run,
+)
+from faq_pipeline.orchestration.dagster_internals.run_records import (
+    NOT_RETRIED,
+    is_retry_undecided,
+    of_code_location,
+)
+from faq_pipeline.orchestration.dagster_internals.schedule_time import CheckError
+from faq_pipeline.orchestration.dagster_internals.sqlite_engines import MOST_ENGINES, reuse_sqlite_engines
 from faq_pipeline.orchestration.executor import cache_aware_executor
 from tests.services import free_port
 
@@ -87,8 +90,8 @@ def test_no_other_module_imports_privates_of_dagster() -> None:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [one.name for one in node.names] if isinstance(node, ast.Import) else []
             if any(name.startswith(("dagster._", "dagster_shared")) for name in names):
-                found.add(path.relative_to(PACKAGE).as_posix())
-    assert found == {"orchestration/dagster_internals.py"}
+                found.add(path.relative_to(PACKAGE).parent.as_posix())
+    assert found == {"orchestration/dagster_internals"}
 
 
 def test_a_refused_claim_is_tried_again_soon(taken: DagsterInstance) -> None:
@@ -187,7 +190,7 @@ def test_an_evaluation_at_no_scheduled_time_is_a_check_error() -> None:
 
 
 def test_a_code_server_that_does_not_answer_may_have_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dagster_internals, "SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr(run_health, "SECONDS_TO_ANSWER", 1)
     assert code_server_has_run({"host": "localhost", "port": free_port()}, "a-run")
 
 

@@ -15,7 +15,7 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
-from faq_pipeline.orchestration.dagster_internals import MOST_BETWEEN_CLAIMS
+from faq_pipeline.orchestration.dagster_internals.pool_slots import MOST_BETWEEN_CLAIMS
 from faq_pipeline.orchestration.executor import cache_aware_executor
 from faq_pipeline.settings import REPOSITORY
 

@@ -22,13 +22,9 @@ from dagster._core.storage.tags import TAGS_TO_MAYBE_OMIT_ON_RETRY
 from dagster._core.test_utils import create_run_for_test
 
 from faq_pipeline.orchestration import slot_waits
-from faq_pipeline.orchestration.dagster_internals import (
-    LOOK,
-    NOT_RETRIED,
-    SlotClaims,
-    install_owned_runs,
-    without_slots,
-)
+from faq_pipeline.orchestration.dagster_internals.pool_slots import LOOK, SlotClaims, without_slots
+from faq_pipeline.orchestration.dagster_internals.run_execution import install_owned_runs
+from faq_pipeline.orchestration.dagster_internals.run_records import NOT_RETRIED
 from faq_pipeline.orchestration.run_owners import MARK, Owner, end_dead_runs, mark_tag, owned, owner_of
 from faq_pipeline.orchestration.runs import open_instance
 from faq_pipeline.orchestration.slot_waits import TELL, SlotWaits

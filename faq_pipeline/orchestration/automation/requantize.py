@@ -12,7 +12,7 @@ from faq_pipeline.config.family import Family
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.orchestration.automation.requests import asked_before, job_of, run_request
-from faq_pipeline.orchestration.dagster_internals import CheckError
+from faq_pipeline.orchestration.dagster_internals.schedule_time import CheckError
 from faq_pipeline.orchestration.partitions import register_cells
 from faq_pipeline.planning.tick_plan import Asked, Choice, TickPlan, plan_tick
 from faq_pipeline.settings import Settings
