@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmcompressor.modifiers.gptq import GPTQModifier
 
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.quantization import layer_log
 from faq_pipeline.quantization.layer_log import LayerLog
+from faq_pipeline.quantization.methods.gptq import Gptq, settings
 from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.quantization.resuming import journal as journals
 from faq_pipeline.quantization.resuming.journal import Journal
@@ -91,6 +93,7 @@ def bench(tiny_cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         ({"method": "gptq", "scheme": "W8A8", "kv_cache": "fp8", "observer": "imatrix"}, 2),
         ({"method": "awq", "scheme": "W4A16_ASYM", "group_size": 32}, 2),
         ({"method": "smoothquant", "scheme": "W8A8"}, 5),
+        ({"method": "gptaq", "scheme": "W3A16"}, 2),
     ],
     ids=lambda value: value["method"] if isinstance(value, dict) else None,
 )
@@ -144,12 +147,15 @@ def test_a_journal_of_other_settings_or_versions_is_not_used(
     assert theirs and not any(path.exists() for path in theirs), "what is of no use is deleted"
 
 
-@pytest.mark.parametrize("method", ["gptaq", "rtn"])
-def test_a_method_that_cannot_resume_or_need_not_keeps_nothing(
-    method: str, bench: Callable[..., Bench]
+def test_a_modifier_that_is_not_known_keeps_nothing(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = bench(method)
-    work.run(2 if method == "gptaq" else 99)
+    class Another(GPTQModifier):  # type: ignore[misc]
+        """As a plugin may derive one."""
+
+    monkeypatch.setattr(Gptq, "modifiers", lambda self, spec: [Another(**settings(spec))])
+    work = bench("gptq")
+    work.run(2)
     assert not work.data
 
 

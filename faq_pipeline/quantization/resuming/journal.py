@@ -60,21 +60,23 @@ class Recorded:
 
 @dataclass
 class Journal:
-    """The journal of a build. Where its disk is full or fails, it says so once and keeps nothing more.
+    """The journal of a build. Where its disk is full or fails, it keeps nothing more.
 
     Attributes:
         folder: what other versions or another kind of machine left there is deleted.
         room: bytes of its disk that it leaves free, for the checkpoint.
+        failed: why nothing more is kept.
         own: runs that this process has begun.
     """
 
     folder: Path
     progress: Progress
     room: int = 0
-    failed: bool = False
+    failed: str = ""
     own: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self._told = False
         self._here = self.folder / short_hash(json.dumps(_surroundings(), sort_keys=True).encode())
         for folder in subfolders(self.folder):
             if folder != self._here:
@@ -90,6 +92,7 @@ class Journal:
     def note(self, name: str, figures: Mapping[str, Any]) -> None:
         """Keep figures under a name."""
         self.write(self._here / f"{name}.json", {"figures": figures}, {})
+        self.tell()
 
     def noted(self, name: str) -> dict[str, Any] | None:
         """The figures under a name; None where there are none, or they are damaged."""
@@ -105,9 +108,13 @@ class Journal:
             data = _write_tensors(path.with_suffix(DATA), tensors) if tensors else None
             write_atomic(path, checked_json.written({"data": data, **content}))
         except (OSError, SafetensorError) as error:
-            self.failed = True
-            why = getattr(error, "strerror", None) or error
-            self.progress.note(f"finished layers are not kept any more: {why}")
+            self.failed = str(getattr(error, "strerror", None) or error)
+
+    def tell(self) -> None:
+        """Say once, where it failed, that it did."""
+        if self.failed and not self._told:
+            self.progress.note(f"finished layers are not kept any more: {self.failed}")
+            self._told = True
 
     def _check_room(self, size: int) -> None:
         free = shutil.disk_usage(make_folder(self.folder)).free
@@ -141,7 +148,7 @@ class RunJournal:
         return Recorded({} if content["data"] is None else load_file(data), content["figures"])
 
     def record(self, number: int, step: int, recorded: Recorded) -> None:
-        """Keep a finished step; on disk when this returns."""
+        """Keep a finished step; on disk when this returns, unless the journal has failed (`Journal.tell`)."""
         self.journal.write(self._path(number, step), {"figures": recorded.figures}, recorded.tensors)
 
     def remove(self) -> None:

@@ -5,15 +5,14 @@ The pipeline takes a model apart into steps: what is before the first decoder la
 rows go through it again as it is now. After the second of these three, what the step made of the model is
 recorded. Where a step is in the journal, its tensors are put in place of the first two; the third is left
 out too where no later step is missing. So activations are not stored: they are computed again, from the
-same bytes by the same operations.
-
-All that is carried from step to step besides the model and the rows must therefore be in the journal. It is
-not for all modifiers: see `RESUMABLE`.
+same bytes by the same operations. What a modifier carries on besides them decides whether it can be resumed
+(`resumable`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from faq_pipeline.quantization.compensation.compensator import Compensator
+    from faq_pipeline.quantization.solvers.two_streams import TwoStreamGPTQModifier
 
 _UP, _DOWN = "adapter.up:", "adapter.down:"
 _ORDINALS = ("first", "second", "third")
@@ -37,9 +37,9 @@ _ORDINALS = ("first", "second", "third")
 def resumable(modifiers: Sequence[Any]) -> bool:
     """Whether a run of these modifiers, killed and resumed, ends with the bytes of one that was not.
 
-    That is known of the very classes listed here, and of no class derived from them: what they gather
-    belongs to one step, and they draw nothing. Not among them is the one of `gptaq`, which carries each
-    row's hidden state of the unquantized model from step to step; nor any of a plugin.
+    That is known of the very classes listed here, and of no class derived from them, as a plugin's may be.
+    They draw nothing, and what they gather belongs to one step; but those of two streams carry each row's
+    hidden state in the unquantized model on, and are given the rows for it (`carrying`).
     """
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
@@ -48,6 +48,10 @@ def resumable(modifiers: Sequence[Any]) -> bool:
 
     from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
     from faq_pipeline.quantization.solvers.modifier import SolvedGPTQModifier, WeightedSolvedGPTQModifier
+    from faq_pipeline.quantization.solvers.two_streams import (
+        TwoStreamGPTQModifier,
+        WeightedTwoStreamGPTQModifier,
+    )
 
     known = {
         QuantizationModifier,  # and its observers: imatrix, of activations, of the cache
@@ -55,6 +59,8 @@ def resumable(modifiers: Sequence[Any]) -> bool:
         WeightedGPTQModifier,
         SolvedGPTQModifier,
         WeightedSolvedGPTQModifier,
+        TwoStreamGPTQModifier,
+        WeightedTwoStreamGPTQModifier,
         AWQModifier,
         SmoothQuantModifier,
     }
@@ -83,8 +89,11 @@ def resuming(
     from llmcompressor.core import LifecycleCallbacks
     from llmcompressor.pipelines.sequential import pipeline as sequential
 
+    from faq_pipeline.quantization.solvers.two_streams import TwoStreamGPTQModifier
+
     passes = sum(1 for modifier in modifiers if modifier.requires_calibration_data)
-    run = _Run(journal, model, log, compensator, progress, passes)
+    carriers = [modifier for modifier in modifiers if isinstance(modifier, TwoStreamGPTQModifier)]
+    run = _Run(journal, model, log, compensator, progress, passes, carriers)
     trace, batches = sequential.trace_subgraphs, sequential._get_batches
     end_of_epoch = LifecycleCallbacks.sequential_epoch_end
 
@@ -94,12 +103,14 @@ def resuming(
         return subgraphs
 
     def unless_done(*args: Any, **kwargs: Any) -> Any:
-        return batches(*args, **kwargs) if run.needs_rows() else iter(())
+        return run.rows(batches(*args, **kwargs))
 
     def or_restore(modules: list[torch.nn.Module], **kwargs: Any) -> Any:
         return run.compress(modules, lambda: end_of_epoch(modules, **kwargs))
 
     with ExitStack() as stack:
+        stack.callback(run.settle)
+        stack.enter_context(run.writer)
         stack.enter_context(replaced_attribute(sequential, "trace_subgraphs", and_begin))
         stack.enter_context(replaced_attribute(sequential, "_get_batches", unless_done))
         stack.enter_context(replaced_attribute(LifecycleCallbacks, "sequential_epoch_end", or_restore))
@@ -116,11 +127,14 @@ class _Run:
     compensator: Compensator | None
     progress: Progress
     passes: int
+    carriers: Sequence[TwoStreamGPTQModifier]
     number: int = -1
     step: int = 0
     steps: int = 0
     compressed: bool = False
     there: set[int] = field(default_factory=set)
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    writing: Future[None] | None = None
 
     def __post_init__(self) -> None:
         self._name()
@@ -128,23 +142,36 @@ class _Run:
 
     def begin(self, steps: int) -> None:
         """A pass begins. Observers are attached after this: they are no part of the model."""
+        self.settle()
         self._name()
         self.number, self.step, self.steps, self.compressed = self.number + 1, 0, steps, False
         self.there = self.journal.sound(self.number, steps)
         if self.there - {0}:  # the first step has no decoder layer
             self.progress.note(self._told())
 
-    def needs_rows(self) -> bool:
-        """Called before rows go through a step: first to calibrate it, then to see what leaves it."""
-        if not self.compressed:
-            return self.step not in self.there
-        later = range(self.step + 1, self.steps)
-        self.step, self.compressed = self.step + 1, False
-        return any(step not in self.there for step in later)
+    def rows(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """Those of the rows that must go through a step, called twice: to calibrate it, then to see what
+        leaves it.
+        """
+        later = any(step not in self.there for step in range(self.step + 1, self.steps))
+        if self.compressed:
+            self.step, self.compressed = self.step + 1, False
+            return rows if later else iter(())
+        if self.step not in self.there:
+            return rows
+        return self._carried(rows) if later else iter(())
+
+    def _carried(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """Rows of a step that need not be calibrated, for modifiers that carry something on from it."""
+        with ExitStack() as stack:
+            for modifier in self.carriers:
+                stack.enter_context(modifier.carrying())
+            yield from rows if self.carriers else ()
 
     def compress(self, modules: Sequence[torch.nn.Module], compress: Any) -> Any:
         """Compress the modules of a step, or put what was made of them in place."""
         if self.step >= self.steps:  # a modifier that looks at no rows, after the passes of others
+            self.settle()
             return compress()
         self.compressed = True
         if self.step in self.there:
@@ -161,8 +188,17 @@ class _Run:
         }
         names = [self.names[module] for module in modules if module in self.names]
         recorded = Recorded(changed | self._adapter(names), self._figures(names))
-        self.journal.record(self.number, self.step, recorded)
+        self.settle()
+        # Meanwhile the next step is made. It changes none of these tensors, which are the model's own.
+        self.writing = self.writer.submit(self.journal.record, self.number, self.step, recorded)
         return result
+
+    def settle(self) -> None:
+        """Return once what was recorded is on disk: one step at most is being written."""
+        if self.writing is not None:
+            self.writing.result()
+            self.writing = None
+        self.journal.journal.tell()
 
     def _is_out_of_it(self, module: torch.nn.Module) -> bool:
         """Whether it is an embedding or head that is not quantized: the largest of all, and never changed."""

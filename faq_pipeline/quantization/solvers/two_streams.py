@@ -12,6 +12,8 @@ have no cross term.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -38,7 +40,9 @@ class TwoStreamGPTQModifier(SolvedGPTQModifier):
     _unpaired: set[torch.nn.Module] = PrivateAttr(default_factory=set)
     _tokens: int = PrivateAttr(default=0)
     _in_full: bool = PrivateAttr(default=False)
+    _carrying: bool = PrivateAttr(default=False)
     _own_hooks: set[Any] = PrivateAttr(default_factory=set)
+    _layer_hooks: set[Any] = PrivateAttr(default_factory=set)
 
     def register_hook(self, target: Any, hook: Any, hook_type: str, **kwargs: Any) -> Any:
         """Remember the hooks that watch modules' inputs: observers' hooks are registered here too."""
@@ -53,13 +57,23 @@ class TwoStreamGPTQModifier(SolvedGPTQModifier):
         kinds = infer_sequential_targets(state.model)
         for layer in state.model.modules():
             if type(layer).__name__ in kinds:
-                self.register_hook(layer, self._before_layer, "forward_pre", with_kwargs=True)
-                self.register_hook(layer, self._after_layer, "forward")
+                before = self.register_hook(layer, self._before_layer, "forward_pre", with_kwargs=True)
+                self._layer_hooks |= {before, self.register_hook(layer, self._after_layer, "forward")}
 
     def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
         """Let go of the hidden states too."""
         super().on_calibration_end(state, event, **kwargs)
         self._hidden.clear()
+
+    @contextmanager
+    def carrying(self) -> Iterator[None]:
+        """While rows go through a layer that need not be calibrated, keep what leaves it and nothing else."""
+        self._carrying = True
+        try:
+            with HooksMixin.disable_hooks(keep=self._layer_hooks):
+                yield
+        finally:
+            self._carrying = False
 
     def calibrate_module(self, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
         """Keep the input of the unquantized model, or add to the Hessian and the cross term."""
@@ -85,6 +99,8 @@ class TwoStreamGPTQModifier(SolvedGPTQModifier):
 
     def _before_layer(self, layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Send the row through the layer as the unquantized model has it, but for the first layer."""
+        if self._in_full:
+            return
         own = args[0] if args else kwargs["hidden_states"]
         self._tokens = math.prod(own.shape[:-1])
         full = self._hidden.get(active_session().state.current_batch_idx)
@@ -97,7 +113,8 @@ class TwoStreamGPTQModifier(SolvedGPTQModifier):
             kwargs = {**kwargs, "hidden_states": full}
         self._in_full = True
         try:
-            with HooksMixin.disable_hooks(keep=self._own_hooks):
+            # Such blocks do not nest: the end of the inner one would let all hooks run.
+            with nullcontext() if self._carrying else HooksMixin.disable_hooks(keep=self._own_hooks):
                 output = layer(*args, **kwargs)
         finally:
             self._in_full = False
@@ -105,7 +122,7 @@ class TwoStreamGPTQModifier(SolvedGPTQModifier):
 
     def _after_layer(self, layer: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """What leaves the first layer is what leaves it in the unquantized model."""
-        if active_session().state.current_batch_idx not in self._hidden:
+        if not self._in_full and active_session().state.current_batch_idx not in self._hidden:
             self._keep(output)
 
     def _keep(self, output: Any) -> None:
