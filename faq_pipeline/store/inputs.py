@@ -13,7 +13,7 @@ from faq_pipeline.util.files import stat_or_none, subfolders
 
 
 def verify_inputs(root: Path, key: Key) -> bool:
-    """Compare the bytes of all inputs in the store at `root` with their manifests.
+    """Compare the bytes of all inputs in the store at `root` with their manifests, but for `key.unread`.
 
     Returns:
         Whether all of them were found there.
@@ -32,7 +32,7 @@ def verify_inputs(root: Path, key: Key) -> bool:
 
 
 def _verify(name: str, artifact: Artifact, key: Key) -> None:
-    for damage in problems(artifact, remembered_hash):
+    for damage in problems(artifact, remembered_hash, key.unread):
         raise FaqError(
             f"{name} is damaged, and {key.stage} cannot be made from it: {damage.what}",
             hint="faq cache gc --broken, and run again",

@@ -19,3 +19,5 @@ class Key:
     upstream: Mapping[str, str]
     measurements: tuple[str, ...] = ()
     """Files that are no part of the digest."""
+    unread: tuple[str, ...] = ()
+    """Patterns of files of its inputs that it does not read, and that need not be there."""

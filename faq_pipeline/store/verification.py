@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from faq_pipeline.errors import reading_file
@@ -28,11 +29,12 @@ class Problem:
         return f"{self.path}: {self.what}"
 
 
-def problems(artifact: Artifact, hashes: Hashes = hash_file) -> list[Problem]:
+def problems(artifact: Artifact, hashes: Hashes = hash_file, unread: Sequence[str] = ()) -> list[Problem]:
     """What is wrong with an artifact as it is on disk now; empty if it is as committed.
 
     Args:
         hashes: SHA-256 of a file's bytes, in hex.
+        unread: patterns of files that are left out: they may be missing or differ.
 
     Raises:
         ReadError: a file of it cannot be read now.
@@ -45,7 +47,7 @@ def problems(artifact: Artifact, hashes: Hashes = hash_file) -> list[Problem]:
     except (*ABSENT, ValueError):
         return [Problem(path, "missing or not a manifest")]
     found = [Problem(path, what) for what in [*misplaced(artifact, manifest), *contradictions(manifest)]]
-    return found + files_problems(artifact, manifest, hashes)
+    return found + files_problems(artifact, manifest, hashes, unread)
 
 
 def misplaced(artifact: Artifact, manifest: Manifest) -> list[str]:
@@ -56,11 +58,14 @@ def misplaced(artifact: Artifact, manifest: Manifest) -> list[str]:
     return [f"is of {manifest.stage}/{manifest.fingerprint}, and lies in {'/'.join(place)}"]
 
 
-def files_problems(artifact: Artifact, manifest: Manifest, hashes: Hashes | None = None) -> list[Problem]:
+def files_problems(
+    artifact: Artifact, manifest: Manifest, hashes: Hashes | None = None, unread: Sequence[str] = ()
+) -> list[Problem]:
     """What is wrong with an artifact's files beside its manifest.
 
     Args:
         hashes: as in `problems`; where None no file is read, and only its size is compared.
+        unread: as in `problems`.
 
     Raises:
         ReadError: a file of it cannot be read now.
@@ -68,8 +73,12 @@ def files_problems(artifact: Artifact, manifest: Manifest, hashes: Hashes | None
     with reading_file(artifact.path):
         there = set(files_below(artifact.path)) if stat_or_none(artifact.path) else set()
     entries = {artifact.path / entry.path: entry for entry in manifest.files}
-    listed = {path: _wrong(path, entry, hashes) for path, entry in entries.items()}
-    extra = sorted(there - {artifact.path / MANIFEST, *listed})
+    listed = {
+        path: _wrong(path, entry, hashes)
+        for path, entry in entries.items()
+        if not any(fnmatch(entry.path, pattern) for pattern in unread)
+    }
+    extra = sorted(there - {artifact.path / MANIFEST, *entries})
     return [Problem(path, what) for path, what in listed.items() if what] + [
         Problem(path, "not in the manifest") for path in extra
     ]

@@ -127,6 +127,17 @@ def test_nothing_is_made_from_a_damaged_input(store: Store) -> None:
     assert list(store.folders("report")) == []
 
 
+def test_files_of_inputs_that_are_not_read_may_be_missing(store: Store) -> None:
+    source = make(store, "source")
+    source.file("data").unlink()
+    key = replace(key_of("report", source), unread=("da*",))
+    report, _ = store.produce(key, lambda folder: {})
+    assert report.manifest.inputs_verified
+    source.file("figures").unlink()
+    with pytest.raises(FaqError, match=r"source is damaged, .* missing"):
+        store.produce(replace(key_of("other", source), unread=("da*",)), lambda folder: {})
+
+
 def test_an_input_is_read_again_only_after_it_changed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
 

@@ -25,6 +25,8 @@ STAGE, VERSION = "study_report", 5
 FOREST_PNG = "forest.png"
 """The forest plot as a PNG, for the Dagster UI."""
 RESULTS = "results.json"
+DISTRIBUTIONS = ("divergence/*.safetensors",)
+"""The reference's distributions: gigabytes for a real model, which a report does not read."""
 
 
 def materialize_report(design: Design, store: Store) -> Artifact:
@@ -46,7 +48,8 @@ def materialize_report(design: Design, store: Store) -> Artifact:
         for stage in SCORED
         if stage in one.artifacts
     }
-    key = Key(STAGE, VERSION, fingerprint(STAGE, VERSION, identity, {}), identity, {}, read)
+    digest = fingerprint(STAGE, VERSION, identity, {})
+    key = Key(STAGE, VERSION, digest, identity, {}, read, unread=DISTRIBUTIONS)
 
     def build(folder: Path) -> dict[str, Any]:
         analysis = analyse(design, results, read_scores(design.cells, results, store))
