@@ -26,7 +26,7 @@ class Measured:
     """What is known of a candidate's set.
 
     Attributes:
-        figure: what its KL is predicted by; lower is better.
+        excess: what sets are ranked by, see `activations.excess_error`; lower is better.
         tokens: that are in the set which was measured.
         sampled_tokens: that are sampled for the set at the recipe's size: those of the measured one, scaled
             by the number of seeds.
@@ -34,8 +34,8 @@ class Measured:
     """
 
     candidate: Candidate
-    figure: float
-    fitness: float
+    excess: float
+    fitness: float | None
     tokens: int
     sampled_tokens: int
     seconds: float | None
@@ -55,7 +55,7 @@ def check_candidates(settings: Settings, candidates: Sequence[Candidate]) -> Non
 def measure(
     settings: Settings, candidates: Sequence[Candidate], listener: Listener
 ) -> tuple[list[Measured], list[str]]:
-    """Make and measure every set; and notes on those that could not be made.
+    """Make and measure every set, best first; and notes on those that could not be made.
 
     Raises:
         FaqError: none could be made, and why the first could not.
@@ -72,7 +72,8 @@ def measure(
     if not made:
         raise problems[0]
     past = PastRuns(settings.store)
-    return [_measured(past, one, artifacts) for one, artifacts in made], notes
+    measured = [_measured(past, one, artifacts) for one, artifacts in made]
+    return sorted(measured, key=lambda one: one.excess), notes
 
 
 def _made(settings: Settings, candidate: Candidate, listener: Listener) -> dict[str, Artifact]:
@@ -95,17 +96,14 @@ def _made(settings: Settings, candidate: Candidate, listener: Listener) -> dict[
 
 def _measured(past: PastRuns, candidate: Candidate, artifacts: dict[str, Artifact]) -> Measured:
     corpus, data = (artifacts[name] for name in (stage_names.REGENERATED_CORPUS, stage_names.CALIBRATION_SET))
-    fitness = data.metadata["fitness"]
-    if fitness is None:
-        raise FaqError("there are no inference traces to compare calibration sets with")
     sampled = corpus.metadata["tokens"] if "sampling_seconds" in corpus.metadata else 0
     scale = candidate.whole.recipe.seeds.count / candidate.cell.recipe.seeds.count
     seconds = [past.estimate(ADVICE_STAGES[name], candidate.whole).seconds for name in DATA_STAGES]
     known = [one for one in seconds if one is not None]
     return Measured(
         candidate=candidate,
-        figure=fitness,
-        fitness=fitness,
+        excess=artifacts[stage_names.EXCESS_ERROR].metadata["excess"],
+        fitness=data.metadata["fitness"],
         tokens=data.metadata["tokens"],
         sampled_tokens=round(sampled * scale),
         seconds=sum(known) if len(known) == len(seconds) else None,

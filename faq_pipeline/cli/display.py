@@ -44,8 +44,8 @@ def print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table; numeric columns are right-aligned."""
+def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table, with a title or none; numeric columns are right-aligned."""
     result = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
     for index, name in enumerate(columns):
         cells = [row[index] for row in rows]

@@ -131,6 +131,16 @@ class ChannelMismatch:
 
 
 @dataclass(frozen=True)
+class LayerExcess:
+    """Excess error (`activations.excess_error`), in ln, of the `readers` linear layers that read one input;
+    `module` is the first of them."""
+
+    module: str
+    readers: int
+    excess: float
+
+
+@dataclass(frozen=True)
 class RoutedTokens:
     """Tokens of the calibration set that a router sends to one expert; `module` holds all of its block."""
 
@@ -277,5 +287,6 @@ RECORDS: dict[str, type] = {
     "reference_answers": Answer,
     "replies": ReplyTokens,
     "divergence": SequenceDivergence,
+    "excess": LayerExcess,
 }
 """All tables of the pipeline's artifacts: `<name>.parquet` at the top of one holds such records."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from faq_pipeline.advice.prediction import PastCell, fit, past_cells
 from tests.orchestration.conftest import Run
 
 PROSE = "original-prose-gptq-w3a16"
@@ -24,14 +27,22 @@ def test_random_tokens_and_text_of_another_domain_rank_below_the_targets_own_ans
     answer = json.loads(faq("", *command, "--json").out)
     first, *others = answer["candidates"]
     assert answer["choice"] == {"source": "self", "selection": "draw", "budget": 768}
-    assert first["source"] == "self" and first["sampled_tokens"] > 0
+    assert first["source"] == "self" and first["sampled_tokens"] > 0 and first["kl_ratio"]["value"] == 1
     assert {row["source"] for row in others} == {"random", PROSE}
-    assert all(row["fitness"] > first["fitness"] and row["sampled_tokens"] == 0 for row in others)
+    for row in others:
+        assert row["excess"] > first["excess"] and row["fitness"] > first["fitness"]
+        assert row["kl_ratio"]["low"] < row["kl_ratio"]["value"] < row["kl_ratio"]["high"]
+        assert row["kl_ratio"]["value"] > 1 and row["sampled_tokens"] == 0
     assert not any((tmp_path / "home").glob("store/quantized_checkpoint/*"))
 
     shown = faq("", *command).out
     assert "choice: source self" in shown and max(map(len, shown.splitlines())) <= 80
+    assert all(column in shown for column in ("KL / first", "excess", "to sample", "time"))
     assert "0 to make" in faq("", *command, "--dry-run").out
+
+    awq = json.loads(faq("", *command, "--recipe", "faq-awq-w4a16", "--json").out)
+    assert [row["source"] for row in awq["candidates"]] == [row["source"] for row in answer["candidates"]]
+    assert {row["kl_ratio"] for row in awq["candidates"]} == {None} and "awq with W4A16" in awq["notes"][-1]
 
 
 @pytest.mark.parametrize(
@@ -48,3 +59,27 @@ def test_random_tokens_and_text_of_another_domain_rank_below_the_targets_own_ans
 )
 def test_a_mistake_is_one_line_before_any_work(faq: Run, arguments: tuple[str, ...], said: str) -> None:
     assert said in faq("", "advise", "kin-2m", *arguments).mistake
+
+
+def test_the_line_of_past_cells_is_that_of_the_cells_it_is_drawn_through() -> None:
+    cells = [
+        PastCell(("t", quantizer), str(arm), arm / 10, scale * math.exp(2 * arm / 10 + noise))
+        for quantizer, scale in (("w3", 5.0), ("w4", 0.1))
+        for arm in range(6)
+        for noise in (-0.2, 0.2)
+    ]
+    line = fit(cells)
+    assert line.slope == pytest.approx(2) and line.conditions == 2
+    assert line.misfit == line.spread == 0  # arms lie on the line, and conditions have one slope
+    assert line.scatter == pytest.approx(0.2 * math.sqrt(2))
+    shifted = [replace(cell, kl=cell.kl * (3 if cell.arm in "03" else 1)) for cell in cells]
+    other = fit(shifted)
+    assert other.misfit > 0.3 and other.scatter == pytest.approx(line.scatter)
+    ratio = other.ratio(0.5, 0.1)
+    assert ratio.low < ratio.value < ratio.high and other.ratio(0.1, 0.1).value == 1
+
+
+def test_the_shipped_line_says_that_more_excess_error_means_more_kl() -> None:
+    line = fit(past_cells())
+    assert line.conditions == 9 and line.slope > 0
+    assert line.ratio(0.9, 0.3).value > 1.5  # random tokens against the target's own answers

@@ -1,0 +1,211 @@
+"""How well figures of calibration sets foretell the KL of a study's cells: see `benchmarks.advice`."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import combinations
+from statistics import StatisticsError, fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from faq_pipeline.advice.choice import MARGIN, SHARE
+from faq_pipeline.advice.prediction import PastCell
+from faq_pipeline.advice.prediction import fit as fit_line
+
+FIXED = ("self-one", "teacher-one", "original-chat", "original-raw")
+"""Arms that a user might always take."""
+SMALL = (("small-teacher", "teacher-one"), ("small-raw", "original-raw"))
+"""Arms that differ in their budget alone."""
+RESAMPLES = 500
+SET, POOL = ("draw", "arm"), ("draw",)
+"""What is resampled: calibration sets for correlations, sets to choose among for regrets."""
+
+Rows = list[dict[str, Any]]
+Floats = npt.NDArray[np.float64]
+Statistic = Callable[[Rows], float]
+
+
+def judge(rows: Rows, fit: Rows | None, figures: Sequence[str]) -> None:
+    """Print the table of figures, over all conditions (target x quantizer) of the rows."""
+    draws = sorted({row["draw"] for row in rows})
+    print(f"{len(rows)} cells, {len(_by_condition(rows))} conditions, {len(draws)} draws")
+    print("| figure | rank correlation | error of ln KL | regret, % | regret without self, % |")
+    print("|---|---|---|---|---|")
+    for name in figures:
+        correlation = _interval(rows, partial(_correlation, name=name), SET)
+        regret = _interval(rows, partial(_regret, name=name), POOL)
+        without = _interval(rows, partial(_regret, name=name, without="self"), POOL)
+        error = _error(rows, name, fit)
+        shown = [_shown(correlation, 2), f"{error:.3f}", _shown(regret, 0), _shown(without, 0)]
+        print(f"| {name} | {' | '.join(shown)} |")
+    for without in ("-", "self"):
+        regret = _interval(rows, partial(_advised_regret, fit=fit, without=without), POOL)
+        print(f"| faq advise{' without self' * (without == 'self')} | | | {_shown(regret, 0)} | |")
+    for arm in FIXED:
+        if any(row["arm"] == arm for row in rows):
+            regret = _interval(rows, partial(_fixed_regret, arm=arm), POOL)
+            print(f"| always {arm} | | | {_shown(regret, 0)} | |")
+    for small, whole in SMALL:
+        _compare_budgets(rows, small, whole)
+    print("pairs of arms whose ratio lies in its interval: {} of {}".format(*_coverage(rows, fit or rows)))
+
+
+def _compare_budgets(rows: Rows, small: str, whole: str) -> None:
+    """Print what a smaller budget changes: means over cells, with standard errors."""
+    known = {(row["member"], row["quantizer"], row["draw"], row["arm"]): row for row in rows}
+    pairs = [(row, known.get((*key[:3], whole))) for key, row in known.items() if key[3] == small]
+    both = [(one, other) for one, other in pairs if other is not None]
+    if not both:
+        return
+    changes = {"ln KL": [math.log(one["kl"] / other["kl"]) for one, other in both]}
+    for name in ("log_fitness", "excess"):
+        changes[name] = [one[name] - other[name] for one, other in both]
+    shown = ", ".join(
+        f"{name} {np.mean(found):+.3f} (se {np.std(found, ddof=1) / math.sqrt(len(found)):.3f})"
+        for name, found in changes.items()
+    )
+    print(f"{small} less {whole}, {len(both)} cells: {shown}")
+
+
+def _coverage(rows: Rows, fit_rows: Rows) -> tuple[int, int]:
+    """Pairs of arms whose ratio of KL (means over draws) lies in its predicted interval, and all pairs."""
+    cells = [PastCell((r["member"], r["quantizer"]), r["arm"], r["excess"], r["kl"]) for r in fit_rows]
+    line, inside, pairs = fit_line(cells), 0, 0
+    for its in _by_condition(rows).values():
+        means, arms = _arm_means(its), sorted({row["arm"] for row in its})
+        excess = {arm: fmean(row["excess"] for row in its if row["arm"] == arm) for arm in arms}
+        for one, other in combinations(arms, 2):
+            ratio = line.ratio(excess[one], excess[other])
+            inside += ratio.low <= math.exp(means[one] - means[other]) <= ratio.high
+            pairs += 1
+    return inside, pairs
+
+
+def _by_condition(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Rows]:
+    found: dict[tuple[str, str], Rows] = defaultdict(list)
+    for row in rows:
+        found[row["member"], row["quantizer"]].append(row)
+    return found
+
+
+def _correlation(rows: Rows, name: str) -> float:
+    """Mean over conditions of Spearman's correlation."""
+    found = [
+        spearmanr([row[name] for row in its], [row["kl"] for row in its])[0]
+        for its in _by_condition(rows).values()
+        if len(its) > 2
+    ]
+    return fmean(found)
+
+
+def _error(rows: Rows, name: str, fit: Rows | None) -> float:
+    """Root mean square error of ln KL in a condition: each draw foretold from the others, or from `fit`."""
+    errors: list[float] = []
+    for draw in sorted({row["draw"] for row in rows}):
+        others = fit if fit is not None else [row for row in rows if row["draw"] != draw]
+        slope = _slope(others, name)
+        for its in _by_condition(row for row in rows if row["draw"] == draw).values():
+            x, y = _centred(its, name)
+            errors += list((y - slope * x) * math.sqrt(len(its) / max(1, len(its) - 1)))
+    return math.sqrt(fmean(e * e for e in errors))
+
+
+def _slope(rows: Rows, name: str) -> float:
+    parts = [_centred(its, name) for its in _by_condition(rows).values()]
+    return sum(float(x @ y) for x, y in parts) / sum(float(x @ x) for x, _ in parts)
+
+
+def _centred(rows: Rows, name: str) -> tuple[Floats, Floats]:
+    x, y = np.array([row[name] for row in rows]), np.log([row["kl"] for row in rows])
+    return x - x.mean(), y - y.mean()
+
+
+def _pools(rows: Iterable[dict[str, Any]]) -> list[Rows]:
+    """Cells that a user would choose among: of one condition and draw, those of full budget."""
+    found: dict[tuple[Any, ...], Rows] = defaultdict(list)
+    for row in rows:
+        found[row["member"], row["quantizer"], row["draw"], row.get("copy")].append(row)
+    return [pool for pool in found.values() if len(pool) > 1]
+
+
+def _regret(rows: Rows, name: str, without: str = "-") -> float:
+    """Regret of always choosing the set with the lowest figure, see `_regret_of`."""
+    return _regret_of(rows, lambda pool: min(pool, key=lambda row: row[name]), without)
+
+
+def _advised_regret(rows: Rows, fit: Rows | None, without: str) -> float:
+    """Regret of the rule of `faq advise`, with the slope of `fit`, or of the rows themselves."""
+    slope = _slope(fit or rows, "excess")
+
+    def choose(pool: Rows) -> dict[str, Any]:
+        first, *others = sorted(pool, key=lambda row: row["excess"])
+        for row in others:
+            near = math.exp(slope * (row["excess"] - first["excess"])) <= MARGIN
+            if near and first["sampled"] and row["sampled"] <= SHARE * first["sampled"]:
+                return row
+        return first
+
+    return _regret_of(rows, choose, without)
+
+
+def _regret_of(rows: Rows, choose: Callable[[Rows], dict[str, Any]], without: str) -> float:
+    """Percent by which the geometric mean KL of the choices is above that of the best arms.
+
+    An arm's KL is its geometric mean over draws: the best of single cells would be a lucky one.
+
+    Args:
+        without: arms whose names begin so are not there.
+    """
+    logs = []
+    for its in _by_condition(row for row in rows if not row["arm"].startswith(without)).values():
+        means = _arm_means(its)
+        for pool in _pools(its):
+            logs.append(means[choose(pool)["arm"]] - min(means[row["arm"]] for row in pool))
+    return 100 * (math.exp(fmean(logs)) - 1)
+
+
+def _fixed_regret(rows: Rows, arm: str) -> float:
+    logs = []
+    for its in _by_condition(rows).values():
+        means = _arm_means(its)
+        for pool in _pools(its):
+            if any(row["arm"] == arm for row in pool):
+                logs.append(means[arm] - min(means[row["arm"]] for row in pool))
+    return 100 * (math.exp(fmean(logs)) - 1)
+
+
+def _arm_means(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        found[row["arm"]].append(math.log(row["kl"]))
+    return {arm: fmean(values) for arm, values in found.items()}
+
+
+def _interval(rows: Rows, statistic: Statistic, unit: Sequence[str]) -> tuple[float, float, float]:
+    """The statistic with its 95% percentile interval over resampled units.
+
+    Args:
+        unit: columns whose values name one, with the target: a unit keeps all its quantizers.
+    """
+    generator = np.random.default_rng(20_260_111)
+    units: dict[tuple[Any, ...], Rows] = defaultdict(list)
+    for row in rows:
+        units[row["member"], *(row[column] for column in unit)].append(row)
+    every, found = list(units.values()), []
+    for picked in generator.integers(len(every), size=(RESAMPLES, len(every))):
+        some = [{**row, "copy": n} for n, index in enumerate(picked) for row in every[index]]
+        with suppress(StatisticsError):  # nothing to compare in this sample
+            found.append(statistic(some))
+    low, high = np.nanpercentile(found, [2.5, 97.5])
+    return statistic(rows), float(low), float(high)
+
+
+def _shown(value: tuple[float, float, float], digits: int) -> str:
+    return f"{value[0]:.{digits}f} [{value[1]:.{digits}f}, {value[2]:.{digits}f}]"
