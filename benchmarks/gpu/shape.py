@@ -71,9 +71,11 @@ def _write_tokenizer(folder: Path, size: int) -> None:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False).save_pretrained(
-        folder
+    # A tokenizer without an end mark needs one for padding: a symbol that no text has.
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, pad_token="Ġ"
     )
+    made.save_pretrained(folder)
 
 
 def _write_weights(folder: Path, config: Any) -> None:

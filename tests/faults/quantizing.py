@@ -21,7 +21,7 @@ from faq_pipeline.store.tables import write_rows
 from faq_pipeline.util.progress import SilentProgress
 
 MEMBER = "tiny-deep"
-TOKENS, ROWS = 160, 24
+TOKENS, ROWS = 128, 12
 
 
 class Told(SilentProgress):
