@@ -114,6 +114,7 @@ def test_a_damaged_layer_is_made_again_and_the_others_are_not(bench: Callable[..
     expected, _, _ = work.run(journal=False)
     work.run(3)  # all steps; nothing is saved yet
     first, last = work.data
+    assert first.stat().st_mode == line(first).stat().st_mode, "as the umask has it"
     damages: dict[str, Callable[[], Any]] = {
         "a flipped bit": lambda: first.write_bytes(first.read_bytes()[:-1] + b"?"),
         "cut off": lambda: last.write_bytes(last.read_bytes()[:-5]),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from faq_pipeline.store.fingerprint import hash_file, short_hash, tool_version
 from faq_pipeline.util.atomic_files import (
     fsync_path,
     make_folder,
-    share_with_group,
+    set_mode,
     staging_path,
     write_atomic,
 )
@@ -199,7 +200,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str,
     fresh = staging_path(path)
     try:
         save_file(dict(tensors), fresh)
-        share_with_group(fresh)
+        set_mode(fresh, stat.S_IMODE(path.parent.stat().st_mode) & 0o666)  # safetensors' own is 0600
         told = _described(fresh)
         fsync_path(fresh)
         fresh.replace(path)
