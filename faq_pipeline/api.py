@@ -224,20 +224,21 @@ def export_checkpoint(
     """Copy a checkpoint out of the store, for transformers and vLLM to load.
 
     Args:
-        checkpoint: the artifact of a quantized_checkpoint, or the first digits of its fingerprint.
+        checkpoint: the artifact of a quantized_checkpoint, the first digits of its fingerprint, or
+            `member|recipe` for the newest of a cell.
         folder: a new folder, which appears complete or not at all.
 
     Returns:
         The folder, absolute.
 
     Raises:
-        FaqError: no checkpoint or several have that fingerprint, or the folder holds files.
+        FaqError: no checkpoint or several have that name, or the folder holds files.
     """
-    from faq_pipeline.quantization.export import export, find_checkpoint
+    from faq_pipeline.exports.source import find_source
+    from faq_pipeline.quantization.export import export
 
     if isinstance(checkpoint, str):
-        store = (settings or Settings.from_environment()).store
-        checkpoint = find_checkpoint(store, checkpoint)
+        checkpoint = find_source(settings or Settings.from_environment(), checkpoint).checkpoint
     return export(checkpoint, Path(folder))
 
 

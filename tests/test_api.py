@@ -104,10 +104,14 @@ def test_a_recipe_of_ones_own_file(cell: Cell, settings: faq.Settings, tmp_path:
     assert planned["seed_data"].key == faq.plan(cell, settings=settings)["seed_data"].key
 
 
-def test_a_checkpoint_goes_into_a_folder_by_artifact_or_fingerprint(
-    checkpoint: Artifact, settings: faq.Settings, tmp_path: Path
+def test_a_checkpoint_goes_into_a_folder_by_artifact_fingerprint_or_cell(
+    checkpoint: Artifact, cell: Cell, settings: faq.Settings, tmp_path: Path
 ) -> None:
     by_name = faq.export_checkpoint(checkpoint.fingerprint[:8], tmp_path / "a", settings=settings)
+    by_cell = faq.export_checkpoint(
+        f"{cell.target.name}|{cell.recipe.name}", tmp_path / "c", settings=settings
+    )
+    assert (by_cell / "config.json").read_bytes() == (by_name / "config.json").read_bytes()
     by_artifact = faq.export_checkpoint(checkpoint, str(tmp_path / "b"))
     assert by_name == tmp_path / "a" and (by_artifact / "config.json").is_file()
 
@@ -157,7 +161,7 @@ MISTAKES: dict[str, Call] = {
     ),
     "no recipe of 'tiny-l' is evaluated yet": lambda own, *_: faq.compare("tiny-l", settings=own),
     "nothing in the lineage index has the id 'zzz'": lambda own, *_: faq.trace("zzz", settings=own),
-    "no checkpoint has a fingerprint that starts with 'zzz'": (
+    "no checkpoint or calibration set has a fingerprint that starts with 'zzz'": (
         lambda own, *_: faq.export_checkpoint("zzz", "nowhere", settings=own)
     ),
 }

@@ -11,7 +11,7 @@ from faq_pipeline.cli.display import out, print_json, table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.errors import FaqError
 from faq_pipeline.exports.source import find_source
-from faq_pipeline.quantization.stage import LAYERS, QUANTIZED_CHECKPOINT
+from faq_pipeline.quantization.stage import LAYERS
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.records import QuantizedLayer
 from faq_pipeline.store.tables import read_rows
@@ -29,9 +29,7 @@ def layers(
 
     Stored bits of a weight include its share of scales, zero points and the layer's adapter.
     """
-    found = find_source(Settings.from_environment(), source).artifact
-    if found.manifest.stage != QUANTIZED_CHECKPOINT.name:
-        raise FaqError(f"{source} is no checkpoint", hint="give the fingerprint of a quantized_checkpoint")
+    found = find_source(Settings.from_environment(), source).checkpoint
     file = found.file(LAYERS)
     if not file.is_file():
         raise FaqError(

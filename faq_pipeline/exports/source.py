@@ -1,4 +1,4 @@
-"""What an export is made from: a checkpoint or a calibration set, with what it was made from."""
+"""A checkpoint or a calibration set by the name that a user gave, with what it was made from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Source:
         if self.artifact.manifest.stage != stage_names.QUANTIZED_CHECKPOINT:
             raise FaqError(
                 f"{self.named} is a calibration set and holds no checkpoint",
-                hint="name a checkpoint, or use --to text, messages, parquet or imatrix",
+                hint="name a checkpoint, or export with --to text, messages, parquet or imatrix",
             )
         return self.artifact
 

@@ -7,26 +7,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from faq_pipeline.config.quantization import Quantization
-from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.serving_format import is_weight_only
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files, new_folder
-from faq_pipeline.store.store import Store
-
-
-def find_checkpoint(store: Store, prefix: str) -> Artifact:
-    """The quantized_checkpoint whose fingerprint starts with `prefix`.
-
-    Raises:
-        FaqError: there is none, or more than one.
-    """
-    found = [a for a in store.find(prefix) if a.path.parent.name == stage_names.QUANTIZED_CHECKPOINT]
-    if len(found) != 1:
-        what = "no checkpoint has" if not found else f"{len(found)} checkpoints have"
-        raise FaqError(f"{what} a fingerprint that starts with {prefix!r}", hint="see: faq cache ls")
-    return found[0]
 
 
 def export(artifact: Artifact, target_dir: Path) -> Path:
