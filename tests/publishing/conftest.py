@@ -41,8 +41,8 @@ class Site:
     def directory(self) -> Path:
         return self.root / "published/tiny-s/tiny-faq"
 
-    def content(self, name: str, *, extra: bool = False) -> PublishedContent:
-        """A checkpoint of that name, ready to be published; `extra`: with one file more."""
+    def content(self, name: str, *, extra: str = "") -> PublishedContent:
+        """A checkpoint of that name, ready to be published; `extra`: with this file more."""
         return content_of(make_checkpoint(self.store, name, extra=extra))
 
     def publish(
@@ -66,15 +66,14 @@ class Site:
         return str(link.readlink()) if link.is_symlink() else None
 
 
-def make_checkpoint(store: Store, name: str, *, extra: bool = False) -> Artifact:
+def make_checkpoint(store: Store, name: str, *, extra: str = "") -> Artifact:
     """An artifact that looks like a checkpoint; its bytes follow from its name."""
 
     def build(folder: Path) -> dict[str, Any]:
-        (folder / "checkpoint").mkdir()
-        for file in ("config.json", "model.safetensors", "tokenizer.json", *["extra.json"] * extra):
-            (folder / "checkpoint" / file).write_bytes(
-                hashlib.sha256(f"{name} {file}".encode()).digest() * 999
-            )
+        for file in ("config.json", "model.safetensors", "tokenizer.json", *[extra] * bool(extra)):
+            path = folder / "checkpoint" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(hashlib.sha256(f"{name} {file}".encode()).digest() * 999)
         (folder / "checkpoints.parquet").write_bytes(name.encode())
         return {}
 

@@ -214,9 +214,15 @@ def test_another_installation_finds_what_is_pushed(site: Site, hub: StubHub, tmp
     assert hub.repos[REPOSITORY].files["model.safetensors"] == judged(old.checkpoint)["model.safetensors"]
 
 
-def test_files_of_the_checkpoint_before_are_gone(site: Site, hub: StubHub) -> None:
-    site.publish(site.content("a", extra=True), repository=REPOSITORY)
-    assert "extra.json" in hub.repos[REPOSITORY].files
+def test_an_adapter_is_delivered_in_its_folder_and_gone_with_the_next_checkpoint(
+    site: Site, hub: StubHub
+) -> None:
+    adapter = "adapter/adapter_model.safetensors"
+    content = site.content("a", extra=adapter)
+    site.publish(content, repository=REPOSITORY)
+    expected = content.checkpoint.file(f"checkpoint/{adapter}").read_bytes()
+    assert (site.directory / content.digest / adapter).read_bytes() == expected
+    assert hub.repos[REPOSITORY].files[adapter] == expected
     site.publish(site.content("b"), repository=REPOSITORY)
     assert set(hub.repos[REPOSITORY].files) == {
         *CHECKPOINT,

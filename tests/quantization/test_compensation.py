@@ -16,6 +16,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.loading import load_folder
 from faq_pipeline.quantization.dense import write_dense
+from faq_pipeline.quantization.export import export, spec_of
 from faq_pipeline.quantization.inspection import bits_per_weight
 from faq_pipeline.quantization.layers import weight_bytes
 from faq_pipeline.quantization.load import load_quantized
@@ -26,7 +27,7 @@ from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.records import QuantizedLayer
 from faq_pipeline.store.tables import read_rows
 from tests.quantization.conftest import Make, make_spec
-from tests.quantization.test_check import mixture
+from tests.quantization.test_check import mixture, weights_of
 from tests.quantization.test_layer_report import made
 
 RANK = 4
@@ -124,6 +125,16 @@ def test_a_dense_copy_has_the_adapter_in_its_weights(
     assert torch.equal(logits(load_folder(tmp_path, "cpu")), expected)
 
 
+def test_an_export_has_the_adapter_that_the_command_to_serve_names(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    folder = export(artifact, tmp_path / "out")
+    command = serve_command(spec_of(artifact), folder)
+    named = Path(command.rpartition("=")[2])
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (named / name).read_bytes() == artifact.file(f"checkpoint/adapter/{name}").read_bytes()
+
+
 def test_checks_look_at_the_adapter_too(artifact: Artifact, tiny_cell: Cell, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -169,6 +180,14 @@ def test_what_cannot_work_is_refused_before_work(
     spec = make_spec(**{"method": "gptq", "compensation": Compensation(rank=4), **fields})
     with pytest.raises(FaqError, match=problem):
         check_spec(spec, tiny_cell.target)
+
+
+def test_a_head_alone_is_refused_since_it_would_have_no_adapter(tmp_path: Path) -> None:
+    weights = weights_of(tmp_path, tie_word_embeddings=False)
+    spec = make_spec("gptq", ignore=["re:.*_proj$"])
+    check_spec(spec, weights)
+    with pytest.raises(FaqError, match="only the head is quantized"):
+        check_spec(spec.model_copy(update={"compensation": Compensation(rank=4)}), weights)
 
 
 def test_routed_experts_and_other_options_are_refused(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def check_compensation(spec: Quantization, layers: Sequence[LinearLayer]) -> Non
         layers: those that the recipe quantizes.
 
     Raises:
-        FaqError: activations are rounded, a layer is a routed expert, or the rank exceeds the rows or
-            columns of a layer.
+        FaqError: activations are rounded, a layer is a routed expert, the rank exceeds the rows or columns
+            of a layer, or no layer gets an adapter.
     """
     if spec.compensation is None:
         return
@@ -32,6 +32,12 @@ def check_compensation(spec: Quantization, layers: Sequence[LinearLayer]) -> Non
         raise FaqError(
             f"PEFT has no adapter of this kind for routed experts such as {experts[0]}",
             hint="remove it",
+            key="quantization.compensation",
+        )
+    if all(layer.part == "head" for layer in layers):
+        raise FaqError(
+            "only the head is quantized, and it gets no adapter",
+            hint="remove it, or leave fewer modules out by quantization.ignore",
             key="quantization.compensation",
         )
     rank = spec.compensation.rank
