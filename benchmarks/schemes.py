@@ -4,8 +4,8 @@
 
 Each scheme quantizes the member, is saved and loaded again. "Loads equal" compares the logits of the loaded
 checkpoint with those of the model that was quantized in memory. Integer schemes take one scale for each
-group of 128 columns, or of 32 where asymmetric. Activations that are calibrated see 16 seeds. KL is per
-token, on 64 passages of the recipe's prose.
+group of 128 columns, or of 32 where asymmetric. Activations that are calibrated see 16 seeds. KL is the
+mean over all tokens of 64 passages of the recipe's prose.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.methods import in_page
 from faq_pipeline.config.quantization import Quantization
-from faq_pipeline.models.divergence import mean_divergences
+from faq_pipeline.models.divergence import mean_divergence
 from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
 from faq_pipeline.quantization.inspection import bits_per_weight
@@ -89,14 +89,13 @@ def _line(
         save(quantized, weights, folder)
         loaded = load_quantized(folder, weights.member, "cpu")
         equal = torch.allclose(loaded(probe).logits.float(), in_memory, atol=1e-2)
-        divergence = mean_divergences(reference, loaded, prose, lambda _: None)
+        divergence = mean_divergence(reference, loaded, prose)
         bits, size = bits_per_weight(folder, weights), weight_bytes(folder) / 1e6
     scheme = SCHEMES.find(spec.scheme)
     stored = f"{'float' if scheme.float_weights else 'int'}{scheme.weight_bits}"
     activations = "as they are" if scheme.activation_bits == 16 else f"{scheme.activation_bits} bits"
-    mean = 1000 * sum(divergence) / len(divergence)
     return (
-        f"| {spec.scheme} | {stored} | {activations} | {bits:.2f} | {size:.2f} | {mean:.2f} |"
+        f"| {spec.scheme} | {stored} | {activations} | {bits:.2f} | {size:.2f} | {1000 * divergence:.2f} |"
         f" {'yes' if equal else '**no**'} |"
     )
 
