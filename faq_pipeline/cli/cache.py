@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import out, print_json, say, seconds, table
+from faq_pipeline.cli.display import print_json, say, seconds
+from faq_pipeline.cli.long_table import print_table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.errors import ReadError
 from faq_pipeline.lineage.uses import read_uses
@@ -66,7 +67,7 @@ def ls(json: JsonOption = False) -> None:
         ]
         for row in rows
     ]
-    out().print(table("Artifacts", ["stage", "key", "size", "created (UTC)", "time", "cells"], shown))
+    print_table("Artifacts", ["stage", "key", "size", "created (UTC)", "time", "cells"], shown)
     broken = len(folders) - len(rows) - len(unread)
     if broken:
         say(f"{broken} broken artifacts are not listed; see  faq cache verify")

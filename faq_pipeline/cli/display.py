@@ -49,7 +49,7 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     result = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
     for index, name in enumerate(columns):
         cells = [row[index] for row in rows]
-        numeric = bool(cells) and all(not cell or cell[0] in "-+0123456789.<" for cell in cells)
+        numeric = is_numeric(cells)
         # Other columns wrap first, so that names stay whole as long as they fit.
         result.add_column(
             name, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0 and not numeric
@@ -57,6 +57,11 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     for row in rows:
         result.add_row(*(escape(cell) for cell in row))
     return result
+
+
+def is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers alone."""
+    return bool(cells) and all(not cell or cell[0] in "-+0123456789.<" for cell in cells)
 
 
 def figure(value: Figure | None, digits: int = 3, scale: float = 1.0) -> str:
