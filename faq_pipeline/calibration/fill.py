@@ -60,8 +60,8 @@ class Fill:
 
     def __str__(self) -> str:
         share = f"{self.tokens:,} of {self.budget:,} tokens ({100 * self.tokens // self.budget}%)"
-        wrong = f", {self.wrong_alone} for a wrong answer" if self.wrong_alone else ""
-        causes = [f"{self._lost} without a winner{wrong}"] if self._lost else []
+        wrong = f", {self.wrong_alone} of them for a wrong answer" if self.wrong_alone else ""
+        causes = [f"{self._lost} left out{wrong}"] if self._lost else []
         causes += [f"{self._too_long} longer than calibration.sequence_length"] if self._too_long else []
         without = f" ({'; '.join(causes)})" if causes else ""
         return f"{share} in {self.samples} samples of {self.seeds} seeds{without}"
@@ -86,7 +86,7 @@ class Fill:
         """What the user should know of the set's size."""
         if self.tokens >= (1 - NOTED) * self.budget:
             return []
-        return [f"it holds {self}: {self.hint}, and compare only sets of equal size"]
+        return [f"the set holds {self}: {self.hint}, and compare only sets of equal size"]
 
 
 def check_filled(cell: Cell, fill: Fill) -> None:

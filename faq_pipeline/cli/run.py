@@ -69,7 +69,7 @@ def run(
         say(f"checkpoint: {main['checkpoint_path']}")
         hits = sum(row["cache"] == "hit" for row in result["stages"])
         total = sum(row["seconds"] for row in result["stages"])
-        say(f"{hits} of {len(result['stages'])} stages reused; stage time {seconds(total)}")
+        say(f"{hits} of {len(result['stages'])} stages reused; all stages took {seconds(total)}")
         say(f"report: {result['report']}")
         for sentence in result["summary"]:
             wrapped(sentence)

@@ -44,15 +44,15 @@ def summarise(groups: Sequence[Group], verdicts: Sequence[GroupResult]) -> dict[
 def _lost_seeds(groups: Sequence[Group], winners: int) -> list[str]:
     """A note on seeds that give no calibration sample."""
     wrong, lost = sum(g.wrong_alone for g in groups), len(groups) - winners
+    if not lost:
+        return []
     reasons = [
-        f"{count} {why}"
-        for count, why in (
-            (wrong, "whose only usable candidate has a wrong answer"),
-            (lost - wrong, "whose candidates are all cut, failed, empty or looping"),
-        )
-        if count
+        (wrong, "the only usable candidate gives a wrong answer"),
+        (lost - wrong, "all candidates are cut, failed, empty or looping"),
     ]
-    return [f"{lost} of {len(groups)} seeds have no winner: {', '.join(reasons)}"] if reasons else []
+    counted = [(count, why) for count, why in reasons if count]
+    told = [why if len(counted) == 1 else f"of {count} {why}" for count, why in counted]
+    return [f"{lost} of {len(groups)} seeds are left out: {', '.join(told)}"]
 
 
 def _silent_experts(groups: Sequence[Group], experts: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -51,6 +51,6 @@ def unclosed_notes(figures: dict[str, Any]) -> list[str]:
     if not figures["unclosed"]:
         return []
     return [
-        f"{figures['unclosed']} of {figures['candidates']} candidates ended within their reasoning: all of"
-        " their text counts as their answer"
+        f"{figures['unclosed']} of {figures['candidates']} candidates ended in the middle of their reasoning:"
+        " their whole text counts as the answer"
     ]

@@ -164,8 +164,8 @@ def test_a_shortfall_is_recorded_and_told(tiny_cell: Cell, tmp_path: Path):
     assert 0 < metadata["shortfall"] == 2400 - metadata["tokens"] < 1200
     (note,) = told.notes
     assert metadata["notes"] == [note]
-    assert note.startswith(f"it holds {metadata['tokens']:,} of 2,400 tokens (")
-    assert "in 15 samples of 16 seeds (1 without a winner): raise seeds.count" in note
+    assert note.startswith(f"the set holds {metadata['tokens']:,} of 2,400 tokens (")
+    assert "in 15 samples of 16 seeds (1 left out): raise seeds.count" in note
 
 
 def test_a_set_that_fills_less_than_half_of_its_budget_fails(tiny_cell: Cell, tmp_path: Path):
@@ -176,7 +176,7 @@ def test_a_set_that_fills_less_than_half_of_its_budget_fails(tiny_cell: Cell, tm
         build(cell, upstream, tmp_path / "out")
     told = str(error.value)
     assert "\n" not in told and "less than half of the calibration budget would be filled: " in told
-    assert re.search(r": [\d,]+ of 9,000 tokens \(\d\d%\) in 15 samples of 16 seeds \(1 without", told)
+    assert re.search(r": [\d,]+ of 9,000 tokens \(\d\d%\) in 15 samples of 16 seeds \(1 left out\)", told)
     assert "(raise seeds.count or lower calibration.tokens)" in told
     assert error.value.key == "calibration.tokens" and not list((tmp_path / "out").iterdir())
 
@@ -199,9 +199,9 @@ def test_a_method_without_calibration_needs_no_full_set(tiny_cell: Cell, tmp_pat
     ("left_out", "wrong", "why", "hint"),
     [
         ({}, 0, "in 9 samples of 9 seeds", "raise seeds.count or lower"),
-        ({"over_budget": 4, "no_winner": 1}, 0, "of 14 seeds (1 without a winner)", "raise seeds.count"),
-        ({"no_winner": 9}, 0, "of 18 seeds (9 without a winner)", "sampling.max_new_tokens"),
-        ({"no_winner": 9}, 8, "(9 without a winner, 8 for a wrong answer)", "leave out 'answer'"),
+        ({"over_budget": 4, "no_winner": 1}, 0, "of 14 seeds (1 left out)", "raise seeds.count"),
+        ({"no_winner": 9}, 0, "of 18 seeds (9 left out)", "sampling.max_new_tokens"),
+        ({"no_winner": 9}, 8, "(9 left out, 8 of them for a wrong answer)", "leave out 'answer'"),
         ({"no_winner": 1, "too_long": 9}, 1, "; 9 longer than", "raise calibration.sequence_length"),
     ],
 )

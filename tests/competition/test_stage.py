@@ -80,8 +80,8 @@ def test_a_seed_without_a_winner_is_told_with_the_reason(tiny_cell: Cell, tmp_pa
     assert (metadata["groups_without_winner"], metadata["wrong_alone"]) == (2, 1)
     assert (metadata["wrong_winners"], metadata["uncontested"]) == (1, 1)
     assert metadata["notes"] == [
-        "2 of 4 seeds have no winner: 1 whose only usable candidate has a wrong answer,"
-        " 1 whose candidates are all cut, failed, empty or looping"
+        "2 of 4 seeds are left out: of 1 the only usable candidate gives a wrong answer,"
+        " of 1 all candidates are cut, failed, empty or looping"
     ]
 
 

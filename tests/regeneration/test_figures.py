@@ -27,4 +27,6 @@ def test_reasoning_that_is_never_closed_is_counted(
     figures = corpus_figures(rows, Thinking())
     assert figures["unclosed"] == unclosed
     notes = unclosed_notes(figures)
-    assert len(notes) == unclosed and all(note.startswith("1 of 2 candidates ended within") for note in notes)
+    assert len(notes) == unclosed and all(
+        note.startswith("1 of 2 candidates ended in the middle") for note in notes
+    )
