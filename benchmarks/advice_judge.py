@@ -19,8 +19,15 @@ from faq_pipeline.advice.choice import MARGIN, SHARE
 from faq_pipeline.advice.prediction import PastCell
 from faq_pipeline.advice.prediction import fit as fit_line
 
-FIXED = ("self-one", "teacher-one", "original-chat", "original-raw")
-"""Arms that a user might always take."""
+SOURCES = ("self-one", "teacher-one", "faq", "original-chat", "original-raw")
+"""Arms that `faq advise` compares where nothing else is asked for."""
+CHOICES = {
+    "all": None,
+    "sources": SOURCES,
+    "sources but self": SOURCES[1:],
+    "originals": SOURCES[3:],
+}
+"""Arms to choose among; None for all that there are."""
 SMALL = (("small-teacher", "teacher-one"), ("small-raw", "original-raw"))
 """Arms that differ in their budget alone."""
 RESAMPLES = 500
@@ -30,28 +37,29 @@ SET, POOL = ("draw", "arm"), ("draw",)
 Rows = list[dict[str, Any]]
 Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Rows], float]
+Choose = Callable[[Rows], dict[str, Any] | None]
 
 
 def judge(rows: Rows, fit: Rows | None, figures: Sequence[str]) -> None:
     """Print the table of figures, over all conditions (target x quantizer) of the rows."""
     draws = sorted({row["draw"] for row in rows})
     print(f"{len(rows)} cells, {len(_by_condition(rows))} conditions, {len(draws)} draws")
-    print("| figure | rank correlation | error of ln KL | regret, % | regret without self, % |")
-    print("|---|---|---|---|---|")
+    columns = ["figure", "rank correlation", "error of ln KL", *(f"regret, %: {name}" for name in CHOICES)]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name in figures:
-        correlation = _interval(rows, partial(_correlation, name=name), SET)
-        regret = _interval(rows, partial(_regret, name=name), POOL)
-        without = _interval(rows, partial(_regret, name=name, without="self"), POOL)
-        error = _error(rows, name, fit)
-        shown = [_shown(correlation, 2), f"{error:.3f}", _shown(regret, 0), _shown(without, 0)]
-        print(f"| {name} | {' | '.join(shown)} |")
-    for without in ("-", "self"):
-        regret = _interval(rows, partial(_advised_regret, fit=fit, without=without), POOL)
-        print(f"| faq advise{' without self' * (without == 'self')} | | | {_shown(regret, 0)} | |")
-    for arm in FIXED:
+        correlation = _shown(_interval(rows, partial(_correlation, name=name), SET), 2)
+        error = _shown(_interval(rows, partial(_error, name=name, fit=fit), SET), 2)
+        regrets = _regrets(rows, partial(_lowest, name=name))
+        print(f"| {' | '.join([name, correlation, error, *regrets])} |")
+    advised = partial(_advised, slope=_slope(fit or rows, "excess"))
+    print(f"| {' | '.join(['faq advise', '', '', *_regrets(rows, advised)])} |")
+    for arm in SOURCES:
         if any(row["arm"] == arm for row in rows):
-            regret = _interval(rows, partial(_fixed_regret, arm=arm), POOL)
-            print(f"| always {arm} | | | {_shown(regret, 0)} | |")
+            print(f"| {' | '.join([f'always {arm}', '', '', *_regrets(rows, partial(_always, arm=arm))])} |")
+    better = _interval(rows, lambda some: _correlation(some, "excess") - _correlation(some, "fitness"), SET)
+    nearer = _interval(rows, lambda some: _error(some, "excess", fit) - _error(some, "log_fitness", fit), SET)
+    print(f"excess less fitness, rank correlation: {_shown(better, 3)}")
+    print(f"excess less log_fitness, error of ln KL: {_shown(nearer, 3)}")
     for small, whole in SMALL:
         _compare_budgets(rows, small, whole)
     print("pairs of arms whose ratio lies in its interval: {} of {}".format(*_coverage(rows, fit or rows)))
@@ -100,7 +108,7 @@ def _correlation(rows: Rows, name: str) -> float:
     found = [
         spearmanr([row[name] for row in its], [row["kl"] for row in its])[0]
         for its in _by_condition(rows).values()
-        if len(its) > 2
+        if len({row["set"] for row in its}) > 2
     ]
     return fmean(found)
 
@@ -112,8 +120,10 @@ def _error(rows: Rows, name: str, fit: Rows | None) -> float:
         others = fit if fit is not None else [row for row in rows if row["draw"] != draw]
         slope = _slope(others, name)
         for its in _by_condition(row for row in rows if row["draw"] == draw).values():
+            if len(its) < 2:
+                continue
             x, y = _centred(its, name)
-            errors += list((y - slope * x) * math.sqrt(len(its) / max(1, len(its) - 1)))
+            errors += list((y - slope * x) * math.sqrt(len(its) / (len(its) - 1)))
     return math.sqrt(fmean(e * e for e in errors))
 
 
@@ -135,49 +145,47 @@ def _pools(rows: Iterable[dict[str, Any]]) -> list[Rows]:
     return [pool for pool in found.values() if len(pool) > 1]
 
 
-def _regret(rows: Rows, name: str, without: str = "-") -> float:
-    """Regret of always choosing the set with the lowest figure, see `_regret_of`."""
-    return _regret_of(rows, lambda pool: min(pool, key=lambda row: row[name]), without)
+def _lowest(pool: Rows, name: str) -> dict[str, Any]:
+    return min(pool, key=lambda row: row[name])
 
 
-def _advised_regret(rows: Rows, fit: Rows | None, without: str) -> float:
-    """Regret of the rule of `faq advise`, with the slope of `fit`, or of the rows themselves."""
-    slope = _slope(fit or rows, "excess")
-
-    def choose(pool: Rows) -> dict[str, Any]:
-        first, *others = sorted(pool, key=lambda row: row["excess"])
-        for row in others:
-            near = math.exp(slope * (row["excess"] - first["excess"])) <= MARGIN
-            if near and first["sampled"] and row["sampled"] <= SHARE * first["sampled"]:
-                return row
-        return first
-
-    return _regret_of(rows, choose, without)
+def _advised(pool: Rows, slope: float) -> dict[str, Any]:
+    """The choice of `faq advise`, with that slope of ln KL by excess error."""
+    first, *others = sorted(pool, key=lambda row: row["excess"])
+    for row in others:
+        near = math.exp(slope * (row["excess"] - first["excess"])) <= MARGIN
+        if near and first["sampled"] and row["sampled"] <= SHARE * first["sampled"]:
+            return row
+    return first
 
 
-def _regret_of(rows: Rows, choose: Callable[[Rows], dict[str, Any]], without: str) -> float:
+def _always(pool: Rows, arm: str) -> dict[str, Any] | None:
+    return next((row for row in pool if row["arm"] == arm), None)
+
+
+def _regrets(rows: Rows, choose: Choose) -> list[str]:
+    """The regret for each of `CHOICES`, with its interval; empty where there is no such choice."""
+    found = []
+    for arms in CHOICES.values():
+        among = [row for row in rows if arms is None or row["arm"] in arms]
+        try:
+            found.append(_shown(_interval(among, partial(_regret, choose=choose), POOL), 0))
+        except StatisticsError:
+            found.append("")
+    return found
+
+
+def _regret(rows: Rows, choose: Choose) -> float:
     """Percent by which the geometric mean KL of the choices is above that of the best arms.
 
     An arm's KL is its geometric mean over draws: the best of single cells would be a lucky one.
-
-    Args:
-        without: arms whose names begin so are not there.
     """
-    logs = []
-    for its in _by_condition(row for row in rows if not row["arm"].startswith(without)).values():
-        means = _arm_means(its)
-        for pool in _pools(its):
-            logs.append(means[choose(pool)["arm"]] - min(means[row["arm"]] for row in pool))
-    return 100 * (math.exp(fmean(logs)) - 1)
-
-
-def _fixed_regret(rows: Rows, arm: str) -> float:
     logs = []
     for its in _by_condition(rows).values():
         means = _arm_means(its)
         for pool in _pools(its):
-            if any(row["arm"] == arm for row in pool):
-                logs.append(means[arm] - min(means[row["arm"]] for row in pool))
+            if (choice := choose(pool)) is not None:
+                logs.append(means[choice["arm"]] - min(means[row["arm"]] for row in pool))
     return 100 * (math.exp(fmean(logs)) - 1)
 
 
@@ -194,6 +202,7 @@ def _interval(rows: Rows, statistic: Statistic, unit: Sequence[str]) -> tuple[fl
     Args:
         unit: columns whose values name one, with the target: a unit keeps all its quantizers.
     """
+    value = statistic(rows)
     generator = np.random.default_rng(20_260_111)
     units: dict[tuple[Any, ...], Rows] = defaultdict(list)
     for row in rows:
@@ -204,7 +213,7 @@ def _interval(rows: Rows, statistic: Statistic, unit: Sequence[str]) -> tuple[fl
         with suppress(StatisticsError):  # nothing to compare in this sample
             found.append(statistic(some))
     low, high = np.nanpercentile(found, [2.5, 97.5])
-    return statistic(rows), float(low), float(high)
+    return value, float(low), float(high)
 
 
 def _shown(value: tuple[float, float, float], digits: int) -> str:

@@ -44,7 +44,8 @@ def advice_on(measured: Sequence[Measured], spec: Quantization) -> Advice:
         )
         return Advice(measured, (None,) * len(measured), None, first, "lowest excess error", (note,))
     line = fit(past_cells())
-    ratios = tuple(line.ratio(one.excess, first.excess) for one in measured)
+    others = (line.ratio(one.excess, first.excess) for one in measured[1:])
+    ratios = (Ratio(1, 1, 1), *others)
     cheaper = [
         one
         for one, ratio in zip(measured, ratios, strict=True)

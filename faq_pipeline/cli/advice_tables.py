@@ -33,7 +33,7 @@ def show_advice(measured: Sequence[Measured], recipe: Recipe, notes: Sequence[st
         [
             str(place),
             *_differing(one.candidate, found),
-            *([] if ratio is None else ["1.00" if place == 1 else figure(ratio.as_dict(), 2)]),
+            *([] if ratio is None else ["1" if place == 1 else figure(ratio.as_dict(), 2)]),
             f"{one.excess:.3f}",
             f"{one.sampled_tokens:,}",
             "" if one.seconds is None else seconds(one.seconds),
@@ -73,8 +73,12 @@ def show_advice_plan(
                 *_differing(one, found),
                 f"{len(missing)}/{count}",
                 f"{sum(row['tokens'] or 0 for row in missing):,}",
-                (seconds(sum(known)) if known or not missing else "")
-                + ("" if len(known) == len(missing) else " + ?"),
+                " + ".join(
+                    [
+                        *([seconds(sum(known))] if known or not missing else []),
+                        *([] if len(known) == len(missing) else ["?"]),
+                    ]
+                ),
             ]
         )
     columns = [*_columns(found), "to make", "tokens at most", "time"]
