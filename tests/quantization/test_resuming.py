@@ -104,7 +104,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     expected = work.run(journal=False)
     work.run(steps)
     files, log, told = work.run()
-    assert "Resuming at layer 2 of 2" in told and "1 layers from the interrupted run" in told
+    assert "Resuming at layer 2 of 2" in told and "1 layer from the interrupted run" in told
     assert files == expected[0] and log == expected[1]
     assert work.compressed == (0 if fields["method"] == "awq" else MODULES)
 
@@ -115,6 +115,7 @@ def test_a_damaged_layer_is_made_again_and_the_others_are_not(bench: Callable[..
     work.run(3)  # all steps; nothing is saved yet
     first, last = work.data
     assert first.stat().st_mode == line(first).stat().st_mode, "as the umask has it"
+    (half := first.with_name(f".{first.name}-0")).write_bytes(b"half")
     damages: dict[str, Callable[[], Any]] = {
         "a flipped bit": lambda: first.write_bytes(first.read_bytes()[:-1] + b"?"),
         "cut off": lambda: last.write_bytes(last.read_bytes()[:-5]),
@@ -129,6 +130,7 @@ def test_a_damaged_layer_is_made_again_and_the_others_are_not(bench: Callable[..
         assert files == expected and work.compressed == MODULES, name
         assert f"Resuming at layer {2 if name in ('cut off', 'a changed line', 'half a line') else 1}" in told
     assert work.run()[0] == expected and work.compressed == 0
+    assert not half.exists()
 
 
 def line(data: Path) -> Path:

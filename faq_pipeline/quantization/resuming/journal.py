@@ -64,7 +64,8 @@ class Journal:
     """The journal of a build. Where its disk is full or fails, it keeps nothing more.
 
     Attributes:
-        folder: what other versions or another kind of machine left there is deleted.
+        folder: what other versions or another kind of machine left there is deleted, and so is what was
+            being written when a run was killed.
         room: bytes of its disk that it leaves free, for the checkpoint.
         failed: why nothing more is kept.
         own: runs that this process has begun.
@@ -82,6 +83,8 @@ class Journal:
         for folder in subfolders(self.folder):
             if folder != self._here:
                 shutil.rmtree(folder, ignore_errors=True)
+        for half in self._here.glob("**/.*"):
+            half.unlink(missing_ok=True)
 
     def run(self, spec: Quantization) -> RunJournal:
         """The journal of one run of the quantizer with these settings."""

@@ -263,7 +263,7 @@ class _Run:
         source = "this run, which made them already" if self.journal.begun else "the interrupted run"
         if first is None:
             return f"All {layers} layers{where} are from {source}"
-        return f"Resuming at layer {first} of {layers}{where}: {kept} layers from {source}"
+        return f"Resuming at layer {first} of {layers}{where}: {kept} layer{'s' * (kept > 1)} from {source}"
 
 
 def _put(model: PreTrainedModel, name: str, tensor: torch.Tensor) -> None:
