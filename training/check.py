@@ -40,7 +40,6 @@ def run(settings: Settings, data: Path = DATA) -> None:
     owners = _owners(
         (
             (seeds / f"{settings.name}-mixed.jsonl", "text", "seeds"),
-            (seeds / f"{settings.name}-hard.jsonl", "text", "seeds"),
             (evaluation / "development.jsonl", "question", "development"),
             (evaluation / "choosing.jsonl", "question", "development"),
             (evaluation / "test.jsonl", "question", "evaluation"),
@@ -48,6 +47,8 @@ def run(settings: Settings, data: Path = DATA) -> None:
             (evaluation / "prose.jsonl", "text", "evaluation"),
         )
     )
+    # Hard seeds may be among the others: no calibration set is made from both files.
+    owners |= _owners(((seeds / f"{settings.name}-hard.jsonl", "text", "seeds"),))
     sample = _training_text(settings)
     for text, owner in sorted(owners.items()):  # a text starts a line: "64 stones" is not "164 stones"
         if "\n" + text in sample:
