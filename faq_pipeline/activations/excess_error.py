@@ -50,7 +50,7 @@ def mean_excess(rows: Sequence[LayerExcess]) -> float | None:
 
 def excess_error(calibration: torch.Tensor, traces: torch.Tensor) -> float:
     """Excess error of a layer, of two Hessians of shape (channels, channels)."""
-    calibration, traces = calibration.double(), traces.double()
+    calibration, traces = calibration.double(), traces.to(calibration.device).double()
     return float(torch.log(expected_error(calibration, traces) / expected_error(traces, traces)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +35,10 @@ class InputHessian:
     def mean(self) -> torch.Tensor:
         """E[x x^T], shape (channels, channels)."""
         return self.products / max(self.tokens, 1)
+
+    def on_cpu(self) -> InputHessian:
+        """The same, in the CPU's memory."""
+        return replace(self, products=self.products.cpu(), channels=self.channels.cpu())
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from faq_pipeline.config.recipe import AUTO, DRAW, ORIGINAL, RANDOM, SELF, TEACH
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.errors import FaqError, nearest_and_known
-from faq_pipeline.execution.cell_resolver import CellResolver
+from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.settings import Settings
 
 MOST_TOKENS = 8192
@@ -62,22 +62,16 @@ class Candidate:
     cell: Cell
     whole: Cell
 
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """What tells it from others."""
-        return self.source, self.selection, self.tokens
 
-
-def candidates(
-    resolver: CellResolver, member: str, recipe: str, wish: Wish
-) -> tuple[list[Candidate], list[str]]:
+def candidates(settings: Settings, member: str, recipe: str, wish: Wish) -> tuple[list[Candidate], list[str]]:
     """The candidates, and notes on sources that the family cannot make.
 
     Raises:
-        FaqError: a name is unknown, a number is out of range, or a source that was asked for cannot be made.
+        FaqError: a name is unknown, a number is out of range, the recipe is for another family or uses no
+            data, or a source that was asked for cannot be made.
     """
-    settings = resolver.settings
-    base = resolver.cell(member, recipe).recipe
+    base = settings.catalog.recipe(recipe)
+    _check_recipe(settings.catalog, member, base)
     for selection in wish.selections:
         find_selector(selection)
     budgets = wish.budgets or (
@@ -104,6 +98,21 @@ def candidates(
     if not found:
         raise FaqError(f"no source can be made for {member!r}: {notes[0]}")
     return found, notes
+
+
+def _check_recipe(catalog: Catalog, member: str, base: Recipe) -> None:
+    family, _ = catalog.member(member.partition("@")[0])
+    if family.name not in base.families:
+        known = sorted(name for name, one in catalog.recipes.items() if family.name in one.families)
+        raise FaqError(
+            f"recipe {base.name!r} is for {', '.join(base.families)},"
+            f" and {member!r} is of family {family.name!r}",
+            hint=f"--recipe {known[0]}, for example" if known else f"write a recipe for {family.name}",
+        )
+    if not needs_calibration(base.quantization):
+        raise FaqError(
+            f"recipe {base.name!r} quantizes without calibration data", hint="advice is on calibration data"
+        )
 
 
 def _defaults(base: Recipe) -> tuple[str, ...]:

@@ -71,6 +71,11 @@ def measure(
             notes.append(f"{one.source}, {one.selection}, {one.tokens:,} tokens: {error}")
     if not made:
         raise problems[0]
+    notes += [
+        f"{one.source}: {note}"
+        for one, artifacts in made
+        for note in artifacts[stage_names.CALIBRATION_SET].metadata["notes"]
+    ]
     past = PastRuns(settings.store)
     measured = [_measured(past, one, artifacts) for one, artifacts in made]
     return sorted(measured, key=lambda one: one.excess), notes

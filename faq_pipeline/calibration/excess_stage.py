@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.activations.trace_moments import measuring
 from faq_pipeline.core import labels, stage_names
@@ -14,6 +14,11 @@ from faq_pipeline.models.device import compute_identity, device_kind
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.records import LayerExcess, TokenRow, Trace
 from faq_pipeline.store.tables import read_rows, write_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from faq_pipeline.activations.input_hessians import InputHessian
 
 TABLE = "excess.parquet"
 
@@ -41,19 +46,40 @@ def _build(task: Build) -> dict[str, Any]:
     from faq_pipeline.activations.input_hessians import input_hessians
 
     rows = read_rows(task.inputs[stage_names.CALIBRATION_SET].file("rows.parquet"), TokenRow)
-    traces = read_rows(task.inputs[stage_names.INFERENCE_TRACES].file("traces.parquet"), Trace)
-    own = [trace.input_ids for trace in traces if trace.input_ids]
-    if not own:
-        raise FaqError("there are no inference traces to compare calibration sets with")
-    task.progress.start("rows through the target", len(rows) + len(own))
     with measuring(task.cell) as model:
-        theirs = input_hessians(model, own, task.progress.advance)
+        theirs = _of_traces(task, model)
+        task.progress.start("rows through the target", len(rows))
         mine = input_hessians(model, (row.input_ids for row in rows), task.progress.advance)
     found = excess_errors(mine, theirs)
     if not found:
         raise FaqError(f"{task.cell.target.name!r} has no linear layer whose inputs can be measured")
     write_rows(task.directory / TABLE, found, LayerExcess)
     return {"excess": mean_excess(found)}
+
+
+_known: dict[tuple[str, ...], list[InputHessian]] = {}
+"""The traces' Hessians that were computed last: several sets of a target are compared with them in turn."""
+
+
+def _of_traces(task: Build, model: PreTrainedModel) -> list[InputHessian]:
+    """The traces' Hessians, on the CPU.
+
+    Raises:
+        FaqError: there are no traces.
+    """
+    from faq_pipeline.activations.input_hessians import input_hessians
+
+    artifact, cell = task.inputs[stage_names.INFERENCE_TRACES], task.cell
+    key = (artifact.digest, cell.target.digest, device_kind(cell.device))
+    if key not in _known:
+        traces = read_rows(artifact.file("traces.parquet"), Trace)
+        own = [trace.input_ids for trace in traces if trace.input_ids]
+        if not own:
+            raise FaqError("there are no inference traces to compare calibration sets with")
+        task.progress.start("traces through the target", len(own))
+        _known.clear()
+        _known[key] = [one.on_cpu() for one in input_hessians(model, own, task.progress.advance)]
+    return _known[key]
 
 
 def _work(cell: Cell) -> StageWork:

@@ -59,7 +59,6 @@ def advise(
     """
     from faq_pipeline.advice.candidates import Wish, candidates
     from faq_pipeline.advice.measure import check_candidates
-    from faq_pipeline.execution.cell_resolver import CellResolver
 
     settings = Settings.from_environment()
     if device:
@@ -67,14 +66,13 @@ def advise(
     wish = Wish(_names(sources), _names(selections), _numbers(budgets), seeds)
     with rare_collections():
         with memoizing():
-            resolver = CellResolver(settings)
-            found, notes = candidates(resolver, member, recipe, wish)
+            found, notes = candidates(settings, member, recipe, wish)
             check_candidates(settings, found)
         if dry_run:
             show_advice_plan(settings, found, notes, json=json)
             return
         measured, more = _measured(settings, found)
-    show_advice(measured, resolver.cell(member, recipe).recipe, [*notes, *more], json=json)
+    show_advice(measured, settings.catalog.recipe(recipe), [*notes, *more], json=json)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -55,6 +55,8 @@ def test_random_tokens_and_text_of_another_domain_rank_below_the_targets_own_ans
         (("--budgets", "100"), "a budget of 100 tokens is less than one sequence"),
         (("--seeds", "0"), "--seeds 0: at least one seed is drawn"),
         (("--recipe", "faq-two"), "unknown recipe 'faq-two'"),
+        (("--recipe", "moss-faq-gptq-w3a16"), "is for moss, and 'kin-2m' is of family 'kin'"),
+        (("--recipe", "rtn-w3a16"), "quantizes without calibration data"),
     ],
 )
 def test_a_mistake_is_one_line_before_any_work(faq: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -83,3 +85,12 @@ def test_the_shipped_line_says_that_more_excess_error_means_more_kl() -> None:
     line = fit(past_cells())
     assert line.conditions == 9 and line.slope > 0
     assert line.ratio(0.9, 0.3).value > 1.5  # random tokens against the target's own answers
+
+
+def test_what_the_family_cannot_make_is_left_out_with_a_note_or_refused_where_it_is_asked_for(
+    faq: Run,
+) -> None:
+    plan = json.loads(faq("", "advise", "kin-8m", "--dry-run", "--json").out)
+    assert {row["source"] for row in plan["plan"]} == {"self", "original-templated", "original-raw"}
+    assert plan["notes"][0].startswith("no source teacher: no teacher for 'kin-8m'")
+    assert "no teacher for 'kin-8m'" in faq("", "advise", "kin-8m", "--sources", "self,teacher").mistake
