@@ -82,7 +82,7 @@ class PastRuns:
             its = manifest.metadata.get("work")
             if not isinstance(its, dict):
                 continue
-            if its["load"]:
+            if its["load"] and not manifest.metadata.get("resumed"):  # or it took less than all of it takes
                 rates[its["kind"]].append(manifest.seconds / its["load"])
             if its["disk"]:
                 sizes[its["form"]].append(sum(file.bytes for file in manifest.files) / its["disk"])

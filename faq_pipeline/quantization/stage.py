@@ -67,8 +67,8 @@ def build(job: Build) -> dict[str, Any]:
     `plan.parquet` where a bit plan was made (one row for each layer that engines fuse). Sizes in the
     metadata are in bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up;
     `layer_error_mean` and `layer_error_max` are those of `QuantizedLayer.error`, `compensated_error_mean`
-    of `QuantizedLayer.compensated_error`; `inspection` holds what
-    `inspect_checkpoint` found, so that checks need not load the model again.
+    of `QuantizedLayer.compensated_error`; `resumed` is there where a killed run had begun it;
+    `inspection` holds what `inspect_checkpoint` found, so that checks need not load the model again.
 
     Raises:
         FaqError: see `check_spec`, `run`.
@@ -104,6 +104,7 @@ def build(job: Build) -> dict[str, Any]:
         "rtn_fallback": list(log.fallback),
         **_layer_errors(layers),
         **planned,
+        **({"resumed": True} if journal is not None and journal.resumed else {}),
         "inspection": asdict(
             inspect_checkpoint(folder, cell.target, roomy_device(cell.target.member, cell.device))
         ),

@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def made(store: Store, stage: str, cell: Cell, seconds: float, size: int) -> None:
+def made(store: Store, stage: str, cell: Cell, seconds: float, size: int, **metadata: Any) -> None:
     """An artifact of the cell's stage, as a run that took so long and wrote so many bytes leaves it."""
     number = len(list(store.artifacts()))
     manifest = Manifest(
@@ -33,7 +33,7 @@ def made(store: Store, stage: str, cell: Cell, seconds: float, size: int) -> Non
         inputs={},
         upstream={},
         files=[FileEntry(path="data", bytes=size, sha256="")],
-        metadata={"work": STAGES[stage].work(cell).as_dict()},
+        metadata={"work": STAGES[stage].work(cell).as_dict(), **metadata},
         created="",
         seconds=seconds,
     )
@@ -92,6 +92,14 @@ def test_a_checkpoint_is_as_large_as_its_model(store: Store, tiny_cell: Cell) ->
     ratio = tiny_cell.teacher.member.parameters / tiny_cell.target.member.parameters
     assert cost("quantized_checkpoint", larger, store) == pytest.approx((10 * ratio, ratio), abs=0.06)
     assert cost("quantized_checkpoint", changed(tiny_cell, "quantization", scheme="W8A16"), store)[1] is None
+
+
+def test_a_resumed_quantization_tells_no_time(store: Store, tiny_cell: Cell) -> None:
+    made(store, "quantized_checkpoint", tiny_cell, 1, 2**20, resumed=True)
+    seconds, disk = cost("quantized_checkpoint", tiny_cell, store)
+    assert seconds is None and disk is not None
+    made(store, "quantized_checkpoint", tiny_cell, 100, 2**20)
+    assert cost("quantized_checkpoint", tiny_cell, store)[0] == 100
 
 
 def test_rtn_reads_no_tokens(store: Store, tiny_cell: Cell) -> None:

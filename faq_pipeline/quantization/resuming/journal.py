@@ -69,6 +69,7 @@ class Journal:
         room: bytes of its disk that it leaves free, for the checkpoint.
         failed: why nothing more is kept.
         own: runs that this process has begun.
+        resumed: whether anything was taken from it that a killed run had made.
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class Journal:
     room: int = 0
     failed: str = ""
     own: set[str] = field(default_factory=set)
+    resumed: bool = False
 
     def __post_init__(self) -> None:
         self._told = False
@@ -101,7 +103,10 @@ class Journal:
     def noted(self, name: str) -> dict[str, Any] | None:
         """The figures under a name; None where there are none, or they are damaged."""
         content = _line(self._here / f"{name}.json")
-        return None if content is None else content["figures"]
+        if content is None:
+            return None
+        self.resumed = True
+        return content["figures"]
 
     def write(self, path: Path, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Write a line of JSON, and before it the tensors that it tells of, if there are any."""
@@ -141,7 +146,9 @@ class RunJournal:
 
     def sound(self, number: int, steps: int) -> set[int]:
         """The steps of a pass that are there and whole. Every file is read."""
-        return {step for step in range(steps) if self._is_sound(number, step)}
+        found = {step for step in range(steps) if self._is_sound(number, step)}
+        self.journal.resumed |= bool(found) and not self.begun
+        return found
 
     def read(self, number: int, step: int) -> Recorded:
         """A step that is `sound`."""
