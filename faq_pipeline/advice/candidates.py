@@ -53,7 +53,8 @@ class Candidate:
 
     Attributes:
         cell: makes the set that is measured.
-        whole: the cell at the recipe's own number of seeds and, unless budgets were asked for, its budget.
+        whole: makes the set that is to be used: of the recipe's budget or of that which was asked for, with
+            as many seeds a token as the recipe has.
     """
 
     source: str
@@ -139,16 +140,15 @@ def _candidate(
     sequence = min(base.calibration.sequence_length, tokens)
     form = {"selection": selection, "sequence_length": sequence}
 
-    def cell(count: int | None, budget: int) -> Cell:
-        size: dict[str, Any] = {"calibration": {**form, "tokens": budget}}
-        if count is not None:
-            size["seeds"] = {"count": count}
+    def cell(count: int, budget: int) -> Cell:
+        size = {"calibration": {**form, "tokens": budget}, "seeds": {"count": count}}
         layers: list[tuple[dict[str, Any], Sources]] = [(own, []), (size, []), ({"baselines": None}, [])]
         made = catalog.recipe_with(named, layers).model_copy(update={"draw": base.draw})
         return resolve_cell(catalog, member, made, settings.device, settings.digests)
 
-    whole = tokens if asked else base.calibration.tokens
-    return Candidate(source, selection, tokens, cell(seeds, tokens), cell(None, whole))
+    whole, its = tokens if asked else base.calibration.tokens, catalog.recipe(named)
+    count = max(1, round(its.seeds.count * whole / its.calibration.tokens))
+    return Candidate(source, selection, tokens, cell(seeds, tokens), cell(count, whole))
 
 
 def _layer(base: Recipe, source: str) -> dict[str, Any]:

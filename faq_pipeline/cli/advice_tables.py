@@ -42,7 +42,7 @@ def show_advice(measured: Sequence[Measured], recipe: Recipe, notes: Sequence[st
     ]
     predicted = advice.ratios[0] is not None
     columns = ["", *_columns(found), *(["KL / first"] if predicted else []), "excess", "to sample", "time"]
-    wrapped(_heading(measured[0].candidate, found))
+    wrapped(_heading(recipe.name, found))
     _print(table(None, columns, rows))
     for note in (*notes, *advice.notes):
         wrapped(f"note: {note}")
@@ -54,7 +54,7 @@ def show_advice(measured: Sequence[Measured], recipe: Recipe, notes: Sequence[st
 
 
 def show_advice_plan(
-    settings: Settings, found: Sequence[Candidate], notes: Sequence[str], *, json: bool
+    settings: Settings, found: Sequence[Candidate], recipe: str, notes: Sequence[str], *, json: bool
 ) -> None:
     """Print what would be made, and its cost, one row a candidate."""
     rows = planned_rows(settings, [one.cell for one in found], ADVICE_STAGES)
@@ -82,7 +82,7 @@ def show_advice_plan(
             ]
         )
     columns = [*_columns(found), "to make", "tokens at most", "time"]
-    wrapped(f"{_heading(found[0], found)}: what would be made")
+    wrapped(f"{_heading(recipe, found)}: what would be made")
     _print(table(None, columns, shown))
     for note in notes:
         wrapped(f"note: {note}")
@@ -137,12 +137,12 @@ def _differing(one: Candidate, found: Sequence[Candidate]) -> list[str]:
     return [one.source, *([one.selection] if selections else []), *([f"{one.tokens:,}"] if budgets else [])]
 
 
-def _heading(one: Candidate, found: Sequence[Candidate]) -> str:
-    """The member, and what all candidates share."""
+def _heading(recipe: str, found: Sequence[Candidate]) -> str:
+    """The member, the recipe, and what all candidates share."""
     selections, budgets = _varied(found)
-    shared = [] if budgets else [f"sets of {one.tokens:,} tokens"]
+    one, shared = found[0], [] if budgets else [f"sets of {found[0].tokens:,} tokens"]
     shared += [] if selections or one.selection == DRAW else [f"selection {one.selection}"]
-    return ", ".join([one.cell.target.partition, *shared])
+    return ", ".join([one.cell.target.partition, recipe, *shared])
 
 
 def _said(one: Candidate, found: Sequence[Candidate]) -> str:

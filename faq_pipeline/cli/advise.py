@@ -69,7 +69,7 @@ def advise(
             found, notes = candidates(settings, member, recipe, wish)
             check_candidates(settings, found)
         if dry_run:
-            show_advice_plan(settings, found, notes, json=json)
+            show_advice_plan(settings, found, recipe, notes, json=json)
             return
         measured, more = _measured(settings, found)
     show_advice(measured, settings.catalog.recipe(recipe), [*notes, *more], json=json)
@@ -91,6 +91,7 @@ def _measured(settings: Settings, found: list[Candidate]) -> tuple[list[Measured
     from faq_pipeline.advice.measure import measure
     from faq_pipeline.cli.progress import TerminalListener, bars
     from faq_pipeline.core.stage import Stage
+    from faq_pipeline.lineage.index import merge
     from faq_pipeline.util.progress import Progress
 
     display = bars()
@@ -101,4 +102,6 @@ def _measured(settings: Settings, found: list[Candidate]) -> tuple[list[Measured
         return TerminalListener(display, f"{candidate.source}: {stage.name}")
 
     with display:
-        return measure(settings, found, listener)
+        measured = measure(settings, found, listener)
+    merge(settings.store, settings.lineage)
+    return measured
