@@ -9,6 +9,7 @@ import typer
 
 from faq_pipeline.cli.advice_tables import show_advice, show_advice_plan
 from faq_pipeline.cli.options import DEFAULT_RECIPE, DeviceOption, JsonOption, RecipeOption
+from faq_pipeline.config.recipe import DRAW
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
@@ -39,7 +40,7 @@ def advise(
     member: Annotated[str, typer.Argument(help="Target model: name of a member, or name@rev8.")],
     recipe: RecipeOption = DEFAULT_RECIPE,
     sources: SourcesOption = "",
-    selections: SelectionsOption = "draw",
+    selections: SelectionsOption = DRAW,
     budgets: BudgetsOption = "",
     seeds: Annotated[
         int | None,
@@ -63,7 +64,7 @@ def advise(
     settings = Settings.from_environment()
     if device:
         settings = replace(settings, device=device)
-    wish = Wish(_names(sources), _names(selections), _numbers(budgets), seeds)
+    wish = Wish(_names(sources), _names(selections) or (DRAW,), _numbers(budgets), seeds)
     with rare_collections():
         with memoizing():
             found, notes = candidates(settings, member, recipe, wish)

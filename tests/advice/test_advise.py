@@ -20,7 +20,8 @@ def test_random_tokens_and_text_of_another_domain_rank_below_the_targets_own_ans
     faq: Run, tmp_path: Path
 ) -> None:
     command = ("advise", "kin-2m", "--sources", f"random,{PROSE},self", *SMALL)
-    plan = json.loads(faq("", *command, "--dry-run", "--json").out)["plan"]
+    plan = json.loads(faq("", *command, "--selections", ",", "--dry-run", "--json").out)["plan"]
+    assert {row["selection"] for row in plan} == {"draw"}, "as where none is named"
     assert {row["cache"] for row in plan if row["asset"] == "calibration_set"} == {"miss"}
     assert not any((tmp_path / "home").glob("store/calibration_set/*"))
 
