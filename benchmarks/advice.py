@@ -1,13 +1,13 @@
-"""What foretells a checkpoint's KL: figures of calibration sets beside the KL of a study's cells.
+"""What predicts a checkpoint's KL: figures of calibration sets beside the KL of a study's cells.
 
-    python -m benchmarks.advice collect STUDY --cells CELLS.csv [--tokens N] --out TABLE.csv
+    python -m benchmarks.advice collect --cells CELLS.csv [--tokens N] --out TABLE.csv
     python -m benchmarks.advice judge TABLE.csv [--fit TABLE.csv]
 
 `collect` reads the cells that `faq study report STUDY --out FOLDER` has written, runs each calibration set of
 them (its first N tokens) and the traces through the target, and writes one row a cell with every figure of
 `FIGURES`. The sets lie in the store of FAQ_HOME. `faq advise` reads the table of study `advice`.
 
-`judge` prints, for each figure: its rank correlation with the KL, its error when KL is foretold draw by draw
+`judge` prints, for each figure: its rank correlation with the KL, its error when KL is predicted draw by draw
 from the other draws (or from the cells of --fit), and the regret of choosing the calibration set by it: how
 much higher the KL of its choice is than that of the best set there. Last it prints how often the intervals of
 `faq advise` hold. Intervals resample calibration sets (correlations) and draws (regrets).
@@ -42,7 +42,6 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     collecting = commands.add_parser("collect")
-    collecting.add_argument("study")
     collecting.add_argument("--cells", type=Path, required=True)
     collecting.add_argument("--tokens", type=int, default=0)
     collecting.add_argument("--out", type=Path, required=True)

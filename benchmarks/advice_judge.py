@@ -1,4 +1,4 @@
-"""How well figures of calibration sets foretell the KL of a study's cells: see `benchmarks.advice`."""
+"""How well figures of calibration sets predict the KL of a study's cells: see `benchmarks.advice`."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _correlation(rows: Rows, name: str) -> float:
 
 
 def _error(rows: Rows, name: str, fit: Rows | None) -> float:
-    """Root mean square error of ln KL in a condition: each draw foretold from the others, or from `fit`."""
+    """Root mean square error of ln KL in a condition: each draw predicted from the others, or from `fit`."""
     errors: list[float] = []
     for draw in sorted({row["draw"] for row in rows}):
         others = fit if fit is not None else [row for row in rows if row["draw"] != draw]
@@ -138,7 +138,7 @@ def _centred(rows: Rows, name: str) -> tuple[Floats, Floats]:
 
 
 def _pools(rows: Iterable[dict[str, Any]]) -> list[Rows]:
-    """Cells that a user would choose among: of one condition and draw, those of full budget."""
+    """Cells that a user would choose among: those of one condition and draw."""
     found: dict[tuple[Any, ...], Rows] = defaultdict(list)
     for row in rows:
         found[row["member"], row["quantizer"], row["draw"], row.get("copy")].append(row)

@@ -81,7 +81,7 @@ class Settings:
 
     Attributes:
         tasks: the names of its tasks, sorted.
-        hard: levels by task, where targets are at a loss and the teacher is not.
+        hard: levels by task, at which the smallest target mostly fails and the teacher does not.
         prose: the YAML of its invented world.
         mix: what its tokenizer is trained on, and its members unless they say otherwise.
     """

@@ -1,4 +1,4 @@
-"""The calibration sets that are compared: a source, a selection and a token budget, laid upon a recipe."""
+"""The calibration sets that are compared: a recipe with another source, selection and token budget."""
 
 from __future__ import annotations
 

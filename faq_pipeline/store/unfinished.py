@@ -1,8 +1,8 @@
 """What an unfinished build keeps, so that the next one of the same artifact goes on where it was killed.
 
-A folder for each artifact, by fingerprint, in the store's `.ledgers`. Its content is the stage's affair. It
-is deleted once the artifact is there (`Store.produce`), once the same cell is built from other inputs
-(`claim`), or by `faq cache gc`.
+A folder for each artifact, by fingerprint, in the store's `.ledgers`. The stage decides what is in it. It is
+deleted once the artifact is there (`Store.produce`, or `Store.sweep` after a kill in between), once the same
+cell is built from other inputs (`claim`), or by `faq cache gc --ledgers`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Unfinished:
         """Artifacts that have a folder.
 
         Raises:
-            OSError: it cannot be told.
+            OSError: the folder that holds them cannot be read.
         """
         return [folder.name for folder in subfolders(self.root)]
 

@@ -1,4 +1,4 @@
-"""Excess error: GPTQ's output error on the target's inputs, foretold from Hessians alone."""
+"""Excess error: GPTQ's output error on the target's inputs, predicted from Hessians alone."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def gptq_error(weight: torch.Tensor, step: float, calibration: torch.Tensor, own
 
 
 @pytest.mark.parametrize("calibration", [hessian(inputs(0)), hessian(inputs(1)), hessian(inputs(0, 30))])
-def test_the_error_of_real_rounding_is_foretold(calibration: torch.Tensor) -> None:
+def test_the_error_of_real_rounding_is_predicted(calibration: torch.Tensor) -> None:
     own, step = hessian(inputs(0)), 0.1
     weight = torch.randn(2000, CHANNELS, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    foretold = float(expected_error(calibration, own)) * len(weight) * step**2 / 12
-    assert gptq_error(weight, step, calibration, own) == pytest.approx(foretold, rel=0.05)
+    predicted = float(expected_error(calibration, own)) * len(weight) * step**2 / 12
+    assert gptq_error(weight, step, calibration, own) == pytest.approx(predicted, rel=0.05)
 
 
 def test_other_text_and_few_tokens_have_more_of_it() -> None:

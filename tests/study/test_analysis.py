@@ -146,7 +146,7 @@ def test_holm_takes_back_what_many_comparisons_find_by_chance(data: Path, tmp_pa
     assert corrected <= 2 < alone
 
 
-def test_fitness_that_foretells_kl_is_seen_and_noise_is_not(eight: Design) -> None:
+def test_fitness_that_predicts_kl_is_seen_and_noise_is_not(eight: Design) -> None:
     found = analysed(eight).fitness
     assert [one.condition.quantizer for one in found] == ["gptq-w3", "gptq-w4"]
     for one in found:

@@ -39,8 +39,8 @@ def install_owned_runs() -> None:
     replaced where Dagster looks it up, and so is the class of a step's process.
     """
     for module in (api, execute_in_process):
-        setattr(module, "job_execution_iterator", _owned_execution)  # noqa: B010 - as above
-    setattr(multiprocess, "MultiprocessExecutorChildProcessCommand", WatchedStep)  # noqa: B010
+        setattr(module, "job_execution_iterator", _owned_execution)  # noqa: B010 - not exported for mypy
+    setattr(multiprocess, "MultiprocessExecutorChildProcessCommand", WatchedStep)  # noqa: B010 - not exported for mypy
 
 
 _execution = api.job_execution_iterator
