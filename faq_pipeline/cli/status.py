@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -59,10 +60,16 @@ def _show_cells(settings: Settings, statuses: list[CellStatus], *, json: bool) -
     if json:
         print_json({"cells": rows})
         return
-    columns = ["member", "recipe", "state", "made", "why", "last run"]
+    for name, of_member in groupby(
+        rows, key=lambda row: row["member"]
+    ):  # one table each: 80 columns are enough
+        _show_member(name, list(of_member))
+
+
+def _show_member(name: str, rows: list[dict[str, Any]]) -> None:
+    columns = ["recipe", "state", "made", "why", "last run"]
     shown = [
         [
-            row["member"],
             row["recipe"],
             row["state"],
             "" if row["complete"] else f"{row['made']}/{row['stages']}",
@@ -71,7 +78,9 @@ def _show_cells(settings: Settings, statuses: list[CellStatus], *, json: bool) -
         ]
         for row in rows
     ]
-    out().print(table("Cells", columns, shown))
+    if not any(row["failed_run"] for row in rows):
+        columns, shown = columns[:-1], [cells[:-1] for cells in shown]
+    out().print(table(name, columns, shown))
 
 
 def _row(cell: CellStatus, failed: str | None) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from faq_pipeline.quickstart.model_facts import (
 )
 from faq_pipeline.registry.naming import member_name
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+"""OWNER/NAME; a path that begins with a dot is none."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,11 @@ def _called(folder: Path) -> str:
 
 
 def _new_hub_member(repository: str, taken: set[str]) -> Member:
-    told = look_up(repository)
+    try:
+        told = look_up(repository)
+    except FaqError as error:  # OWNER/NAME is a path, too
+        known = f"; {error.hint}" if error.hint else ""
+        raise FaqError(error.problem, hint=f"no folder {repository} exists{known}") from error
     assert told.parameters is not None
     return Member(
         name=member_name(repository, taken),

@@ -96,7 +96,7 @@ def test_a_model_of_a_known_family_keeps_its_settings(
 @pytest.mark.parametrize(
     ("mode", "name", "told"),
     [
-        ("", "acme/none", "the hub has no repository 'acme/none'"),
+        ("", "acme/none", "no repository 'acme/none' (no folder acme/none exists; check the name"),
         ("500", "acme/acme-1M", "answers 500"),
     ],
 )

@@ -132,6 +132,7 @@ def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Pat
     ("arguments", "told"),
     [
         (("no-such-folder",), "no model 'no-such-folder'"),
+        (("./no-such-folder",), "no model './no-such-folder'"),
         (("{llama}/config.json",), "this is a file"),
         (("{llama}", "--scheme", "W4A61"), "did you mean 'W4A16'?"),
         (("{llama}", "--method", "gtpq"), "did you mean 'gptq'?"),
