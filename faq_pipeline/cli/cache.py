@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import print_json, say, seconds
+from faq_pipeline.cli.display import print_json, say, seconds, wrapped
 from faq_pipeline.cli.long_table import print_table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.errors import ReadError
@@ -72,7 +72,8 @@ def ls(json: JsonOption = False) -> None:
     if broken:
         say(f"{broken} broken artifacts are not listed; see  faq cache verify")
     if kept:
-        say(f"{size(kept)} are kept of interrupted quantizations; delete them with  faq cache gc --ledgers")
+        layers = f"{size(kept)} of layers from interrupted quantizations are kept"
+        wrapped(f"{layers}: run the same command again to continue; faq cache gc --ledgers deletes them")
 
 
 def _cells(store: Store) -> dict[str, set[str]]:
