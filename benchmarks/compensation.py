@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks.methods import in_page
 from faq_pipeline import materialize, resolve
 from faq_pipeline.config.quantization import BitPlan, Compensation, Quantization
+from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.core import stage_names
 from faq_pipeline.evaluation.documents import prose_rows
 from faq_pipeline.models.architecture import architecture_of
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--ranks", default="8,16")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    data = _data(options.member, options.recipe)
+    data = read_data(options.member, options.recipe)
     lines = []
     for group in options.groups.split(","):
         size = group if group == "channel" else int(group)
@@ -90,7 +91,8 @@ def main() -> None:
         options.out.write_text(in_page(page, text, BEGIN, END), encoding="utf-8")
 
 
-def _data(member: str, recipe: str) -> Data:
+def read_data(member: str, recipe: str | Recipe) -> Data:
+    """The calibration set, traces and prose of a member; made where they are not there yet."""
     cell = resolve(member, recipe)
     made = materialize(cell, stage_names.CALIBRATION_SET)
     written = materialize(cell, stage_names.INFERENCE_TRACES)

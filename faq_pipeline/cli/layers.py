@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +12,13 @@ from faq_pipeline.cli.display import out, print_json, table
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.errors import FaqError
 from faq_pipeline.exports.source import find_source
-from faq_pipeline.quantization.stage import LAYERS
+from faq_pipeline.models.weights import find_weights
+from faq_pipeline.quantization.carried_plan import carried_bits
+from faq_pipeline.quantization.layers import is_ignored
+from faq_pipeline.quantization.stage import LAYERS, PLAN_COSTS
 from faq_pipeline.settings import Settings
-from faq_pipeline.store.records import QuantizedLayer
+from faq_pipeline.store.artifact import Artifact
+from faq_pipeline.store.records import PlannedLayer, QuantizedLayer
 from faq_pipeline.store.tables import read_rows
 
 HEADER = ("layer", "weights", "bits", "stored bits", "tokens", "error")
@@ -23,13 +28,28 @@ def layers(
     source: Annotated[
         str, typer.Argument(help="Fingerprint of a quantized_checkpoint, its first digits, or member|recipe.")
     ],
+    carry_to: Annotated[
+        str | None,
+        typer.Option(help="Another member of the family: print bits for its layers, from this plan's costs."),
+    ] = None,
+    average_bits: Annotated[
+        float | None, typer.Option(min=1, max=16, help="Mean bits of a weight, with --carry-to.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show each layer of a checkpoint: bits, calibration tokens, and its error on its calibrated inputs.
 
     Stored bits of a weight include its share of scales, zero points and the layer's adapter.
+
+    With --carry-to, print YAML for `quantization.layer_bits` of another member's recipe.
     """
-    found = find_source(Settings.from_environment(), source).checkpoint
+    if (carry_to is None) != (average_bits is None):
+        raise FaqError("--carry-to and --average-bits go together")
+    settings = Settings.from_environment()
+    found = find_source(settings, source).checkpoint
+    if carry_to is not None and average_bits is not None:
+        _carry(settings, found, carry_to, average_bits, as_json=json)
+        return
     file = found.file(LAYERS)
     if not file.is_file():
         raise FaqError(
@@ -45,6 +65,34 @@ def layers(
         header = [*HEADER, *(["with adapter"] if adapted else []), ""]
         cells = [_cells(row, adapted=adapted) for row in rows]
         out().print(table(f"layers of {found.fingerprint}", header, cells))
+
+
+def _carry(settings: Settings, plan: Artifact, member: str, average_bits: float, *, as_json: bool) -> None:
+    """Print the bits of another member's layers."""
+    from faq_pipeline.models.architecture import architecture_of
+
+    file: Path = plan.file(PLAN_COSTS)
+    if not file.is_file():
+        raise FaqError(
+            f"{plan.fingerprint} has no costs of a bit plan",
+            file=plan.path,
+            hint="name one whose recipe has quantization.plan; earlier versions kept no costs",
+        )
+    weights = find_weights(settings.catalog.member(member)[1], settings.digests)
+    ignored = plan.manifest.identity["quantization"]["ignore"]
+    layers = [
+        layer for layer in architecture_of(weights).quantizable if not is_ignored(layer.module, ignored)
+    ]
+    bits = carried_bits(read_rows(file, PlannedLayer), layers, average_bits)
+    sizes = {layer.module: layer.rows * layer.columns for layer in layers}
+    mean = sum(sizes[module] * own for module, own in bits.items()) / sum(sizes.values())
+    if as_json:
+        print_json({"fingerprint": plan.fingerprint, "average_bits": mean, "layer_bits": bits})
+        return
+    typer.echo(f"# for {weights.partition}: {mean:.3f} bits a weight, from the plan of {plan.fingerprint}")
+    typer.echo("layer_bits:")
+    for module, own in bits.items():
+        typer.echo(f"  {module}: {own}")
 
 
 def _cells(row: QuantizedLayer, *, adapted: bool) -> list[str]:

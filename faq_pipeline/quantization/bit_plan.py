@@ -47,6 +47,7 @@ class Planned:
 
     Attributes:
         layers: one row for each fused layer.
+        costs: one row for each fused layer and width.
         bits: of each module; None where uniform bits were no worse, and are kept.
         uniform_bits: the most bits that all layers can have within the budget.
         kl, uniform_kl: of the plan and of uniform bits, in nats per token, on traces that no cost was
@@ -54,6 +55,7 @@ class Planned:
     """
 
     layers: tuple[PlannedLayer, ...]
+    costs: tuple[PlannedLayer, ...]
     bits: dict[str, int] | None
     uniform_bits: int
     kl: float
@@ -139,10 +141,15 @@ def make_plan(
         if bits == uniform_bits:
             uniform_kl = measured["kl"]
     chosen = _choose(plan, costs, sizes)
-    rows_of_plan = tuple(
-        PlannedLayer(name, len(layers[name]), sizes[name], plan.bits[index], costs[name][index])
-        for name, index in chosen.items()
-    )
+    measured_rows = {
+        name: [
+            PlannedLayer(name, len(layers[name]), sizes[name], bits, cost)
+            for bits, cost in zip(plan.bits, own, strict=True)
+        ]
+        for name, own in costs.items()
+    }
+    rows_of_plan = tuple(measured_rows[name][index] for name, index in chosen.items())
+    rows_of_costs = tuple(row for rows_of_layer in measured_rows.values() for row in rows_of_layer)
     assigned = {module: row.bits for row in rows_of_plan for module in layers[row.layer]}
     measured = None if journal is None else journal.noted(CHOICE)
     if measured is None:
@@ -154,7 +161,8 @@ def make_plan(
     kept = kl < uniform_kl
     if journal is not None and not (kept and spec.compensation is None):
         journal.run(given(assigned)).remove()  # the checkpoint will not be made of these layers
-    return Planned(rows_of_plan, assigned if kept else None, uniform_bits, kl, uniform_kl)
+    bits_kept = assigned if kept else None
+    return Planned(rows_of_plan, rows_of_costs, bits_kept, uniform_bits, kl, uniform_kl)
 
 
 def _choose(plan: BitPlan, costs: Mapping[str, list[float]], sizes: Mapping[str, int]) -> dict[str, int]:

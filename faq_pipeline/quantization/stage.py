@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint"
 """Folder of an artifact that transformers and vLLM load."""
 
-LAYERS = "layers.parquet"
+LAYERS, PLAN_COSTS = "layers.parquet", "plan_costs.parquet"
 
 TOOLS = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 COMMON = ("method", "scheme", "group_size", "ignore")
@@ -63,12 +63,14 @@ def select(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
 def build(job: Build) -> dict[str, Any]:
     """Quantize the target.
 
-    Files: `checkpoint/`, `checkpoints.parquet` (one row), `layers.parquet` (one row for each layer), and
-    `plan.parquet` where a bit plan was made (one row for each layer that engines fuse). Sizes in the
-    metadata are in bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that GPTQ gave up;
-    `layer_error_mean` and `layer_error_max` are those of `QuantizedLayer.error`, `compensated_error_mean`
-    of `QuantizedLayer.compensated_error`; `resumed` is there where a killed run had begun it;
-    `inspection` holds what `inspect_checkpoint` found, so that checks need not load the model again.
+    Files: `checkpoint/`, `checkpoints.parquet` (one row) and `layers.parquet` (one row for each layer).
+    Where a bit plan was made, `plan.parquet` (one row for each layer that engines fuse) and
+    `plan_costs.parquet` (one row for each such layer and width).
+
+    Sizes in the metadata are in bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that
+    GPTQ gave up; `layer_error_mean` and `layer_error_max` are those of `QuantizedLayer.error`,
+    `compensated_error_mean` of `QuantizedLayer.compensated_error`; `resumed` is there where a killed run had
+    begun it; `inspection` holds what `inspect_checkpoint` found, so that checks need not load the model again.
 
     Raises:
         FaqError: see `check_spec`, `run`.
@@ -142,6 +144,7 @@ def _planned(job: Build, journal: Journal | None) -> tuple[Quantization, dict[st
         spec, spec.plan, cell.target, rows, ids, cell.device, job.progress, lengths, journal=journal
     )
     write_rows(job.directory / "plan.parquet", plan.layers, PlannedLayer)
+    write_rows(job.directory / PLAN_COSTS, plan.costs, PlannedLayer)
     notes = []
     if plan.bits is None:
         notes.append(f"{plan.uniform_bits} bits everywhere are kept: the bit plan is no better")
@@ -212,7 +215,7 @@ QUANTIZED_CHECKPOINT = Stage(
     build=build,
     gpus=lambda cell: cell.recipe.quantization.ranks or 1,
     select=select,
-    measurements=(LAYERS,),
+    measurements=(LAYERS, PLAN_COSTS),
     work=checkpoint_work,
     labels=labels.TARGET,
     checks=CHECKPOINT_CHECKS,

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from faq_pipeline.config.quantization import BitPlan
+from faq_pipeline.cli.main import app
+from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.runner import materialize
-from faq_pipeline.quantization.fused_layers import disagreeing, fused_layers
+from faq_pipeline.models.architecture import LinearLayer, architecture_of
+from faq_pipeline.quantization.carried_plan import carried_bits
+from faq_pipeline.quantization.fused_layers import disagreeing, fused_layers, fused_name
 from faq_pipeline.quantization.inspection import bits_per_weight
 from faq_pipeline.quantization.knapsack import Option, cheapest
 from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.spec_check import check_spec
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from faq_pipeline.store.fingerprint import fingerprint
+from faq_pipeline.store.key import Key
 from faq_pipeline.store.records import PlannedLayer, Trace
 from faq_pipeline.store.store import Store
 from faq_pipeline.store.tables import read_rows, write_rows
@@ -139,6 +147,96 @@ def test_a_plan_keeps_its_budget_and_is_better_than_uniform_bits(tiny_cell: Cell
         "model.layers.0.mlp.gate_up_proj",
     }
     assert not QUANTIZED_CHECKPOINT.blocking_problem(cell, made)
+    costs = read_rows(made.file("plan_costs.parquet"), PlannedLayer)
+    assert [row.bits for row in costs] == [3, 4, 6] * len(rows) and set(rows) <= set(costs)
+    quantized = [layer for layer in architecture_of(cell.target).quantizable if layer.part != "head"]
+    again = carried_bits(costs, quantized, 4)
+    chosen = {row.layer: row.bits for row in rows}
+    assert {fused_name(module): bits for module, bits in again.items()} == chosen
+
+
+def test_the_command_prints_a_carried_plan_for_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another member, in the form of `quantization.layer_bits`."""
+    monkeypatch.setenv("FAQ_HOME", str(tmp_path))
+    identity = {"quantization": {"ignore": ["lm_head"]}}
+
+    def build(folder: Path) -> dict[str, Any]:
+        costs = measured(3)
+        gates = [
+            replace(row, layer=row.layer.replace("down_proj", "gate_up_proj"))
+            for row in costs
+            if "down" in row.layer
+        ]
+        write_rows(folder / "plan_costs.parquet", costs + gates, PlannedLayer)
+        return {}
+
+    key = Key(
+        "quantized_checkpoint", 1, fingerprint("quantized_checkpoint", 1, identity, {}), identity, {}, {}
+    )
+    made, _ = Store(tmp_path / "store").produce(key, build)
+    args = ["layers", made.fingerprint, "--carry-to", "kin-4m"]
+    shown = CliRunner().invoke(app, [*args, "--average-bits", "4"])
+    bits = yaml.safe_load(shown.output)["layer_bits"]
+    assert bits["model.layers.0.self_attn.q_proj"] == bits["model.layers.0.self_attn.v_proj"]
+    assert len(bits) == 4 * 7
+    Quantization(method="gptq", scheme="W4A16", group_size=128, layer_bits=bits)
+    alone = CliRunner().invoke(app, args)
+    assert "go together" in str(alone.exception)
+
+
+def model_of(blocks: int, width: int) -> list[LinearLayer]:
+    """The linear layers of a small Llama-like model."""
+    shapes = {"self_attn.q_proj": 1, "self_attn.k_proj": 1, "self_attn.o_proj": 1, "mlp.down_proj": 3}
+    return [
+        LinearLayer(name := f"model.layers.{i}.{kind}", name, "decoder", width, width * times, "")
+        for i in range(blocks)
+        for kind, times in shapes.items()
+    ]
+
+
+def measured(blocks: int, **costs: float) -> list[PlannedLayer]:
+    """Costs that halve with each bit, of 1 where nothing else is said of a kind."""
+    kinds = {"self_attn.qkv_proj": "qkv", "self_attn.o_proj": "o", "mlp.down_proj": "down"}
+    return [
+        PlannedLayer(f"model.layers.{i}.{kind}", 1, 100, bits, costs.get(short, 1.0) * (1 + i) / 2**bits)
+        for i in range(blocks)
+        for kind, short in kinds.items()
+        for bits in (3, 4, 6)
+    ]
+
+
+@given(st.integers(1, 6), st.integers(1, 12), st.floats(3, 6), st.floats(0.01, 100))
+def test_a_carried_plan_keeps_the_budget_of_the_other_member(
+    small: int, large: int, average: float, down: float
+) -> None:
+    layers = model_of(large, 32)
+    bits = carried_bits(measured(small, down=down), layers, average)
+    sizes = {layer.module: layer.rows * layer.columns for layer in layers}
+    assert bits.keys() == sizes.keys() and set(bits.values()) <= {3, 4, 6}
+    assert sum(sizes[name] * own for name, own in bits.items()) <= average * sum(sizes.values())
+    assert disagreeing(bits) is None
+
+
+def test_a_carried_plan_gives_bits_to_the_depth_that_needs_them() -> None:
+    bits = carried_bits(measured(2), model_of(4, 32), 4.5)
+    of_block = [sum(own for name, own in bits.items() if f".{i}." in name) for i in range(4)]
+    assert of_block[0] <= of_block[1] <= of_block[2] <= of_block[3] and of_block[0] < of_block[3]
+
+
+@pytest.mark.parametrize(
+    ("layers", "average", "told"),
+    [
+        (model_of(2, 32), 2.5, "fewer than the plan's smallest width, 3"),
+        ([LinearLayer("model.layers.0.mamba.in", "", "decoder", 4, 4, "")], 4, "no layer like .*mamba"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_is_refused(
+    layers: list[LinearLayer], average: float, told: str
+) -> None:
+    with pytest.raises(FaqError, match=told):
+        carried_bits(measured(2), layers, average)
 
 
 def test_only_a_plan_looks_at_the_traces(tiny_cell: Cell) -> None:
