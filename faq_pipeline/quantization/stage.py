@@ -70,7 +70,7 @@ def build(job: Build) -> dict[str, Any]:
     Sizes in the metadata are in bytes; `ratio` is quantized to original; `rtn_fallback` lists modules that
     GPTQ gave up; `layer_error_mean` and `layer_error_max` are those of `QuantizedLayer.error`,
     `compensated_error_mean` of `QuantizedLayer.compensated_error`; `resumed` is there where a killed run had
-    begun it; `inspection` holds what `inspect_checkpoint` found, so that checks need not load the model again.
+    begun it; `inspection` holds what `inspect_checkpoint` found, so that checks do not load the model again.
 
     Raises:
         FaqError: see `check_spec`, `run`.
