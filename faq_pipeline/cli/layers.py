@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,8 +63,7 @@ def layers(
         print_json({"fingerprint": found.fingerprint, "layers": [asdict(row) for row in rows]})
     else:
         adapted = any(row.compensated_error is not None for row in rows)
-        header = [*HEADER, *(["with adapter"] if adapted else []), ""]
-        cells = [_cells(row, adapted=adapted) for row in rows]
+        header, cells = _shortened([_cells(row, adapted=adapted) for row in rows], adapted=adapted)
         out().print(table(f"layers of {found.fingerprint}", header, cells))
 
 
@@ -93,6 +93,19 @@ def _carry(settings: Settings, plan: Artifact, member: str, average_bits: float,
     typer.echo("layer_bits:")
     for module, own in bits.items():
         typer.echo(f"  {module}: {own}")
+
+
+def _shortened(cells: list[list[str]], *, adapted: bool) -> tuple[list[str], list[list[str]]]:
+    """Header and cells for 80 columns: names without a common `model.`, no empty last column."""
+    split = zip(*(row[0].split(".") for row in cells), strict=False)
+    shared = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, split)][:-1]
+    begin = "".join(f"{name}." for name in shared)
+    first = f"layer in {begin[:-1]}" if shared else HEADER[0]
+    header = [first, *HEADER[1:], *(["with adapter"] if adapted else []), ""]
+    named = [[row[0].removeprefix(begin), *row[1:]] for row in cells]
+    if any(row[-1] for row in named):
+        return header, named
+    return header[:-1], [row[:-1] for row in named]
 
 
 def _cells(row: QuantizedLayer, *, adapted: bool) -> list[str]:
