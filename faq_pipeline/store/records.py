@@ -281,6 +281,7 @@ RECORDS: dict[str, type] = {
     "failed": Failed,
     "rows": TokenRow,
     "plan": PlannedLayer,
+    "plan_costs": PlannedLayer,
     "layers": QuantizedLayer,
     "traces": Trace,
     "answers": Answer,

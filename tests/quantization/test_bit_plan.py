@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from faq_pipeline import api
 from faq_pipeline.cli.main import app
 from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.core.cell import Cell
@@ -147,7 +148,7 @@ def test_a_plan_keeps_its_budget_and_is_better_than_uniform_bits(tiny_cell: Cell
         "model.layers.0.mlp.gate_up_proj",
     }
     assert not QUANTIZED_CHECKPOINT.blocking_problem(cell, made)
-    costs = read_rows(made.file("plan_costs.parquet"), PlannedLayer)
+    costs = api.read_rows(made, "plan_costs")
     assert [row.bits for row in costs] == [3, 4, 6] * len(rows) and set(rows) <= set(costs)
     quantized = [layer for layer in architecture_of(cell.target).quantizable if layer.part != "head"]
     again = carried_bits(costs, quantized, 4)
