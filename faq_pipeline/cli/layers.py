@@ -11,8 +11,10 @@ import typer
 
 from faq_pipeline.cli.display import out, print_json, table
 from faq_pipeline.cli.options import JsonOption
+from faq_pipeline.config.family import Family
 from faq_pipeline.errors import FaqError
 from faq_pipeline.exports.source import find_source
+from faq_pipeline.lineage.uses import partitions_that_use
 from faq_pipeline.models.weights import find_weights
 from faq_pipeline.quantization.carried_plan import carried_bits
 from faq_pipeline.quantization.layers import is_ignored
@@ -78,7 +80,10 @@ def _carry(settings: Settings, plan: Artifact, member: str, average_bits: float,
             file=plan.path,
             hint="name one whose recipe has quantization.plan; earlier versions kept no costs",
         )
-    weights = find_weights(settings.catalog.member(member)[1], settings.digests)
+    name, _, rev8 = member.partition("@")
+    family, of_now = settings.catalog.member(name)
+    _check_family(settings, plan, family, member)
+    weights = find_weights(settings.catalog.revision(of_now, rev8), settings.digests)
     ignored = plan.manifest.identity["quantization"]["ignore"]
     layers = [
         layer for layer in architecture_of(weights).quantizable if not is_ignored(layer.module, ignored)
@@ -106,6 +111,17 @@ def _shortened(cells: list[list[str]], *, adapted: bool) -> tuple[list[str], lis
     if any(row[-1] for row in named):
         return header, named
     return header[:-1], [row[:-1] for row in named]
+
+
+def _check_family(settings: Settings, plan: Artifact, family: Family, member: str) -> None:
+    """The plan is of a member of the same family, as far as runs were recorded."""
+    cells = partitions_that_use(settings.store, {plan.fingerprint}, [plan.manifest.stage])
+    names = {cell.partition("@")[0] for cell in cells}
+    if names and names.isdisjoint(own.name for own in family.members):
+        raise FaqError(
+            f"the plan is of {', '.join(sorted(names))}, and {member} is of family {family.name!r}",
+            hint="a plan can be carried between members of one family",
+        )
 
 
 def _cells(row: QuantizedLayer, *, adapted: bool) -> list[str]:

@@ -21,6 +21,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.runner import materialize
+from faq_pipeline.lineage.uses import record_use
 from faq_pipeline.models.architecture import LinearLayer, architecture_of
 from faq_pipeline.quantization.carried_plan import carried_bits
 from faq_pipeline.quantization.fused_layers import disagreeing, fused_layers, fused_name
@@ -185,6 +186,9 @@ def test_the_command_prints_a_carried_plan_for_a_recipe(
     Quantization(method="gptq", scheme="W4A16", group_size=128, layer_bits=bits)
     alone = CliRunner().invoke(app, args)
     assert "go together" in str(alone.exception)
+    record_use(Store(tmp_path / "store"), "moss-1m@12345678|other", "quantized_checkpoint", made.fingerprint)
+    foreign = CliRunner().invoke(app, [*args, "--average-bits", "4"])
+    assert "the plan is of moss-1m, and kin-4m is of family 'kin'" in str(foreign.exception)
 
 
 def model_of(blocks: int, width: int) -> list[LinearLayer]:
