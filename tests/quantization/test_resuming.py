@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,7 +110,9 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     assert work.compressed == (0 if fields["method"] == "awq" else MODULES)
 
 
-def test_a_damaged_layer_is_made_again_and_the_others_are_not(bench: Callable[..., Bench]) -> None:
+def test_a_damaged_layer_is_made_again_and_the_others_are_not(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
     work = bench("gptq", group_size=32)
     expected, _, _ = work.run(journal=False)
     work.run(3)  # all steps; nothing is saved yet
@@ -131,6 +134,14 @@ def test_a_damaged_layer_is_made_again_and_the_others_are_not(bench: Callable[..
         assert f"Resuming at layer {2 if name in ('cut off', 'a changed line', 'half a line') else 1}" in told
     assert work.run()[0] == expected and work.compressed == 0
     assert not half.exists()
+
+    def unreadable(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(journals, "hash_file", unreadable)
+    files, _, told = work.run()
+    assert files == expected and work.compressed == 2 * MODULES
+    assert told == "finished layers are not kept any more: Input/output error"
 
 
 def line(data: Path) -> Path:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from faq_pipeline.config.quantization import Quantization
-from faq_pipeline.errors import reading_file
 from faq_pipeline.models.processor import processor_name
 from faq_pipeline.store import checked_json
 from faq_pipeline.store.fingerprint import hash_file, short_hash, tool_version
@@ -34,7 +33,7 @@ from faq_pipeline.util.atomic_files import (
     staging_path,
     write_atomic,
 )
-from faq_pipeline.util.files import ABSENT, subfolders
+from faq_pipeline.util.files import subfolders
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -145,7 +144,8 @@ class RunJournal:
     begun: bool
 
     def sound(self, number: int, steps: int) -> set[int]:
-        """The steps of a pass that are there and whole. Every file is read."""
+        """The steps of a pass that are there and whole. Every file is read; one that cannot be read counts
+        as not there, since its layer can be made again."""
         found = {step for step in range(steps) if self._is_sound(number, step)}
         self.journal.resumed |= bool(found) and not self.begun
         return found
@@ -174,26 +174,28 @@ class RunJournal:
         content = _line(path)
         if content is None:
             return False
-        return content["data"] is None or _described(path.with_suffix(DATA)) == content["data"]
+        try:
+            return content["data"] is None or _described(path.with_suffix(DATA)) == content["data"]
+        except OSError:
+            return False
 
 
 def _line(path: Path) -> dict[str, Any] | None:
-    """What `Journal.write` wrote; None where it is not there or damaged."""
+    """What `Journal.write` wrote; None where it is not there, damaged or cannot be read."""
     try:
-        with reading_file(path):
-            body, protected = checked_json.checked(path.read_bytes())
-    except (*ABSENT, ValueError):
+        body, protected = checked_json.checked(path.read_bytes())
+    except (OSError, ValueError):  # as in `RunJournal.sound`
         return None
     return json.loads(body) if protected else None
 
 
-def _described(path: Path) -> dict[str, Any] | None:
-    """Size and SHA-256 of a file; None where it is not there."""
-    try:
-        with reading_file(path):
-            return {"bytes": path.stat().st_size, "sha256": hash_file(path)}
-    except ABSENT:
-        return None
+def _described(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+    """
+    return {"bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 
 def _surroundings() -> dict[str, Any]:
@@ -202,7 +204,7 @@ def _surroundings() -> dict[str, Any]:
     return {"form": FORM, "processor": processor_name(), "tools": tools}
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Write them by one rename; the file's size and SHA-256."""
     from safetensors.torch import save_file
 
