@@ -115,7 +115,7 @@ class Journal:
             self._check_room(sum(tensor.nbytes for tensor in tensors.values()))
             data = _write_tensors(path.with_suffix(DATA), tensors) if tensors else None
             write_atomic(path, checked_json.written({"data": data, **content}))
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, RuntimeError) as error:  # the last: tensors that share memory
             self.failed = str(getattr(error, "strerror", None) or error)
 
     def tell(self) -> None:

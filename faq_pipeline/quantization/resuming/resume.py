@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from faq_pipeline.quantization.solvers.two_streams import TwoStreamGPTQModifier
 
 _UP, _DOWN = "adapter.up:", "adapter.down:"
-_ORDINALS = ("first", "second", "third")
 
 
 def resumable(modifiers: Sequence[Any]) -> bool:
@@ -259,7 +258,7 @@ class _Run:
         """One line for the user."""
         layers, kept = self.steps - 1, len(self.there - {0})
         first = next((step for step in range(1, self.steps) if step not in self.there), None)
-        where = f" of the {_ORDINALS[self.number]} pass" if self.passes > 1 else ""
+        where = f" of pass {self.number + 1} of {self.passes}" if self.passes > 1 else ""
         source = "this run, which made them already" if self.journal.begun else "the interrupted run"
         if first is None:
             return f"All {layers} layers{where} are from {source}"
