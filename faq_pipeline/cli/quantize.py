@@ -111,7 +111,7 @@ def quantize(
 ) -> None:
     """Quantize a model with calibration data that a larger one of its family writes, or it itself.
 
-    Finished stages are reused: an interrupted command goes on where it was.
+    Finished stages are reused: an interrupted command continues where it stopped.
     """
     from faq_pipeline.cli.run import planned_memory
 
@@ -120,7 +120,7 @@ def quantize(
         wish = _wish(
             model, seeds, scheme, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
-        prepared = prepare(settings, wish)
+        prepared = prepare(settings, replace(wish, judged=evaluate))
         if not json:
             _show(prepared)
         folder = out or Path(f"{prepared.member}-{wish.scheme}")

@@ -51,6 +51,7 @@ class Wish:
     chat_template: str | None = None
     tasks: Sequence[str] = ()
     baselines: bool = True
+    judged: bool = True
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the recipe to set, as a tree."""
 
@@ -87,7 +88,7 @@ def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepare
     key = _changed(wish, "regeneration", "endpoint").get("key")
     teacher = choose_teacher(target, wish.teacher, places, key) if calibrated else Teacher(None, ())
     seeds = find_seeds(
-        wish.seeds, target, settings.own_data, settings.home, MOST_SEEDS, _context(target, teacher)
+        wish.seeds, target, settings.own_data, settings.home, _most_seeds(wish), _context(target, teacher)
     )
     family, more = write_family(settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS)
     usual = method.name == _usual_method(scheme.name)
@@ -106,7 +107,7 @@ def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepare
         *teacher.notes,
         *seeds.notes,
         *_about_budget(trees[name], facts),
-        *_about_judging(trees[name], facts),
+        *(_about_judging(trees[name]) if wish.judged else ["not judged (--no-eval)"]),
     )
     return Prepared(target.member.name, name, (*more, *written), notes)
 
@@ -191,6 +192,12 @@ def _changed(wish: Wish, *path: str) -> Mapping[str, Any]:
     for key in path:
         node = node.get(key) if isinstance(node, Mapping) else None
     return node if isinstance(node, Mapping) else {}
+
+
+def _most_seeds(wish: Wish) -> int:
+    """How many seeds are drawn; a value that is no number is refused with the recipe."""
+    count = _changed(wish, "seeds").get("count")
+    return count if isinstance(count, int) and count > 0 else MOST_SEEDS
 
 
 def _is_calibrated(method: str, scheme: str, wish: Wish) -> bool:
@@ -283,7 +290,7 @@ def _about_budget(tree: Mapping[str, Any], facts: RecipeFacts) -> list[str]:
     ]
 
 
-def _about_judging(tree: Mapping[str, Any], facts: RecipeFacts) -> list[str]:
+def _about_judging(tree: Mapping[str, Any]) -> list[str]:
     tasks = tree["evaluation"].get("tasks")
     if tasks:
         return [f"judged by: accuracy on {', '.join(tasks)}, and divergence (KL) on answers and prose"]

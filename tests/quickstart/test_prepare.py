@@ -51,6 +51,14 @@ def test_integers_are_grouped_and_float_formats_fix_their_own(
     assert made("W4A16", "awq").name == "acme-1m-awq-w4a16"
 
 
+def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(
+    settings: Settings, llama: Path, chats: Path
+) -> None:
+    wish = Wish(str(llama), seeds=str(chats), changes={"seeds": {"count": 3}}, judged=False)
+    notes = " ".join(prepare(settings, wish).notes)
+    assert "of which 3 are drawn" in notes and "--no-eval" in notes and "judged by" not in notes
+
+
 def test_python_writes_the_same_files_and_resolves_them(settings: Settings, llama: Path, chats: Path) -> None:
     changes = {"quantization": {"dampening": 0.1}}
     made = faq.init_model(llama, chats, changes=changes, settings=settings)
