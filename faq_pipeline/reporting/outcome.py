@@ -100,7 +100,7 @@ def divergence_change(own: Artifact, other: Artifact, scope: str = TRACES) -> In
 def _told(reduction: IntervalEstimate) -> str:
     """A reduction in words and as a change: `lower, -21% [-35, -6],`."""
     value, low, high = (-100 * bound for bound in (reduction.value, reduction.high, reduction.low))
-    word = "lower" if high < 0 else "higher" if low > 0 else "not clearly other"
+    word = "lower" if high < 0 else "higher" if low > 0 else "not clearly different"
     return f"{word} ({value:+.0f}% [{low:.0f}, {high:.0f}])"
 
 
