@@ -259,7 +259,7 @@ class _Run:
         layers, kept = self.steps - 1, len(self.there - {0})
         first = next((step for step in range(1, self.steps) if step not in self.there), None)
         where = f" of pass {self.number + 1} of {self.passes}" if self.passes > 1 else ""
-        source = "this run, which made them already" if self.journal.begun else "the interrupted run"
+        source = "an earlier pass of this run" if self.journal.begun else "the interrupted run"
         if first is None:
             return f"All {layers} layers{where} are from {source}"
         return f"Resuming at layer {first} of {layers}{where}: {kept} layer{'s' * (kept > 1)} from {source}"
