@@ -14,6 +14,8 @@ MARGIN, SHARE = 1.05, 0.5
 """A cheaper set is taken where its KL is predicted to be at most MARGIN times the lowest, if at most SHARE as
 many tokens are sampled for it."""
 
+NOT_WORSE = "a row whose interval contains 1 is not shown to be worse than the first"
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -44,7 +46,7 @@ def advice_on(measured: Sequence[Measured], spec: Quantization) -> Advice:
         )
         return Advice(measured, (None,) * len(measured), None, first, "lowest excess error", (note,))
     line = fit(past_cells())
-    others = (line.ratio(one.excess, first.excess) for one in measured[1:])
+    others = [line.ratio(one.excess, first.excess) for one in measured[1:]]
     ratios = (Ratio(1, 1, 1), *others)
     cheaper = [
         one
@@ -55,4 +57,6 @@ def advice_on(measured: Sequence[Measured], spec: Quantization) -> Advice:
     tokens = f"{choice.sampled_tokens:,} sampled tokens instead of {first.sampled_tokens:,}"
     near = f"within {MARGIN - 1:.0%} of the lowest predicted KL, at {tokens}"
     why = "lowest predicted KL" if choice is first else near
-    return Advice(measured, ratios, math.exp(line.scatter), choice, why, ())
+    alike = any(ratio.low <= 1 for ratio in others)
+    notes = (NOT_WORSE,) if alike else ()
+    return Advice(measured, ratios, math.exp(line.scatter), choice, why, notes)

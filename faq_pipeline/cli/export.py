@@ -10,7 +10,7 @@ import typer
 from faq_pipeline.cli.display import say, wrapped
 from faq_pipeline.exports.source import Source, find_source
 from faq_pipeline.quantization.schemes import SCHEMES
-from faq_pipeline.quantization.serving_format import has_kernel, serve_command
+from faq_pipeline.quantization.serving_format import has_kernel, scheme_in_words, serve_command
 from faq_pipeline.settings import Settings
 
 
@@ -64,4 +64,4 @@ def _copy_checkpoint(source: Source, folder: Path) -> None:
     if spec.scheme in SCHEMES and has_kernel(spec, "cuda"):  # the scheme's plugin may be uninstalled
         say(f"{folder}: serve it with  {serve_command(spec, folder)}")
     else:
-        say(f"{folder}: load it with transformers; vLLM has no kernel for {spec.scheme}")
+        say(f"{folder}: load it with transformers; vLLM has no kernel for {scheme_in_words(spec)}")

@@ -15,7 +15,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import Answered, answer_questions, run_tasks
 from faq_pipeline.inference.factory import IN_PROCESS
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.quantization.serving_format import has_kernel, served_as
+from faq_pipeline.quantization.serving_format import has_kernel, scheme_in_words, served_as
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _served_form(cell: Cell, checkpoint: Path) -> Iterator[Path]:
             groups = f" in groups of {spec.group_size}" if isinstance(spec.group_size, int) else ""
             raise FaqError(
                 f"engine {cell.recipe.evaluation.engine!r} cannot serve the quantized {cell.target.name!r}:"
-                f" it has no kernel on this device for {spec.scheme}{groups}",
+                f" it has no kernel on this device for {scheme_in_words(spec)}{groups}",
                 hint=f"set evaluation.engine: {IN_PROCESS}",
             )
         yield checkpoint

@@ -29,14 +29,17 @@ def quiet_llmcompressor() -> Iterator[None]:
     def silent(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **{**kwargs, "disable": True})
 
-    tracing = logging.getLogger("torch.fx._symbolic_trace")
-    level = tracing.level
+    # The second warns of each layer that is named in a scheme and is not in the block at hand.
+    loggers = [logging.getLogger(name) for name in ("torch.fx._symbolic_trace", "compressed_tensors")]
+    levels = [one.level for one in loggers]
     for library in LIBRARIES:
         logger.disable(library)
     try:
-        tracing.setLevel(logging.ERROR)
+        for one in loggers:
+            one.setLevel(logging.ERROR)
         with warnings.catch_warnings(), replaced_attribute(tqdm, "__init__", silent):
             warnings.simplefilter("ignore")
             yield
     finally:
-        tracing.setLevel(level)
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)

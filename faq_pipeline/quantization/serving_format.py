@@ -35,6 +35,12 @@ def has_kernel(spec: Quantization, device: str) -> bool:
     return bits <= {*CPU_BITS} and cpu_reads_packed()
 
 
+def scheme_in_words(spec: Quantization) -> str:
+    """The scheme of a recipe, with the widths of layers where these differ."""
+    bits = sorted(widths(spec))
+    return spec.scheme if len(bits) == 1 else f"{spec.scheme} with layers of {', '.join(map(str, bits))} bits"
+
+
 def served_as(spec: Quantization, device: str) -> Form:
     """How a recipe's checkpoint is handed to vLLM on this machine.
 

@@ -15,7 +15,12 @@ from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.publishing.content import CARD
-from faq_pipeline.quantization.serving_format import has_kernel, is_weight_only, serve_command
+from faq_pipeline.quantization.serving_format import (
+    has_kernel,
+    is_weight_only,
+    scheme_in_words,
+    serve_command,
+)
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.reporting.outcome import outcome
 from faq_pipeline.reporting.page import write_page
@@ -156,11 +161,11 @@ def _serving(cell: Cell, folder: Path, fingerprint: str) -> tuple[str, ...]:
     spec = cell.recipe.quantization
     command = serve_command(spec, folder)
     if not has_kernel(spec, "cuda"):
-        told = f"load it with transformers: vLLM has no kernel for {spec.scheme}"
+        told = f"load it with transformers: vLLM has no kernel for {scheme_in_words(spec)}"
     elif cell.device != "cpu" or has_kernel(spec, "cpu"):
         return (f"serve it: {command}",)
     else:
-        told = f"serve it on a GPU (vLLM has no kernel for {spec.scheme} on this CPU): {command}"
+        told = f"serve it on a GPU (vLLM has no kernel for {scheme_in_words(spec)} on this CPU): {command}"
     if not is_weight_only(spec):
         return (told,)
     dense = f"faq export {fingerprint[:8]} DIR --to dense"
