@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +156,7 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # it would tear the run's own display
-    with library_errors("weights cannot be loaded", file=folder):
+    with library_errors("weights cannot be loaded", file=folder), _quiet("transformers"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, output_loading_info=True, **kwargs
         )
@@ -167,6 +170,18 @@ def load_folder(folder: Path, device: str, **kwargs: Any) -> PreTrainedModel:
             file=folder,
         )
     return model.to(torch_device(device)).eval()  # type: ignore[arg-type]
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """No warnings of a logger: transformers' is a table of missing weights, and ours is one line."""
+    logger = getLogger(name)
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def release(*_: object) -> None:
