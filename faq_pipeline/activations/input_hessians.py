@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from faq_pipeline.activations.linear_inputs import Hook, hooked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,28 +54,13 @@ def input_hessians(
     Rows of token ids go through the model one at a time. Layers that read the same tensor in turn (q, k
     and v, say) have one together. `advance(1)` is told of every row.
     """
-    with _recorded(model, channels) as recorder:
+    recorder = _Recorder(channels)
+    with hooked(model, lambda name, _: recorder.hook(name)):
         for row in rows:
             # The base model ends before the head, whose logits nobody needs here.
             model.base_model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
             advance(1)
     return list(recorder.inputs.values())
-
-
-@contextmanager
-def _recorded(model: PreTrainedModel, channels: int) -> Iterator[_Recorder]:
-    """Record the inputs of linear layers while the context is open."""
-    recorder, head = _Recorder(channels), model.get_output_embeddings()
-    handles = [
-        module.register_forward_pre_hook(recorder.hook(name))
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    ]
-    try:
-        yield recorder
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Recorder:
@@ -86,7 +72,7 @@ class _Recorder:
         self._seen: torch.Tensor | None = None
         self._last = ""
 
-    def hook(self, name: str) -> Callable[[torch.nn.Module, Any], None]:
+    def hook(self, name: str) -> Hook:
         def record(module: torch.nn.Module, args: Any) -> None:
             x = args[0]
             if x is self._seen:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from faq_pipeline.activations.linear_inputs import Hook, hooked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,32 +36,20 @@ def input_moments(
     Rows of token ids go through the model one at a time, so there is no padding to leave out, and
     memory does not depend on how many rows there are. `advance(1)` is told of every row.
     """
-    with _recorded(model) as moments:
+    recorder, moments = _Recorder(), dict[str, Moments]()
+
+    def hook(name: str, module: torch.nn.Linear) -> Hook:
+        empty = torch.zeros(module.in_features, dtype=torch.float64, device=module.weight.device)
+        moments[name] = Moments(empty)
+        return recorder.hook(moments[name])
+
+    with hooked(model, hook):
         for row in rows:
             ids = torch.tensor([row], device=model.device)
             # The base model ends before the head, whose logits nobody needs here.
             model.base_model(input_ids=ids, use_cache=False)
             advance(1)
     return moments
-
-
-@contextmanager
-def _recorded(model: PreTrainedModel) -> Iterator[dict[str, Moments]]:
-    """Record the inputs of linear layers while the context is open."""
-    recorder = _Recorder()
-    moments: dict[str, Moments] = {}
-    handles = []
-    head = model.get_output_embeddings()
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and module is not head:
-            empty = torch.zeros(module.in_features, dtype=torch.float64, device=module.weight.device)
-            moments[name] = Moments(empty)
-            handles.append(module.register_forward_pre_hook(recorder.hook(moments[name])))
-    try:
-        yield moments
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Recorder:
@@ -70,7 +59,7 @@ class _Recorder:
         self._seen: torch.Tensor | None = None
         self._squares: torch.Tensor | None = None
 
-    def hook(self, moments: Moments) -> Callable[[torch.nn.Module, Any], None]:
+    def hook(self, moments: Moments) -> Hook:
         def record(module: torch.nn.Module, args: Any) -> None:
             x = args[0]
             moments.squares += self._sum(x)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from faq_pipeline.activations.linear_inputs import Hook, hooked
 from faq_pipeline.models.batches import by_length, padded
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def sample_moments(
     All linear layers count but the output head, and but those of routed experts, whose tokens no
     longer tell which sample they are of. Memory is that of one batch, however many samples there are.
     """
-    with _recorded(model) as recorder:
+    recorder = _Recorder()
+    with hooked(model, lambda name, _: recorder.hook(name)):
         for batch in by_length([len(ids) for ids in samples]):
             ids = padded([samples[i] for i in batch], model.device)
             tokens = torch.tensor([len(samples[i]) for i in batch])
@@ -60,22 +61,6 @@ def sample_moments(
             model.base_model(input_ids=ids, use_cache=False)
             yield recorder.moments(batch, tokens)
             advance(len(batch))
-
-
-@contextmanager
-def _recorded(model: PreTrainedModel) -> Iterator[_Recorder]:
-    """Record the inputs of linear layers while the context is open."""
-    recorder, head = _Recorder(), model.get_output_embeddings()
-    handles = [
-        module.register_forward_pre_hook(recorder.hook(name))
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    ]
-    try:
-        yield recorder
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Recorder:
@@ -90,7 +75,7 @@ class _Recorder:
         self._inputs: list[Input] = []
         self._means: list[torch.Tensor] = []
 
-    def hook(self, name: str) -> Callable[[torch.nn.Module, Any], None]:
+    def hook(self, name: str) -> Hook:
         def record(module: torch.nn.Module, args: Any) -> None:
             x = args[0]
             if x is self._seen:
