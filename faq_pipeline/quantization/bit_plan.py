@@ -21,7 +21,7 @@ from faq_pipeline.models.divergence import mean_divergence
 from faq_pipeline.models.loading import load_model, release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.fused_layers import fused_layers
-from faq_pipeline.quantization.knapsack import Option, cheapest
+from faq_pipeline.quantization.knapsack import cheapest_bits
 from faq_pipeline.quantization.oneshot import run
 from faq_pipeline.quantization.resuming.journal import Journal
 from faq_pipeline.store.records import PlannedLayer
@@ -140,7 +140,7 @@ def make_plan(
             costs.setdefault(name, []).append(cost)
         if bits == uniform_bits:
             uniform_kl = measured["kl"]
-    chosen = _choose(plan, costs, sizes)
+    chosen = cheapest_bits(plan.bits, costs, sizes, plan.average_bits)
     measured_rows = {
         name: [
             PlannedLayer(name, len(layers[name]), sizes[name], bits, cost)
@@ -163,16 +163,6 @@ def make_plan(
         journal.run(given(assigned)).remove()  # the checkpoint will not be made of these layers
     bits_kept = assigned if kept else None
     return Planned(rows_of_plan, rows_of_costs, bits_kept, uniform_bits, kl, uniform_kl)
-
-
-def _choose(plan: BitPlan, costs: Mapping[str, list[float]], sizes: Mapping[str, int]) -> dict[str, int]:
-    """The index in `plan.bits` for each layer."""
-    options = [
-        [Option(sizes[name] * bits, cost) for bits, cost in zip(plan.bits, own, strict=True)]
-        for name, own in costs.items()
-    ]
-    budget = int(plan.average_bits * sum(sizes.values()))
-    return dict(zip(costs, cheapest(options, budget), strict=True))
 
 
 def _rounded(model: PreTrainedModel) -> Rounded:

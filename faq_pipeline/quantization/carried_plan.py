@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.architecture import LinearLayer
 from faq_pipeline.quantization.fused_layers import fused_layers
-from faq_pipeline.quantization.knapsack import Option, cheapest
+from faq_pipeline.quantization.knapsack import cheapest_bits
 from faq_pipeline.store.records import PlannedLayer
 
 _BLOCK = re.compile(r"\.(\d+)\.")
@@ -42,25 +42,15 @@ def carried_bits(
     measured = _by_kind(costs)
     widths = sorted({row.bits for row in costs})
     depth = _depth(fused)
-    options = [
-        [
-            Option(bits * sum(sizes[module] for module in fused[name]), cost)
-            for bits, cost in zip(widths, _costs(name, depth, measured, widths), strict=True)
-        ]
-        for name in fused
-    ]
-    budget = int(average_bits * sum(sizes.values()))
+    wanted = {name: _costs(name, depth, measured, widths) for name in fused}
+    totals = {name: sum(sizes[module] for module in modules) for name, modules in fused.items()}
     try:
-        chosen = cheapest(options, budget)
+        chosen = cheapest_bits(widths, wanted, totals, average_bits)
     except ValueError:
         raise FaqError(
             f"{average_bits} bits a weight are fewer than the plan's smallest width, {widths[0]}"
         ) from None
-    return {
-        module: widths[index]
-        for (_, modules), index in zip(fused.items(), chosen, strict=True)
-        for module in modules
-    }
+    return {module: widths[chosen[name]] for name, modules in fused.items() for module in modules}
 
 
 def _kind(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 CELLS = 4000
@@ -52,3 +52,26 @@ def cheapest(units: Sequence[Sequence[Option]], budget: int) -> list[int]:
         answer.append(picked[size])
         size -= own[answer[-1]]
     return answer[::-1]
+
+
+def cheapest_bits(
+    widths: Sequence[int],
+    costs: Mapping[str, Sequence[float]],
+    sizes: Mapping[str, int],
+    average_bits: float,
+) -> dict[str, int]:
+    """The index in `widths` for each layer: the least sum of costs with that mean of bits over all weights.
+
+    Args:
+        costs: of each layer, one for each width.
+        sizes: weights of each layer.
+
+    Raises:
+        ValueError: even the smallest width is too wide.
+    """
+    options = [
+        [Option(sizes[name] * bits, cost) for bits, cost in zip(widths, own, strict=True)]
+        for name, own in costs.items()
+    ]
+    budget = int(average_bits * sum(sizes[name] for name in costs))
+    return dict(zip(costs, cheapest(options, budget), strict=True))
