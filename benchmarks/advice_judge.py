@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from faq_pipeline.advice.choice import MARGIN, SHARE
+from faq_pipeline.advice.choice import chosen
 from faq_pipeline.advice.prediction import PastCell
 from faq_pipeline.advice.prediction import fit as fit_line
 
@@ -151,12 +151,9 @@ def _lowest(pool: Rows, name: str) -> dict[str, Any]:
 
 def _advised(pool: Rows, slope: float) -> dict[str, Any]:
     """The choice of `faq advise`, with that slope of ln KL by excess error."""
-    first, *others = sorted(pool, key=lambda row: row["excess"])
-    for row in others:
-        near = math.exp(slope * (row["excess"] - first["excess"])) <= MARGIN
-        if near and first["sampled"] and row["sampled"] <= SHARE * first["sampled"]:
-            return row
-    return first
+    ranked = sorted(pool, key=lambda row: row["excess"])
+    ratios = [math.exp(slope * (row["excess"] - ranked[0]["excess"])) for row in ranked]
+    return ranked[chosen(ratios, [row["sampled"] for row in ranked])]
 
 
 def _always(pool: Rows, arm: str) -> dict[str, Any] | None:

@@ -137,8 +137,7 @@ def _candidate(
     catalog = settings.catalog
     named = base.name if _is_built_in(source) else _recipe_of(catalog, source)
     own = {} if named == source else _layer(base, source)
-    sequence = min(base.calibration.sequence_length, tokens)
-    form = {"selection": selection, "sequence_length": sequence}
+    form = {"selection": selection, "sequence_length": base.calibration.sequence_length}
 
     def cell(count: int, budget: int) -> Cell:
         size = {"calibration": {**form, "tokens": budget}, "seeds": {"count": count}}

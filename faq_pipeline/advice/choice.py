@@ -48,15 +48,25 @@ def advice_on(measured: Sequence[Measured], spec: Quantization) -> Advice:
     line = fit(past_cells())
     others = [line.ratio(one.excess, first.excess) for one in measured[1:]]
     ratios = (Ratio(1, 1, 1), *others)
-    cheaper = [
-        one
-        for one, ratio in zip(measured, ratios, strict=True)
-        if ratio.value <= MARGIN and one.sampled_tokens <= SHARE * first.sampled_tokens
-    ]
-    choice = cheaper[0] if cheaper and first.sampled_tokens else first
+    choice = measured[chosen([ratio.value for ratio in ratios], [one.sampled_tokens for one in measured])]
     tokens = f"{choice.sampled_tokens:,} sampled tokens instead of {first.sampled_tokens:,}"
     near = f"within {MARGIN - 1:.0%} of the lowest predicted KL, at {tokens}"
     why = "lowest predicted KL" if choice is first else near
     alike = any(ratio.low <= 1 for ratio in others)
     notes = (NOT_WORSE,) if alike else ()
     return Advice(measured, ratios, math.exp(line.scatter), choice, why, notes)
+
+
+def chosen(ratios: Sequence[float], sampled: Sequence[int]) -> int:
+    """Which set to take: the first, or the first that is nearly as good at a fraction of its sampled tokens.
+
+    Args:
+        ratios: predicted KL of each over that of the first, ascending.
+        sampled: tokens that are sampled for each.
+    """
+    near = (
+        index
+        for index, (ratio, tokens) in enumerate(zip(ratios, sampled, strict=True))
+        if ratio <= MARGIN and tokens <= SHARE * sampled[0]
+    )
+    return next(near, 0)

@@ -70,7 +70,7 @@ def _of_traces(task: Build, model: PreTrainedModel) -> list[InputHessian]:
     from faq_pipeline.activations.input_hessians import input_hessians
 
     artifact, cell = task.inputs[stage_names.INFERENCE_TRACES], task.cell
-    key = (artifact.digest, cell.target.digest, device_kind(cell.device))
+    key = (artifact.digest, cell.target.digest, cell.device)
     if key not in _known:
         traces = read_rows(artifact.file("traces.parquet"), Trace)
         own = [trace.input_ids for trace in traces if trace.input_ids]
