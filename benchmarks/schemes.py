@@ -27,7 +27,8 @@ from faq_pipeline.models.weights import Weights, find_weights
 from faq_pipeline.quantization.inspection import bits_per_weight
 from faq_pipeline.quantization.layers import weight_bytes
 from faq_pipeline.quantization.load import load_quantized
-from faq_pipeline.quantization.oneshot import run, save
+from faq_pipeline.quantization.oneshot import run
+from faq_pipeline.quantization.saving import save
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.progress import SilentProgress

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,9 @@ from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.device import fix_threads
-from faq_pipeline.models.loading import forget_generation_settings, load_folder, load_tokenizer, release
-from faq_pipeline.models.own_template import write_template
+from faq_pipeline.models.loading import load_folder, load_tokenizer, release
 from faq_pipeline.models.precision import precision_for
-from faq_pipeline.models.weights import Weights, copy_companions
-from faq_pipeline.quantization.checkpoint_config import complete_ignored
+from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.compute_device import activations_device, computing_on, reporting_to
 from faq_pipeline.quantization.kv_cache import check_cached_attention
 from faq_pipeline.quantization.layer_log import LayerLog, logging_layers
@@ -25,6 +22,7 @@ from faq_pipeline.quantization.preparation import experts_as_prepared, prepare
 from faq_pipeline.quantization.quiet import quiet_llmcompressor
 from faq_pipeline.quantization.resuming.journal import Journal
 from faq_pipeline.quantization.resuming.resume import resuming
+from faq_pipeline.quantization.saving import save
 from faq_pipeline.quantization.schemes import with_exact_names
 from faq_pipeline.quantization.token_weights import is_weighted, row_weights
 from faq_pipeline.quantization.widening import narrow, widen
@@ -69,7 +67,7 @@ def quantize(
     samples: Sequence[Sequence[int]] | None = None,
     journal: Journal | None = None,
 ) -> LayerLog:
-    """Quantize a member and save the checkpoint in `folder`; see `run`, `save` and, for `ranks`, `ranks`.
+    """Quantize a member and save it in `folder`; see `run`, `saving.save` and, for `ranks`, `ranks`.
 
     Several ranks keep no journal.
 
@@ -233,40 +231,6 @@ def note_fallback(names: Sequence[str], progress: Progress) -> None:
         )
 
 
-def save(
-    model: PreTrainedModel, weights: Weights, folder: Path, adapter: Mapping[str, LowRank] | None = None
-) -> None:
-    """Pack the model's weights and save them for transformers and vLLM.
-
-    The same model gives the same bytes. Must follow its `run`, whose modifiers are written to
-    `recipe.yaml`. The tokenizer's files and the generation configuration are the target's own.
-    """
-    save_packed(model, folder)
-    add_companions(weights, folder)
-    if adapter:
-        from faq_pipeline.quantization.compensation.adapter import write_adapter
-
-        write_adapter(folder, weights, adapter)
-
-
-def save_packed(model: PreTrainedModel, folder: Path) -> None:
-    """The part of `save` that every process takes part in where several have quantized the model."""
-    from llmcompressor.core import reset_session
-
-    forget_generation_settings(model)
-    with quiet_llmcompressor():
-        model.save_pretrained(folder, save_compressed=True)
-        reset_session()
-
-
-def add_companions(weights: Weights, folder: Path) -> None:
-    """Put the target's own tokenizer and generation configuration beside saved weights."""
-    _without_version(folder / "generation_config.json")
-    complete_ignored(weights, folder)
-    copy_companions(weights.folder, folder)
-    write_template(weights.member, folder)
-
-
 def _data(
     rows: Sequence[Sequence[int]], weights: Sequence[torch.Tensor] | None, between: str
 ) -> dict[str, Any]:
@@ -297,11 +261,3 @@ def _blocks(model: PreTrainedModel, modifiers: list[Any]) -> int:
     layers = int(model.config.get_text_config().num_hidden_layers) + 1
     calibrating = sum(1 for modifier in modifiers if modifier.requires_calibration_data)
     return layers * calibrating + len(modifiers) - calibrating
-
-
-def _without_version(path: Path) -> None:
-    """Take the writing library's version out of a generation configuration that it made up."""
-    if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content.pop("transformers_version", None)
-        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

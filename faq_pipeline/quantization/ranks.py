@@ -31,14 +31,8 @@ from faq_pipeline.models.loading import release
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.compute_device import activations_device
 from faq_pipeline.quantization.layer_log import LayerLog
-from faq_pipeline.quantization.oneshot import (
-    FULL,
-    add_companions,
-    note_fallback,
-    run_once,
-    save_packed,
-    token_counts,
-)
+from faq_pipeline.quantization.oneshot import FULL, note_fallback, run_once, token_counts
+from faq_pipeline.quantization.saving import add_companions, save_packed
 from faq_pipeline.quantization.spec_check import check_ranks
 from faq_pipeline.util.attributes import replaced_attribute
 from faq_pipeline.util.memory import is_out_of_memory

@@ -27,7 +27,8 @@ from faq_pipeline.models.loading import load_model, load_tokenizer
 from faq_pipeline.models.weights import Weights, find_weights
 from faq_pipeline.quantization.inspection import bits_per_weight, inspect_checkpoint
 from faq_pipeline.quantization.load import load_quantized
-from faq_pipeline.quantization.oneshot import run, save
+from faq_pipeline.quantization.oneshot import run
+from faq_pipeline.quantization.saving import save
 from faq_pipeline.quantization.spec_check import check_spec
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.util.progress import SilentProgress

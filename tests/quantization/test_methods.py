@@ -19,7 +19,8 @@ from faq_pipeline.quantization.kv_cache import check_cached_attention, check_kv_
 from faq_pipeline.quantization.layers import read_tensors, weight_bytes
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.methods import needs_calibration
-from faq_pipeline.quantization.oneshot import quantize, run, save
+from faq_pipeline.quantization.oneshot import quantize, run
+from faq_pipeline.quantization.saving import save
 from faq_pipeline.quantization.serving_format import served_as
 from faq_pipeline.util.progress import SilentProgress
 from tests.gpu.fakes import have_cores
