@@ -11,34 +11,19 @@ HIGGS's (arXiv 2411.17525).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.quantization import BitPlan, Quantization
-from faq_pipeline.models.divergence import mean_divergence
-from faq_pipeline.models.loading import load_model, release
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.quantization.fused_layers import fused_layers
 from faq_pipeline.quantization.knapsack import cheapest_bits
-from faq_pipeline.quantization.oneshot import run
+from faq_pipeline.quantization.plan_measurements import PlanMeasurements
 from faq_pipeline.quantization.resuming.journal import Journal
 from faq_pipeline.store.records import PlannedLayer
 from faq_pipeline.util.progress import Progress
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
-
 COST_TOKENS = 2_000
 """Tokens of traces that a layer's cost is measured on: enough to rank layers, few enough to ask of all."""
-
-CHOICE = "plan"
-"""The name under which a journal has the measurement of the chosen bits."""
-
-Rounded = Mapping[str, "torch.Tensor"]
-"""Weights on the grid of a scheme, by module."""
 
 
 @dataclass(frozen=True)
@@ -89,104 +74,36 @@ def make_plan(
         FaqError: see `oneshot.run`.
     """
     held_out, costing = list(traces[::2]), _first(traces[1::2], COST_TOKENS)
-    reference = load_model(weights, device)
-    candidate = load_model(weights, device)
-
-    def divergence(samples: Sequence[Sequence[int]]) -> float:
-        return mean_divergence(reference, candidate, samples)
-
-    def given(bits: dict[str, int]) -> Quantization:
-        return spec.model_copy(update={"plan": None, "compensation": None, "layer_bits": bits})
-
-    def quantized(bits: dict[str, int]) -> Rounded:
-        run_of_these = run(given(bits), weights, rows, device, progress, samples, journal)
-        return _rounded(run_of_these.model)
-
-    def measure(bits: int) -> dict[str, Any]:
-        everywhere = {"re:.*": bits}
-        found = quantized(everywhere)
-        layers = fused_layers(found)
-        costs: dict[str, float] = {}
-        progress.start(f"layers at {bits} bits", len(layers))
-        for name, modules in layers.items():
-            with _replaced(candidate, {module: found[module] for module in modules}):
-                costs[name] = divergence(costing)
-            progress.advance()
-        sizes = {name: sum(found[module].numel() for module in own) for name, own in layers.items()}
-        kl = 0.0
-        if bits == uniform_bits:
-            with _replaced(candidate, found):
-                kl = divergence(held_out)
-        measured = {"layers": dict(layers), "sizes": sizes, "costs": costs, "kl": kl}
-        if journal is not None:
-            journal.note(f"plan-{bits}", measured)
-            journal.run(given(everywhere)).remove()
-        return measured
-
-    costs: dict[str, list[float]] = {}
-    sizes: dict[str, int] = {}
-    layers: dict[str, list[str]] = {}
     uniform_bits = max(bits for bits in plan.bits if bits <= plan.average_bits)
-    uniform_kl = 0.0
-    for bits in plan.bits:
-        measured = None if journal is None else journal.noted(f"plan-{bits}")
-        if measured is not None:
-            progress.note(f"The costs of {bits} bits are from the interrupted run")
-        else:
-            measured = measure(bits)
-            release()
-        sizes, layers = measured["sizes"], measured["layers"]
-        for name, cost in measured["costs"].items():
-            costs.setdefault(name, []).append(cost)
-        if bits == uniform_bits:
-            uniform_kl = measured["kl"]
-    chosen = cheapest_bits(plan.bits, costs, sizes, plan.average_bits)
-    measured_rows = {
+    measuring = PlanMeasurements(spec, weights, rows, device, progress, samples, journal)
+    measured = [
+        measuring.width(bits, costing, held_out if bits == uniform_bits else []) for bits in plan.bits
+    ]
+    uniform_kl = measured[plan.bits.index(uniform_bits)]["kl"]
+    sizes, layers = measured[-1]["sizes"], measured[-1]["layers"]
+    costs = {name: [one["costs"][name] for one in measured] for name in layers}
+    table = {
         name: [
             PlannedLayer(name, len(layers[name]), sizes[name], bits, cost)
             for bits, cost in zip(plan.bits, own, strict=True)
         ]
         for name, own in costs.items()
     }
-    rows_of_plan = tuple(measured_rows[name][index] for name, index in chosen.items())
-    rows_of_costs = tuple(row for rows_of_layer in measured_rows.values() for row in rows_of_layer)
+    chosen = cheapest_bits(plan.bits, costs, sizes, plan.average_bits)
+    rows_of_plan = tuple(table[name][index] for name, index in chosen.items())
     assigned = {module: row.bits for row in rows_of_plan for module in layers[row.layer]}
-    measured = None if journal is None else journal.noted(CHOICE)
-    if measured is None:
-        with _replaced(candidate, quantized(assigned)):
-            measured = {"kl": divergence(held_out)}
-        if journal is not None:
-            journal.note(CHOICE, measured)
-    kl = measured["kl"]
+    kl = measuring.choice(assigned, held_out)
     kept = kl < uniform_kl
-    if journal is not None and not (kept and spec.compensation is None):
-        journal.run(given(assigned)).remove()  # the checkpoint will not be made of these layers
-    bits_kept = assigned if kept else None
-    return Planned(rows_of_plan, rows_of_costs, bits_kept, uniform_bits, kl, uniform_kl)
-
-
-def _rounded(model: PreTrainedModel) -> Rounded:
-    """The weights of the quantized layers of a model that was quantized in memory."""
-    return {
-        name: module.weight.detach()
-        for name, module in model.named_modules()
-        if getattr(getattr(module, "quantization_scheme", None), "weights", None) is not None
-    }
-
-
-@contextmanager
-def _replaced(model: PreTrainedModel, weights: Rounded) -> Iterator[None]:
-    """The model with these weights in the place of its own, for the time being."""
-    kept = {}
-    for name, weight in weights.items():
-        parameter = model.get_submodule(name).weight
-        kept[name] = parameter.data
-        parameter.data = weight.to(parameter)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name, data in kept.items():
-            model.get_submodule(name).weight.data = data
+    if not (kept and spec.compensation is None):
+        measuring.forget(assigned)  # the checkpoint will not be made of these layers
+    return Planned(
+        layers=rows_of_plan,
+        costs=tuple(row for rows_of_layer in table.values() for row in rows_of_layer),
+        bits=assigned if kept else None,
+        uniform_bits=uniform_bits,
+        kl=kl,
+        uniform_kl=uniform_kl,
+    )
 
 
 def _first(samples: Sequence[Sequence[int]], tokens: int) -> list[Sequence[int]]:
