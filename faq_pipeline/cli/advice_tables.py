@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from faq_pipeline.advice.candidates import Candidate
-from faq_pipeline.advice.choice import Advice, advice_on
-from faq_pipeline.advice.measure import Measured
+from faq_pipeline.advice.choice import Advice
 from faq_pipeline.advice.stages import ADVICE_STAGES
 from faq_pipeline.cli.display import figure, out, print_json, seconds, table, wrapped
 from faq_pipeline.cli.dry_run import plan_summary, planned_rows
-from faq_pipeline.config.recipe import DRAW, Recipe
+from faq_pipeline.config.recipe import DRAW
 from faq_pipeline.settings import Settings
 
 
-def show_advice(measured: Sequence[Measured], recipe: Recipe, notes: Sequence[str], *, json: bool) -> None:
+def show_advice(
+    advice: Advice, recipe: str, notes: Sequence[str], written: Path | None, *, json: bool
+) -> None:
     """Print the ranking and the choice.
 
     Args:
-        measured: best first.
         recipe: that quantizes.
+        written: the file that the choice was written to, if it was.
     """
-    advice = advice_on(measured, recipe.quantization)
     if json:
-        print_json({"recipe": recipe.name, **_as_json(advice, notes)})
+        file = {"written": str(written)} if written else {}
+        print_json({"recipe": recipe, **_as_json(advice, notes), **file})
         return
-    found = [one.candidate for one in measured]
+    found = [one.candidate for one in advice.measured]
     rows = [
         [
             str(place),
@@ -38,11 +40,11 @@ def show_advice(measured: Sequence[Measured], recipe: Recipe, notes: Sequence[st
             f"{one.sampled_tokens:,}",
             "" if one.seconds is None else seconds(one.seconds),
         ]
-        for place, (one, ratio) in enumerate(zip(measured, advice.ratios, strict=True), 1)
+        for place, (one, ratio) in enumerate(zip(advice.measured, advice.ratios, strict=True), 1)
     ]
     predicted = advice.ratios[0] is not None
     columns = ["", *_columns(found), *(["KL / first"] if predicted else []), "excess", "to sample", "time"]
-    wrapped(_heading(recipe.name, found))
+    wrapped(_heading(recipe, found))
     _print(table(None, columns, rows))
     for note in (*notes, *advice.notes):
         wrapped(f"note: {note}")
@@ -50,7 +52,11 @@ def show_advice(measured: Sequence[Measured], recipe: Recipe, notes: Sequence[st
         wrapped(
             f"KL / first is a mean over draws; single checkpoints scatter by a factor of {advice.scatter:.2f}"
         )
-    wrapped(f"choice: {_said(advice.choice.candidate, found)} ({advice.why})")
+    choice = advice.choice.candidate
+    wrapped(f"choice: {_said(choice, found)} ({advice.why})")
+    if written:
+        wrapped(f"written: {written}")
+        wrapped(f"use it: faq run --member {choice.whole.target.member.name} --recipe {written.stem}")
 
 
 def show_advice_plan(

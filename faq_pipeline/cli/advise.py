@@ -48,6 +48,9 @@ def advise(
             "--seeds", help="Seeds that each set is made of; by default in proportion to the budget."
         ),
     ] = None,
+    save: Annotated[
+        str, typer.Option("--save", help="Write the choice as a recipe of this name, for faq run.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be made and its estimated cost.")
     ] = False,
@@ -59,11 +62,15 @@ def advise(
     Makes a small calibration set of each source, and measures it in the target. Sets are cached.
     """
     from faq_pipeline.advice.candidates import Wish, candidates
+    from faq_pipeline.advice.choice import advice_on
     from faq_pipeline.advice.measure import check_candidates
+    from faq_pipeline.quickstart.chosen_recipe import check_name, write_choice
 
     settings = Settings.from_environment()
     if device:
         settings = replace(settings, device=device)
+    if save:
+        check_name(settings, save)
     wish = Wish(_names(sources), _names(selections) or (DRAW,), _numbers(budgets), seeds)
     with rare_collections():
         with memoizing():
@@ -73,7 +80,9 @@ def advise(
             show_advice_plan(settings, found, recipe, notes, json=json)
             return
         measured, more = _measured(settings, found)
-    show_advice(measured, settings.catalog.recipe(recipe), [*notes, *more], json=json)
+    advice = advice_on(measured, settings.catalog.recipe(recipe).quantization)
+    written = write_choice(settings, advice.choice.candidate, save, advice.why) if save else None
+    show_advice(advice, recipe, [*notes, *more], written, json=json)
 
 
 def _names(text: str) -> tuple[str, ...]:

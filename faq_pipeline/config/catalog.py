@@ -88,6 +88,11 @@ class Catalog:
         return read_study(_only(f"study {name!r}", _pick("study", name, self._study_files)))
 
     @property
+    def recipe_names(self) -> list[str]:
+        """Names of the recipe files; a file may be broken."""
+        return list(self._recipe_files)
+
+    @property
     def study_names(self) -> list[str]:
         """Names of the study files; a file may be broken."""
         return list(self._study_files)

@@ -195,10 +195,14 @@ class Evaluation(Strict):
         return self
 
 
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+"""What a recipe can be called."""
+
+
 class Recipe(Strict):
     """One recipe, from seed to verdict."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=NAME)]
     """The file's name without `.yaml`."""
     title: str
     """What it is, in a line."""

@@ -28,7 +28,7 @@ from faq_pipeline.quickstart.recipe_tree import (
 )
 from faq_pipeline.quickstart.seeds import SeedFile, find_seeds
 from faq_pipeline.quickstart.teacher import Places, Teacher, choose_teacher, millions
-from faq_pipeline.quickstart.written_files import write_own, yaml_text
+from faq_pipeline.quickstart.written_files import SCHEMAS, write_own, yaml_text
 from faq_pipeline.settings import REPOSITORY, Settings
 
 PLAIN = REPOSITORY / "data/templates/plain.jinja"
@@ -36,7 +36,6 @@ PLAIN = REPOSITORY / "data/templates/plain.jinja"
 PROSE = REPOSITORY / "data/eval/general/prose.jsonl"
 SAMPLING = {"temperature": 0.7, "top_p": 0.95}
 """Where the model's generation_config.json says nothing."""
-SCHEMAS = REPOSITORY / "data/schemas"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.util.atomic_files import make_folder, write_atomic
 
+SCHEMAS = REPOSITORY / "data/schemas"
+"""JSON Schemas that editors read."""
 NULL = "tag:yaml.org,2002:null"
 _CHECK = re.compile(r"^# Unchanged, it is replaced by the next call: check ([0-9a-f]+)\n", re.MULTILINE)
 

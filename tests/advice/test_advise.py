@@ -42,6 +42,16 @@ def test_random_tokens_and_text_of_another_domain_rank_below_the_targets_own_ans
     assert ("not shown to be worse" in shown) == any(row["kl_ratio"]["low"] <= 1 for row in others)
     assert "0 to make" in faq("", *command, "--dry-run").out
 
+    saved = faq("", *command, "--save", "chosen").out
+    assert "faq run --member kin-2m --recipe chosen" in " ".join(saved.split())
+    plan = json.loads(faq("", "run", "--member", "kin-2m", "--recipe", "chosen", "--dry-run", "--json").out)
+    assert {row["asset"] for row in plan["plan"] if row["cache"] == "hit"} >= {"inference_traces"}
+    recipe = tmp_path / "home/data/recipes/chosen.yaml"
+    assert "source: self\n" in recipe.read_text()
+    recipe.write_text(recipe.read_text() + "# mine\n")
+    edited = faq("", *command, "--save", "chosen")
+    assert edited.code == 2 and "was edited" in edited.err and len(edited.err.splitlines()) == 1
+
     awq = json.loads(faq("", *command, "--recipe", "faq-awq-w4a16", "--json").out)
     assert [row["source"] for row in awq["candidates"]] == [row["source"] for row in answer["candidates"]]
     assert {row["kl_ratio"] for row in awq["candidates"]} == {None} and "awq with W4A16" in awq["notes"][-1]
@@ -53,6 +63,8 @@ def test_random_tokens_and_text_of_another_domain_rank_below_the_targets_own_ans
         (("--sources", "selv"), "unknown source 'selv' (did you mean 'self'?"),
         (("--sources", "self:0"), "source 'self:0': '0' is no number of candidates"),
         (("--selections", "draww"), "unknown selection 'draww'"),
+        (("--save", "My model"), "--save 'My model': no name of a recipe"),
+        (("--save", PROSE), "there is a recipe of that name"),
         (("--budgets", "2k"), "--budgets '2k': not numbers of tokens"),
         (("--budgets", "100"), "a budget of 100 tokens is less than one sequence"),
         (("--seeds", "0"), "--seeds 0: at least one seed is drawn"),
