@@ -42,7 +42,9 @@ MethodOption = Annotated[
 ]
 TeacherOption = Annotated[
     str,
-    typer.Option("--teacher", help="self, a folder, a hub id, a server's URL, or auto: the largest sibling."),
+    typer.Option(
+        "--teacher", help="self (default), a folder, a hub id, a server's URL, or auto: the largest sibling."
+    ),
 ]
 TemplateOption = Annotated[
     str,

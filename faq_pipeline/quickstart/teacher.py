@@ -1,4 +1,4 @@
-"""Which model regenerates the seeds: the one that the user names, or the largest sibling that is here."""
+"""Which model regenerates the seeds: the target itself, or the one that the user names."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ from faq_pipeline.quickstart.model_source import ModelSource, find_model, is_mod
 from faq_pipeline.util.files import subfolders
 
 SELF, AUTO = "self", "auto"
-MEASURED = (
-    "in our studies a larger teacher was not shown to do better than the model itself (docs/RESULTS.md)"
-)
+MEASURED = "in our studies a larger one was not shown to do better (docs/RESULTS.md)"
 """What is known of the difference; see 'Teacher against self' there."""
 MOST_FOLDERS = 64
 """Folders beside the model's that are looked into."""
@@ -71,8 +69,8 @@ def choose_teacher(
 
     Args:
         wanted: `self`; a folder, member or hub id; the URL of a server; `auto` for the largest sibling
-            that fits, which is downloaded; None for the largest that fits and is here, else the target
-            itself.
+            that fits, which is downloaded. None is the target itself, as no study showed that a larger
+            teacher does better; a sibling that could be named is then mentioned.
         key: the environment variable that holds the server's key.
 
     Raises:
@@ -84,22 +82,19 @@ def choose_teacher(
         return _served(target, wanted, places, key)
     if wanted not in (None, AUTO):
         return _named(target, places.find(str(wanted)), places)
-    here = _here(target, places)
-    offered = _offered(target, places) if wanted == AUTO or target.repository else None
-    if wanted == AUTO and offered is not None and (here is None or _larger(offered, here)):
-        return _named(target, places.find(offered.id), places)
-    if here is not None:
-        return Teacher(here, (f"teacher: {_told(here.member)}, the largest of its family that is here",))
-    if wanted == AUTO:
+    here, offered = _here(target, places), _offered(target, places)
+    larger = offered if offered is not None and (here is None or _larger(offered, here)) else None
+    if wanted is None:
+        other = _suggested(here, larger)
+        return Teacher(None, (f"teacher: the model itself; {MEASURED}", *([other] if other else [])))
+    if larger is not None:
+        return _named(target, places.find(larger.id), places)
+    if here is None:
         raise FaqError(
             f"no larger model of the family of {target.named} was found that fits",
             hint="name one with --teacher, or use --teacher self",
         )
-    notes = [f"teacher: the model itself, as no larger one of its family is here; {MEASURED}"]
-    notes.append(
-        _suggested(offered) if offered else "a larger one can be named: --teacher FOLDER or OWNER/NAME"
-    )
-    return Teacher(None, tuple(notes))
+    return Teacher(here, (f"teacher: {_told(here.member)}, the largest of its family that is here",))
 
 
 def _served(target: ModelSource, url: str, places: Places, key: str | None) -> Teacher:
@@ -222,10 +217,15 @@ def _larger(told: Told, here: ModelSource) -> bool:
     return (told.parameters or 0) > here.member.parameters
 
 
-def _suggested(told: Told) -> str:
-    parameters = told.parameters or 0
+def _suggested(here: ModelSource | None, larger: Told | None) -> str:
+    """Names a larger sibling that would fit: one that is here before one to download; empty without any."""
+    if here is not None:
+        return f"a larger one is here: --teacher {here.named} ({millions(here.member.parameters)} parameters)"
+    if larger is None:
+        return ""
+    parameters = larger.parameters or 0
     return (
-        f"a larger one: --teacher {told.id} ({parameters / 1e9:.1f} billion parameters, about"
+        f"a larger one: --teacher {larger.id} ({parameters / 1e9:.1f} billion parameters, about"
         f" {2 * parameters / 1e9:.0f} GB to download, {2.5 * parameters / GIB:.0f} GiB of memory)"
     )
 

@@ -230,17 +230,21 @@ def test_a_chat_template_that_does_not_serve_is_refused(
     assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, done.err
 
 
-def test_the_largest_sibling_beside_the_model_teaches(
+def test_a_larger_sibling_teaches_where_it_is_asked_for(
     faq: Run, nowhere: Path, llamas: Path, chats: Path, tmp_path: Path
 ) -> None:
     command = ("init", str(llamas / "acme-1M"), "--seeds", str(chats))
-    found = asked(faq, *command)
+    written = tmp_path / "home/data/recipes/acme-1m-w4a16.yaml"
+    alone = asked(faq, *command)
+    assert any(note.startswith("teacher: the model itself; in our studies") for note in alone["choices"])
+    assert any(f"--teacher {llamas / 'acme-2M'} " in note for note in alone["choices"])
+    assert "source: self\n" in written.read_text()
+    written.unlink()
+    found = asked(faq, *command, "--teacher", "auto")
     assert any(note.startswith("teacher: acme-2m") for note in found["choices"])
-    recipe = (tmp_path / "home/data/recipes/acme-1m-w4a16.yaml").read_text()
-    assert "source: teacher\n  teacher: acme-2m\n" in recipe
-    # A family that is known serves the sibling, too; and whoever wants none has none.
+    assert "source: teacher\n  teacher: acme-2m\n" in written.read_text()
+    # A family that is known serves the sibling, too.
     assert asked(faq, "init", str(llamas / "acme-2M"), "--seeds", str(chats))["member"] == "acme-2m"
-    alone = asked(faq, *command, "--teacher", "self")
-    assert "teacher: the model itself" in alone["choices"]
+    assert "teacher: the model itself" in asked(faq, *command, "--teacher", "self")["choices"]
     smaller = faq("", "init", str(llamas / "acme-2M"), "--teacher", str(llamas / "acme-1M"))
     assert smaller.code == 2 and "is smaller than" in smaller.err
