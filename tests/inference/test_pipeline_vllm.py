@@ -137,15 +137,16 @@ def test_a_killed_server_loses_nothing(
     fault_table: FaultTable,
 ) -> None:
     """`kill -9` of the server, its engine or a worker: every sample comes once, and the server is
-    started again where requests were still to be sent. After a late kill there may be none.
+    started again where requests were still to be sent. After a late kill there may be none; and where
+    there are two copies, the other may answer them.
     """
     with fault_table.trial("kills of a vLLM server, its engine or a worker"):
         monkeypatch.setenv("FAQ_HOME", str(tmp_path))
         monkeypatch.setattr(vllm_engine, "IN_FLIGHT", IN_FLIGHT)
         restarts = restarts_after_a_kill(cell, tmp_path / "ledgers", moment, number, copies)
         # Answered by then, at most: those that were counted, those that wait for it, those in flight.
-        answered = moment + (AHEAD + 1) * IN_FLIGHT * copies
-        assert restarts or answered >= REQUESTS
+        answered = moment + (AHEAD + 1) * IN_FLIGHT
+        assert restarts or copies > 1 or answered >= REQUESTS
 
 
 def restarts_after_a_kill(cell: Cell, ledgers: Path, moment: int, number: int, copies: int) -> int:
