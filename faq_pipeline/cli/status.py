@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import out, print_json, table
+from faq_pipeline.cli.display import out, print_json, table, wrapped
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.cli.tick_plan import show_plans
 from faq_pipeline.config.family import Family
@@ -32,7 +32,8 @@ def status(
 ) -> None:
     """Show whether each member x recipe is complete, stale, partial, missing or impossible, and why.
 
-    A recipe that is not for the member's family is not listed.
+    A recipe that is not for the member's family is not listed. Members of which nothing is made are
+    named in one line, but for --member and --json.
     """
     settings = Settings.from_environment()
     families = _families(settings, family)
@@ -44,7 +45,7 @@ def status(
         show_plans(settings, [known for known in families if known.requantize is not None], json=json)
         return
     members = [member] if member else [m.name for known in families for m in known.members]
-    _show_cells(settings, cell_statuses(settings, members), json=json)
+    _show_cells(settings, cell_statuses(settings, members), whole=member is not None, json=json)
 
 
 def _families(settings: Settings, name: str | None) -> list[Family]:
@@ -54,16 +55,24 @@ def _families(settings: Settings, name: str | None) -> list[Family]:
     return [family for family in known.values() if name in (None, family.name)]
 
 
-def _show_cells(settings: Settings, statuses: list[CellStatus], *, json: bool) -> None:
+def _show_cells(settings: Settings, statuses: list[CellStatus], *, whole: bool, json: bool) -> None:
     failed = _failed_runs(settings, statuses)
     rows = [_row(cell, failed.get(cell.partition)) for cell in statuses]
     if json:
         print_json({"cells": rows})
         return
-    for name, of_member in groupby(
-        rows, key=lambda row: row["member"]
-    ):  # one table each: 80 columns are enough
-        _show_member(name, list(of_member))
+    untouched = []
+    for name, found in groupby(rows, key=lambda row: str(row["member"])):
+        of_member = list(found)  # one table each: 80 columns are enough
+        if whole or any(row["made"] or row["failed_run"] for row in of_member):
+            _show_member(name, of_member)
+        else:
+            untouched.append(name)
+    if untouched:
+        wrapped(f"nothing is made of {', '.join(untouched)}")
+        wrapped("their recipes: faq status --member NAME")
+    elif not rows:
+        wrapped("no recipe is for these members")
 
 
 def _show_member(name: str, rows: list[dict[str, Any]]) -> None:

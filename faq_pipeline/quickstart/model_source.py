@@ -143,7 +143,8 @@ def _new_hub_member(repository: str, taken: set[str]) -> Member:
         told = look_up(repository)
     except FaqError as error:  # OWNER/NAME is a path, too
         known = f"; {error.hint}" if error.hint else ""
-        raise FaqError(error.problem, hint=f"no folder {repository} exists{known}") from error
+        hint = f"no folder {repository} exists{known}"
+        raise FaqError(error.problem, hint=hint, file=error.file, line=error.line, key=error.key) from error
     assert told.parameters is not None
     return Member(
         name=member_name(repository, taken),

@@ -58,7 +58,9 @@ def test_a_failed_run_is_named_until_another_succeeds(faq: Run, site: Site) -> N
             run = a_run(instance, status, **{PARTITION: partition})
             failed = cells(faq, site)["tiny-l|tiny-self"]["failed_run"]
             assert failed == (run if status == "FAILURE" else None)
-    assert "kin" in faq(site.data, "status").out
+    everything = faq(site.data, "status").out
+    untouched = everything.split("nothing is made of")[1]
+    assert "kin-8m" in untouched and "tiny" not in untouched and "tiny-s" in everything
 
 
 def test_the_next_tick_is_shown_with_its_cost_and_what_waits(faq: Run, site: Site) -> None:
