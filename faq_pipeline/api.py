@@ -88,9 +88,9 @@ def init_model(
     Raises:
         FaqError: the model, the teacher, the seeds or a change is unusable, or a file of ours was edited.
     """
-    from faq_pipeline.quickstart.prepare import Wish, prepare
+    from faq_pipeline.quickstart.prepare import QuantizeOptions, prepare
 
-    wish = Wish(
+    options = QuantizeOptions(
         model=str(model),
         seeds=None if seeds is None else str(seeds),
         teacher=None if teacher is None else str(teacher),
@@ -100,7 +100,7 @@ def init_model(
         baselines=baselines,
         changes=changes or {},
     )
-    return prepare(settings or Settings.from_environment(), wish, by="faq_pipeline.init_model")
+    return prepare(settings or Settings.from_environment(), options, by="faq_pipeline.init_model")
 
 
 def resolve(member: str, recipe: str | Path | Recipe, *, settings: Settings | None = None) -> Cell:

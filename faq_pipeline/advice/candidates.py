@@ -30,7 +30,7 @@ _EXPERTS = {"answer": 1.0, "length": 0.25, "degeneration": 1.0}
 
 
 @dataclass(frozen=True)
-class Wish:
+class Comparison:
     """What is to be compared.
 
     Attributes:
@@ -64,7 +64,9 @@ class Candidate:
     whole: Cell
 
 
-def candidates(settings: Settings, member: str, recipe: str, wish: Wish) -> tuple[list[Candidate], list[str]]:
+def candidates(
+    settings: Settings, member: str, recipe: str, comparison: Comparison
+) -> tuple[list[Candidate], list[str]]:
     """The candidates, and notes on sources that the family cannot make.
 
     Raises:
@@ -73,25 +75,27 @@ def candidates(settings: Settings, member: str, recipe: str, wish: Wish) -> tupl
     """
     base = settings.catalog.recipe(recipe)
     _check_recipe(settings.catalog, member, base)
-    for selection in wish.selections:
+    for selection in comparison.selections:
         find_selector(selection)
-    budgets = wish.budgets or (
+    budgets = comparison.budgets or (
         min(base.calibration.tokens, max(MOST_TOKENS, base.calibration.sequence_length)),
     )
-    _check_sizes(base, budgets, wish.seeds)
+    _check_sizes(base, budgets, comparison.seeds)
     share = min(1.0, max(budgets) / base.calibration.tokens)
-    seeds = wish.seeds or max(1, round(base.seeds.count * share))
+    seeds = comparison.seeds or max(1, round(base.seeds.count * share))
     found: list[Candidate] = []
     notes: list[str] = []
-    for source in wish.sources or _defaults(base):
+    for source in comparison.sources or _defaults(base):
         try:
             made = [
-                _candidate(settings, base, member, source, selection, tokens, seeds, asked=bool(wish.budgets))
-                for selection in wish.selections
+                _candidate(
+                    settings, base, member, source, selection, tokens, seeds, asked=bool(comparison.budgets)
+                )
+                for selection in comparison.selections
                 for tokens in budgets
             ]
         except FaqError as error:
-            if wish.sources:
+            if comparison.sources:
                 raise
             notes.append(f"no source {source}: {error.problem}")
             continue

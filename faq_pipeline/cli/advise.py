@@ -61,7 +61,7 @@ def advise(
 
     Makes a small calibration set of each source, and measures it in the target. Sets are cached.
     """
-    from faq_pipeline.advice.candidates import Wish, candidates
+    from faq_pipeline.advice.candidates import Comparison, candidates
     from faq_pipeline.advice.choice import advice_on
     from faq_pipeline.advice.measure import check_candidates
     from faq_pipeline.quickstart.chosen_recipe import check_name, write_choice
@@ -71,10 +71,10 @@ def advise(
         settings = replace(settings, device=device)
     if save:
         check_name(settings, save)
-    wish = Wish(_names(sources), _names(selections) or (DRAW,), _numbers(budgets), seeds)
+    comparison = Comparison(_names(sources), _names(selections) or (DRAW,), _numbers(budgets), seeds)
     with rare_collections():
         with memoizing():
-            found, notes = candidates(settings, member, recipe, wish)
+            found, notes = candidates(settings, member, recipe, comparison)
             check_candidates(settings, found)
         if dry_run:
             show_advice_plan(settings, found, recipe, notes, json=json)

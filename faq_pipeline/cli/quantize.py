@@ -12,7 +12,7 @@ from faq_pipeline.cli.display import print_json, say, wrapped
 from faq_pipeline.cli.options import AssumeMemoryOption, DeviceOption, JsonOption
 from faq_pipeline.core.stage_names import CALIBRATION_SET
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.prepare import Prepared, Wish, prepare
+from faq_pipeline.quickstart.prepare import Prepared, QuantizeOptions, prepare
 from faq_pipeline.quickstart.recipe_tree import parse_changes
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
@@ -79,8 +79,8 @@ def init(
 ) -> None:
     """Write the family and the recipe for a model, to be read and edited before `faq run`."""
     settings = _settings(device)
-    wish = _wish(model, seeds, scheme, method, teacher, chat_template, tasks, baselines, set_)
-    prepared = prepare(settings, wish, by="faq init")
+    options = _options(model, seeds, scheme, method, teacher, chat_template, tasks, baselines, set_)
+    prepared = prepare(settings, options, by="faq init")
     if json:
         print_json(_as_json(prepared))
         return
@@ -119,13 +119,13 @@ def quantize(
 
     with planned_memory(assume_memory, dry_run=dry_run):
         settings = _settings(device)
-        wish = _wish(
+        options = _options(
             model, seeds, scheme, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
-        prepared = prepare(settings, replace(wish, judged=evaluate))
+        prepared = prepare(settings, replace(options, judged=evaluate))
         if not json:
             _show(prepared)
-        folder = out or Path(f"{prepared.member}-{wish.scheme}")
+        folder = out or Path(f"{prepared.member}-{options.scheme}")
         settings = settings.reread()
         _run(settings, prepared, folder, evaluate=evaluate, dry_run=dry_run, json=json)
 
@@ -191,7 +191,7 @@ def _settings(device: str) -> Settings:
     return replace(settings, device=device) if device else settings
 
 
-def _wish(
+def _options(
     model: str,
     seeds: str,
     scheme: str,
@@ -201,8 +201,8 @@ def _wish(
     tasks: str,
     baselines: bool,
     changes: list[str] | None,
-) -> Wish:
-    return Wish(
+) -> QuantizeOptions:
+    return QuantizeOptions(
         model=model,
         seeds=seeds or None,
         teacher=teacher or None,

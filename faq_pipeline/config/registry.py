@@ -130,7 +130,7 @@ class Registry(Generic[Part]):
         try:
             part: Any = point.load()
         except Exception as error:  # whatever its import raises
-            raise broken(f"{point.value} cannot be imported: {_told(error)}") from error
+            raise broken(f"{point.value} cannot be imported: {_described(error)}") from error
         missing = [name for name in self._has if not hasattr(part, name)]
         if missing or isinstance(part, type):
             what = "a class, not an instance of it" if isinstance(part, type) else f"without {missing[0]!r}"
@@ -150,7 +150,7 @@ def plugin_identity(*used: Mapping[str, str]) -> dict[str, Any]:
     return {"plugins": plugins} if plugins else {}
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Mapping
 
 from faq_pipeline.config.family import Family
-from faq_pipeline.discovery.hub_client import Gone, HubClient, HubRefusedError, Told
+from faq_pipeline.discovery.hub_client import Gone, HubClient, HubRefusedError, RepositoryInfo
 from faq_pipeline.discovery.listing import Listed, Listing
 from faq_pipeline.errors import FaqError
 from faq_pipeline.registry.registry import Registered
@@ -47,7 +47,7 @@ class _Look:
         missing = [s for s, r in self._known.items() if r.withdrawn is None and s not in ours]
         gone = set()
         for source, answer in self._asked(source for source in missing if self._admits(source)):
-            if isinstance(answer, Told) and answer.id == source:
+            if isinstance(answer, RepositoryInfo) and answer.id == source:
                 ours[source] = answer
             else:  # a renamed one is found under its new name, if that fits
                 gone.add(source)
@@ -60,10 +60,10 @@ class _Look:
         owner, _, name = source.partition("/")
         return owner in self._family.owners and self._rule.names(name)
 
-    def _list(self, owner: str) -> list[Told]:
+    def _list(self, owner: str) -> list[RepositoryInfo]:
         return self._client.list(owner, lambda source: self._rule.matches(source.rpartition("/")[2]))
 
-    def _asked(self, missing: Iterable[str]) -> Iterable[tuple[str, Told | Gone]]:
+    def _asked(self, missing: Iterable[str]) -> Iterable[tuple[str, RepositoryInfo | Gone]]:
         """What the hub says of members that it did not list, one by one."""
         for source in missing:
             if self._client.requests_left < NEEDED:
@@ -75,7 +75,7 @@ class _Look:
             except FaqError:  # of this repository alone: what is known of it stays
                 continue
 
-    def _listed(self, one: Told) -> Listed:
+    def _listed(self, one: RepositoryInfo) -> Listed:
         """A repository with all that is needed of it."""
         record = self._known.get(one.id)
         if record is not None and record.revision(one.sha) is not None:
@@ -93,7 +93,7 @@ class _Look:
         except FaqError as error:  # of this repository alone
             return Listed(one.id, one.sha, problem=error.problem)
 
-    def _inspected(self, one: Told) -> Listed:
+    def _inspected(self, one: RepositoryInfo) -> Listed:
         if one.parameters is None:
             answer = self._client.info(one.id)
             if isinstance(answer, Gone) or answer.id != one.id:

@@ -24,7 +24,7 @@ class SlotWaits:
 
     def __init__(self, instance: dg.DagsterInstance, run_id: str, note: Callable[[str], None]) -> None:
         self._instance, self._run_id, self._note = instance, run_id, note
-        self._told: dict[str, float] = {}
+        self._described: dict[str, float] = {}
 
     def look(self, pool: str) -> bool:
         """Free the slots of runs whose process is gone, or tell which runs hold them.
@@ -36,14 +36,18 @@ class SlotWaits:
         known = {one.run_id for one in info.claimed_slots} | {one.run_id for one in info.pending_steps}
         others = known - {self._run_id}
         freed = [run_id for run_id in others if self._free(run_id)]
-        if not freed and time.monotonic() >= self._told.get(pool, 0.0) and (text := self._text(pool, info)):
-            self._told[pool] = time.monotonic() + TELL
+        if (
+            not freed
+            and time.monotonic() >= self._described.get(pool, 0.0)
+            and (text := self._text(pool, info))
+        ):
+            self._described[pool] = time.monotonic() + TELL
             self._note(text)
         return bool(freed)
 
     def over(self, pool: str) -> None:
         """The run has a slot of the pool, or needs none: the next wait is told at once."""
-        self._told.pop(pool, None)
+        self._described.pop(pool, None)
 
     def _free(self, run_id: str) -> bool:
         run = self._instance.get_run_by_id(run_id)

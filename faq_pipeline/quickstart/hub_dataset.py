@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faq_pipeline.config.yaml import Strict
-from faq_pipeline.discovery.hub_client import Gone, HubClient, Told
+from faq_pipeline.discovery.hub_client import Gone, HubClient, RepositoryInfo
 from faq_pipeline.errors import FaqError, library_errors, reading_file
 from faq_pipeline.quickstart.seed_forms import (
     LOOKED_AT,
@@ -142,7 +142,7 @@ def _from_json(text: str) -> Fetched:
     return Fetched(**content, found=Converted(seeds=seeds, refused=refused, **found))
 
 
-def _look_up(dataset: HubDataset) -> Told:
+def _look_up(dataset: HubDataset) -> RepositoryInfo:
     with HubClient.connected() as client:
         told = client.dataset(dataset.name, dataset.revision)
         if isinstance(told, Gone):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.discovery.hub_client import Gone, HubClient, Told
+from faq_pipeline.discovery.hub_client import Gone, HubClient, RepositoryInfo
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models import hub
 
@@ -27,7 +27,7 @@ SIZE = re.compile(r"\d+(?:\.\d+)?(?=[BbMm](?![A-Za-z]))")
 """The number in a repository's name that tells its size: the `8` of `Qwen3-8B`."""
 
 
-def look_up(repository: str) -> Told:
+def look_up(repository: str) -> RepositoryInfo:
     """What the hub tells of a repository now.
 
     Raises:
@@ -51,7 +51,7 @@ def look_up(repository: str) -> Told:
     return told
 
 
-def larger_siblings(member: Member) -> list[Told]:
+def larger_siblings(member: Member) -> list[RepositoryInfo]:
     """Repositories of the same owner whose names differ in the size alone and that are larger; largest last.
 
     Raises:

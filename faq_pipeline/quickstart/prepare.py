@@ -39,8 +39,8 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a user asks for; see the options of `faq quantize`."""
+class QuantizeOptions:
+    """The options of `faq quantize`."""
 
     model: str
     seeds: str | None = None
@@ -65,7 +65,7 @@ class Prepared:
     notes: tuple[str, ...] = field(default=())
 
 
-def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepared:
+def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantize") -> Prepared:
     """Look into the model, choose a teacher, read the seeds, and write family, recipe and baselines.
 
     Nothing is quantized, and of a hub repository its small files alone are fetched. The files lie in
@@ -77,23 +77,31 @@ def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepare
     Raises:
         FaqError: the model, the teacher, the seeds, an option or a file of ours that was edited.
     """
-    scheme, method = SCHEMES.find(wish.scheme), find_method(wish.method or _usual_method(wish.scheme))
-    calibrated = _is_calibrated(method.name, scheme.name, wish)
+    scheme, method = (
+        SCHEMES.find(options.scheme),
+        find_method(options.method or _usual_method(options.scheme)),
+    )
+    calibrated = _is_calibrated(method.name, scheme.name, options)
     device = choose_device(settings.device)
-    template = _template(wish.chat_template)
+    template = _template(options.chat_template)
     places = Places(settings.catalog, settings.home, settings.digests, device, template)
-    target = places.find(wish.model)
+    target = places.find(options.model)
     _check_template(target, template)
-    key = _changed(wish, "regeneration", "endpoint").get("key")
-    teacher = choose_teacher(target, wish.teacher, places, key) if calibrated else Teacher(None, ())
+    key = _changed(options, "regeneration", "endpoint").get("key")
+    teacher = choose_teacher(target, options.teacher, places, key) if calibrated else Teacher(None, ())
     seeds = find_seeds(
-        wish.seeds, target, settings.own_data, settings.home, _most_seeds(wish), _context(target, teacher)
+        options.seeds,
+        target,
+        settings.own_data,
+        settings.home,
+        _most_seeds(options),
+        _context(target, teacher),
     )
     family, more = write_family(settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS)
     usual = method.name == _usual_method(scheme.name)
     name = f"{target.member.name}-{'' if usual else method.name + '-'}{scheme.name.lower()}"
-    facts = _facts(name, target, teacher, seeds, family, wish, method.name, calibrated, device)
-    trees = recipe_trees(facts, wish.changes)
+    facts = _facts(name, target, teacher, seeds, family, options, method.name, calibrated, device)
+    trees = recipe_trees(facts, options.changes)
     written = []
     for recipe, tree in trees.items():
         path = settings.own_data / "recipes" / f"{recipe}.yaml"
@@ -106,7 +114,7 @@ def prepare(settings: Settings, wish: Wish, by: str = "faq quantize") -> Prepare
         *teacher.notes,
         *seeds.notes,
         *_about_budget(trees[name], facts),
-        *(_about_judging(trees[name]) if wish.judged else ["not judged (--no-eval)"]),
+        *(_about_judging(trees[name]) if options.judged else ["not judged (--no-eval)"]),
     )
     return Prepared(target.member.name, name, (*more, *written), notes)
 
@@ -124,16 +132,16 @@ def _facts(
     teacher: Teacher,
     seeds: SeedFile,
     family: str,
-    wish: Wish,
+    options: QuantizeOptions,
     method: str,
     calibrated: bool,
     device: str,
 ) -> RecipeFacts:
-    tasks, include = _tasks(wish.tasks)
+    tasks, include = _tasks(options.tasks)
     source = teacher.source
     return RecipeFacts(
         name=name,
-        title=_title(method, wish.scheme, calibrated, source),
+        title=_title(method, options.scheme, calibrated, source),
         family=family,
         seeds=seeds.path,
         count=seeds.count,
@@ -151,8 +159,8 @@ def _facts(
         tasks=tasks,
         include=include,
         method=method,
-        scheme=wish.scheme,
-        baselines=wish.baselines,
+        scheme=options.scheme,
+        baselines=options.baselines,
     )
 
 
@@ -185,24 +193,24 @@ def _usual_method(scheme: str) -> str:
     return "rtn" if found.float_weights and found.weight_bits >= 8 else "gptq"
 
 
-def _changed(wish: Wish, *path: str) -> Mapping[str, Any]:
+def _changed(options: QuantizeOptions, *path: str) -> Mapping[str, Any]:
     """A section of what the user sets; empty where nothing of it is."""
-    node: Any = wish.changes
+    node: Any = options.changes
     for key in path:
         node = node.get(key) if isinstance(node, Mapping) else None
     return node if isinstance(node, Mapping) else {}
 
 
-def _most_seeds(wish: Wish) -> int:
+def _most_seeds(options: QuantizeOptions) -> int:
     """How many seeds are drawn; a value that is no number is refused with the recipe."""
-    count = _changed(wish, "seeds").get("count")
+    count = _changed(options, "seeds").get("count")
     return count if isinstance(count, int) and count > 0 else MOST_SEEDS
 
 
-def _is_calibrated(method: str, scheme: str, wish: Wish) -> bool:
+def _is_calibrated(method: str, scheme: str, options: QuantizeOptions) -> bool:
     """Whether anything of the recipe looks at calibration data."""
-    observer = _changed(wish, "quantization").get("observer", "minmax")
-    cache = _changed(wish, "quantization").get("kv_cache")
+    observer = _changed(options, "quantization").get("observer", "minmax")
+    cache = _changed(options, "quantization").get("kv_cache")
     spec = Quantization.model_construct(method=method, scheme=scheme, observer=observer, kv_cache=cache)
     return needs_calibration(spec)
 

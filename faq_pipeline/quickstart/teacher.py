@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.config.family import Member
 from faq_pipeline.config.recipe import Endpoint
-from faq_pipeline.discovery.hub_client import Told
+from faq_pipeline.discovery.hub_client import RepositoryInfo
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.client.served_model import served_name
 from faq_pipeline.inference.client.server_address import server_addresses
@@ -94,7 +94,7 @@ def choose_teacher(
             f"no larger model of the family of {target.named} was found that fits",
             hint="name one with --teacher, or use --teacher self",
         )
-    return Teacher(here, (f"teacher: {_told(here.member)}, the largest of its family that is here",))
+    return Teacher(here, (f"teacher: {_described(here.member)}, the largest of its family that is here",))
 
 
 def _served(target: ModelSource, url: str, places: Places, key: str | None) -> Teacher:
@@ -134,7 +134,7 @@ def _named(target: ModelSource, teacher: ModelSource, places: Places) -> Teacher
             hint="name a smaller one, or use --teacher self",
         )
     size = f", {teacher.size / 1e9:.1f} GB to download" if teacher.size else ""
-    return Teacher(teacher, (f"teacher: {_told(member)}{size}",))
+    return Teacher(teacher, (f"teacher: {_described(member)}{size}",))
 
 
 def _check(target: ModelSource, teacher: ModelSource) -> None:
@@ -202,7 +202,7 @@ def _bytes(parameters: int, device: str) -> float:
     return member_bytes(Member(name="any", path=Path(), parameters=parameters), device)
 
 
-def _offered(target: ModelSource, places: Places) -> Told | None:
+def _offered(target: ModelSource, places: Places) -> RepositoryInfo | None:
     """The largest sibling on the hub that would fit; None where the hub does not say."""
     if target.repository is None:
         return None
@@ -213,11 +213,11 @@ def _offered(target: ModelSource, places: Places) -> Told | None:
     return None
 
 
-def _larger(told: Told, here: ModelSource) -> bool:
+def _larger(told: RepositoryInfo, here: ModelSource) -> bool:
     return (told.parameters or 0) > here.member.parameters
 
 
-def _suggested(here: ModelSource | None, larger: Told | None) -> str:
+def _suggested(here: ModelSource | None, larger: RepositoryInfo | None) -> str:
     """Names a larger sibling that would fit: one that is here before one to download; empty without any."""
     if here is not None:
         return f"a larger one is here: --teacher {here.named} ({millions(here.member.parameters)} parameters)"
@@ -230,7 +230,7 @@ def _suggested(here: ModelSource | None, larger: Told | None) -> str:
     )
 
 
-def _told(member: Member) -> str:
+def _described(member: Member) -> str:
     return f"{member.hub or member.name} ({millions(member.parameters)} parameters)"
 
 

@@ -84,7 +84,7 @@ def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
         min((divergence_change(own, other, scope) for other in others if other), key=lambda one: one.value)
         for scope in (TRACES, PROSE)
     )
-    told = f"{_told(replies)} on own replies and {_told(prose)} on prose"
+    told = f"{_described(replies)} on own replies and {_described(prose)} on prose"
     what, against = "the divergence (KL) from the unquantized model", "the better of the seeds as they are"
     if replies.low <= 0 <= replies.high:
         return f"Whether regeneration helped cannot be told: {what} is {told}, against {against}."
@@ -97,7 +97,7 @@ def divergence_change(own: Artifact, other: Artifact, scope: str = TRACES) -> In
     return bootstrap_estimate(np.array(pairs, dtype=np.float64).T, lambda m: 1 - m[:, 0] / m[:, 1])
 
 
-def _told(reduction: IntervalEstimate) -> str:
+def _described(reduction: IntervalEstimate) -> str:
     """A reduction in words and as a change: `lower, -21% [-35, -6],`."""
     value, low, high = (-100 * bound for bound in (reduction.value, reduction.high, reduction.low))
     word = "lower" if high < 0 else "higher" if low > 0 else "not clearly different"

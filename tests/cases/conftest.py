@@ -24,7 +24,7 @@ evaluation: {max_new_tokens: 8}
 
 
 @dataclass(frozen=True)
-class Told:
+class RepositoryInfo:
     """What a command said, and how it ended: 0, 2 after a user's mistake, 1 with a traceback."""
 
     code: int
@@ -64,19 +64,19 @@ class Lab:
         shutil.rmtree(self.member)
         shutil.copytree(folder, self.member)
 
-    def run(self, recipe: str = "original") -> Told:
+    def run(self, recipe: str = "original") -> RepositoryInfo:
         return self("run", "--member", "tiny-s", "--recipe", recipe)
 
-    def plan(self, recipe: str = "original") -> Told:
+    def plan(self, recipe: str = "original") -> RepositoryInfo:
         return self("run", "--member", "tiny-s", "--recipe", recipe, "--dry-run")
 
-    def __call__(self, *arguments: str) -> Told:
+    def __call__(self, *arguments: str) -> RepositoryInfo:
         try:
             done = self._faq(self.root, *arguments)
         except Exception:
             captured = self._capture.readouterr()
-            return Told(1, captured.out + captured.err + traceback.format_exc())
-        return Told(done.code, done.out + done.err)
+            return RepositoryInfo(1, captured.out + captured.err + traceback.format_exc())
+        return RepositoryInfo(done.code, done.out + done.err)
 
 
 @pytest.fixture

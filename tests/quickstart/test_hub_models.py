@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.prepare import Wish, prepare
+from faq_pipeline.quickstart.prepare import QuantizeOptions, prepare
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.hub import HubFolder, HubServer
 from tests.hub.client import use_hub
@@ -43,7 +43,7 @@ def family(settings: Settings) -> dict[str, object]:
 def test_a_hub_id_becomes_a_member_at_its_commit_and_no_weights_are_fetched(
     hub: HubFolder, settings: Settings, chats: Path
 ) -> None:
-    prepared = prepare(settings, Wish("acme/acme-1M", seeds=str(chats)))
+    prepared = prepare(settings, QuantizeOptions("acme/acme-1M", seeds=str(chats)))
     repo = hub.read("acme/acme-1M")
     written = family(settings)
     assert written["repositories"] == ["acme/acme-1M"] and "owners" not in written
@@ -63,19 +63,19 @@ def test_a_hub_id_becomes_a_member_at_its_commit_and_no_weights_are_fetched(
     assert (known.name, member.revision) == ("acme-1m", repo.main)
     # Again it is the member that it is, at the commit that was written down.
     hub.push("acme/acme-1M", licence="mit", parameters=repo.commits[repo.main].parameters)
-    prepare(settings.reread(), Wish("acme/acme-1M", seeds=str(chats)))
+    prepare(settings.reread(), QuantizeOptions("acme/acme-1M", seeds=str(chats)))
     assert family(settings) == written
 
 
 def test_the_teacher_of_the_hub_is_named_or_found(hub: HubFolder, settings: Settings, chats: Path) -> None:
-    prepare(settings, Wish("acme/acme-1M", seeds=str(chats), teacher="auto"))
+    prepare(settings, QuantizeOptions("acme/acme-1M", seeds=str(chats), teacher="auto"))
     assert family(settings)["repositories"] == ["acme/acme-1M", "acme/acme-2M"]
     recipe = (settings.own_data / "recipes/acme-1m-w4a16.yaml").read_text()
     assert "teacher: acme-2m" in recipe
 
 
 def test_consent_is_for_the_named_model_alone(hub: HubFolder, settings: Settings, chats: Path) -> None:
-    prepare(settings, Wish("acme/acme-1M", seeds=str(chats)))
+    prepare(settings, QuantizeOptions("acme/acme-1M", seeds=str(chats)))
     path = settings.own_data / "families/acme-1m.yaml"
     path.write_text(path.read_text().replace("hub: acme/acme-1M", "hub: acme/acme-2M"))
     with pytest.raises(FaqError, match="owner of 'acme/acme-2M' is not in this family's 'owners'"):
@@ -87,7 +87,7 @@ def test_a_model_of_a_known_family_keeps_its_settings(
 ) -> None:
     _, member = settings.catalog.member("qwen3-1.7b")
     hub.add("Qwen/Qwen3-1.7B", llamas / "acme-1M", commit=str(member.revision))
-    prepared = prepare(settings, Wish("Qwen/Qwen3-1.7B", seeds=str(chats), teacher="self"))
+    prepared = prepare(settings, QuantizeOptions("Qwen/Qwen3-1.7B", seeds=str(chats), teacher="self"))
     assert (prepared.member, prepared.recipe) == ("qwen3-1.7b", "qwen3-1.7b-w4a16")
     assert not (settings.own_data / "families").exists()
     assert settings.reread().catalog.recipe(prepared.recipe).families == ["qwen3"]
@@ -105,7 +105,7 @@ def test_what_the_hub_does_not_offer_is_one_line(
 ) -> None:
     hub.fail(mode)
     with pytest.raises(FaqError) as caught:
-        prepare(settings, Wish(name))
+        prepare(settings, QuantizeOptions(name))
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -114,4 +114,4 @@ def test_a_gated_repository_is_refused_before_anything_is_fetched(
 ) -> None:
     hub.add("acme/gated-1M", llamas / "acme-1M", gated="manual")
     with pytest.raises(FaqError, match="gated, and HF_TOKEN does not open it"):
-        prepare(settings, Wish("acme/gated-1M"))
+        prepare(settings, QuantizeOptions("acme/gated-1M"))

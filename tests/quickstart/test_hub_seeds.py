@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.prepare import Wish, prepare
+from faq_pipeline.quickstart.prepare import QuantizeOptions, prepare
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -72,7 +72,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def notes_and_seeds(settings: Settings, llama: Path, seeds: str) -> tuple[str, list[Any], str]:
     """What `faq init` says, the seeds that it wrote, and the recipe's text."""
-    prepared = prepare(settings, Wish(str(llama), seeds=seeds))
+    prepared = prepare(settings, QuantizeOptions(str(llama), seeds=seeds))
     (made,) = (settings.own_data / "seeds").glob("*.jsonl")
     recipe = settings.own_data / "recipes" / f"{prepared.recipe}.yaml"
     return "\n".join(prepared.notes), load_seeds(made, 1), recipe.read_text()
@@ -157,14 +157,14 @@ def test_what_a_data_set_does_not_offer_is_one_line(
     (tmp_path / "broken/train.parquet").write_bytes(b"plain")
     hub.datasets.add("acme/broken", tmp_path / "broken")
     with pytest.raises(FaqError) as caught:
-        prepare(settings, Wish(str(llama), seeds=seeds))
+        prepare(settings, QuantizeOptions(str(llama), seeds=seeds))
     assert told in str(caught.value) and "\n" not in str(caught.value), caught.value
 
 
 def test_a_hub_that_does_not_answer_is_one_line(hub: HubFolder, settings: Settings, llama: Path) -> None:
     hub.fail("500")
     with pytest.raises(FaqError, match="answers 500"):
-        prepare(settings, Wish(str(llama), seeds="acme/chat"))
+        prepare(settings, QuantizeOptions(str(llama), seeds="acme/chat"))
 
 
 def test_presets_are_listed_with_licence_and_commit(faq: Run) -> None:

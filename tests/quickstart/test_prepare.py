@@ -17,7 +17,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.contamination import find_leaks
 from faq_pipeline.evaluation.documents import Document, prose_rows
 from faq_pipeline.quickstart.model_facts import stated_licence, thinking_of
-from faq_pipeline.quickstart.prepare import PROSE, Wish, prepare
+from faq_pipeline.quickstart.prepare import PROSE, QuantizeOptions, prepare
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.quickstart.seeds import DEVELOPMENT
 from faq_pipeline.regeneration.seeds import load_seeds
@@ -31,9 +31,9 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(tmp_path / "home", (REPOSITORY / "data",), "cpu")
 
 
-def recipe(settings: Settings, wish: Wish) -> Recipe:
-    """The recipe that the catalog reads after the wish was prepared."""
-    name = prepare(settings.reread(), wish).recipe
+def recipe(settings: Settings, options: QuantizeOptions) -> Recipe:
+    """The recipe that the catalog reads after preparing with these options."""
+    name = prepare(settings.reread(), options).recipe
     return settings.reread().catalog.recipe(name)
 
 
@@ -41,7 +41,7 @@ def test_integers_are_grouped_and_float_formats_fix_their_own(
     settings: Settings, llama: Path, chats: Path
 ) -> None:
     def made(scheme: str, method: str | None = None) -> Recipe:
-        return recipe(settings, Wish(str(llama), seeds=str(chats), scheme=scheme, method=method))
+        return recipe(settings, QuantizeOptions(str(llama), seeds=str(chats), scheme=scheme, method=method))
 
     four, eight, fp8 = made("W4A16"), made("W8A8"), made("FP8_DYNAMIC")
     assert (four.quantization.method, four.quantization.group_size) == ("gptq", 64)  # 128 divides no layer
@@ -54,8 +54,8 @@ def test_integers_are_grouped_and_float_formats_fix_their_own(
 def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(
     settings: Settings, llama: Path, chats: Path
 ) -> None:
-    wish = Wish(str(llama), seeds=str(chats), changes={"seeds": {"count": 3}}, judged=False)
-    notes = " ".join(prepare(settings, wish).notes)
+    options = QuantizeOptions(str(llama), seeds=str(chats), changes={"seeds": {"count": 3}}, judged=False)
+    notes = " ".join(prepare(settings, options).notes)
     assert "of which 3 are drawn" in notes and "--no-eval" in notes and "judged by" not in notes
 
 
@@ -69,8 +69,8 @@ def test_python_writes_the_same_files_and_resolves_them(settings: Settings, llam
 def test_the_budget_is_what_the_seeds_fill_unless_nothing_is_compared(
     settings: Settings, llama: Path, chats: Path
 ) -> None:
-    compared = recipe(settings, Wish(str(llama), seeds=str(chats)))
-    alone = recipe(settings, Wish(str(llama), seeds=str(chats), baselines=False))
+    compared = recipe(settings, QuantizeOptions(str(llama), seeds=str(chats)))
+    alone = recipe(settings, QuantizeOptions(str(llama), seeds=str(chats), baselines=False))
     assert compared.baselines == ["acme-1m-w4a16-raw", "acme-1m-w4a16-chat"] and not alone.baselines
     assert compared.calibration.tokens < alone.calibration.tokens
     raw, chat = (settings.reread().catalog.recipe(name) for name in compared.baselines)
@@ -82,7 +82,7 @@ def test_the_budget_is_what_the_seeds_fill_unless_nothing_is_compared(
 def test_seeds_without_room_for_a_reply_are_refused(settings: Settings, llama: Path, tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in ("Why?", "Why? " * 200)))
-    notes = " ".join(prepare(settings, Wish(str(llama), seeds=str(path))).notes)
+    notes = " ".join(prepare(settings, QuantizeOptions(str(llama), seeds=str(path))).notes)
     assert f"{path}:2: refused: " in notes and "leave room for a reply" in notes
 
 
@@ -114,39 +114,45 @@ def server() -> Iterator[str]:
 def test_a_server_teaches_if_it_says_which_model_it_is(
     settings: Settings, llamas: Path, chats: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wish = Wish(str(llamas / "acme-1M"), seeds=str(chats), teacher=server)
+    options = QuantizeOptions(str(llamas / "acme-1M"), seeds=str(chats), teacher=server)
     monkeypatch.setattr(Served, "name", str(llamas / "acme-2M"))
-    spec = recipe(settings, wish).regeneration
+    spec = recipe(settings, options).regeneration
     assert (spec.source, spec.teacher, spec.engine) == ("teacher", "acme-2m", "endpoint")
     assert spec.endpoint is not None and spec.endpoint.base_urls == [server]
     monkeypatch.setattr(Served, "name", "acme-1m")
-    assert recipe(settings, wish).regeneration.source == "self"
+    assert recipe(settings, options).regeneration.source == "self"
     monkeypatch.setattr(Served, "name", "something-else")
     with pytest.raises(FaqError, match="serves 'something-else': no model"):
-        prepare(settings.reread(), wish)
+        prepare(settings.reread(), options)
 
 
 def test_a_server_s_password_is_written_nowhere(settings: Settings, llama: Path, chats: Path) -> None:
     with pytest.raises(FaqError, match="a URL holds no password") as caught:
-        prepare(settings, Wish(str(llama), seeds=str(chats), teacher="http://me:hunter2@127.0.0.1:1/v1"))
+        prepare(
+            settings,
+            QuantizeOptions(str(llama), seeds=str(chats), teacher="http://me:hunter2@127.0.0.1:1/v1"),
+        )
     assert "hunter2" not in str(caught.value) and not settings.own_data.exists()
 
 
 def test_tasks_of_one_s_own_lie_in_one_folder(settings: Settings, llama: Path, chats: Path) -> None:
     folder = REPOSITORY / "data/eval/kin"
-    wish = Wish(str(llama), seeds=str(chats), tasks=[str(folder / "kin_demo.yaml")])
-    spec = recipe(settings, wish).evaluation
+    options = QuantizeOptions(str(llama), seeds=str(chats), tasks=[str(folder / "kin_demo.yaml")])
+    spec = recipe(settings, options).evaluation
     assert (spec.tasks, spec.include) == (["kin_demo"], folder)
-    assert recipe(settings, Wish(str(llama), seeds=str(chats), tasks=["gsm8k"])).evaluation.include is None
+    assert (
+        recipe(settings, QuantizeOptions(str(llama), seeds=str(chats), tasks=["gsm8k"])).evaluation.include
+        is None
+    )
     with pytest.raises(FaqError, match="task files lie in one folder"):
-        prepare(settings.reread(), Wish(str(llama), tasks=[*wish.tasks, "gsm8k"]))
+        prepare(settings.reread(), QuantizeOptions(str(llama), tasks=[*options.tasks, "gsm8k"]))
 
 
 def test_a_teacher_of_another_tokenizer_is_refused(
     settings: Settings, llama: Path, tmp_path: Path, chats: Path
 ) -> None:
     with pytest.raises(FaqError, match="has another base tokenizer"):
-        prepare(settings, Wish(str(llama), seeds=str(chats), teacher="kin-4m"))
+        prepare(settings, QuantizeOptions(str(llama), seeds=str(chats), teacher="kin-4m"))
 
 
 def test_a_snapshot_of_the_hub_s_cache_is_called_as_its_repository(
@@ -154,7 +160,7 @@ def test_a_snapshot_of_the_hub_s_cache_is_called_as_its_repository(
 ) -> None:
     place = tmp_path / "models--acme--acme-7B" / "snapshots" / ("a" * 40)
     shutil.copytree(llama, place)
-    assert prepare(settings, Wish(str(place), seeds=str(chats))).member == "acme-7b"
+    assert prepare(settings, QuantizeOptions(str(place), seeds=str(chats))).member == "acme-7b"
 
 
 def test_a_broken_folder_beside_the_model_does_not_disturb(
@@ -163,7 +169,7 @@ def test_a_broken_folder_beside_the_model_does_not_disturb(
     shutil.copytree(llama, tmp_path / "models/mine")
     shutil.copytree(llama, tmp_path / "models/broken")
     (tmp_path / "models/broken/model.safetensors").write_bytes(b"no weights")
-    prepared = prepare(settings, Wish(str(tmp_path / "models/mine"), seeds=str(chats)))
+    prepared = prepare(settings, QuantizeOptions(str(tmp_path / "models/mine"), seeds=str(chats)))
     assert any(note.startswith("teacher: the model itself") for note in prepared.notes)
 
 

@@ -79,7 +79,7 @@ class Journal:
     resumed: bool = False
 
     def __post_init__(self) -> None:
-        self._told = False
+        self._described = False
         self._here = self.folder / short_hash(json.dumps(_surroundings(), sort_keys=True).encode())
         for folder in subfolders(self.folder):
             if folder != self._here:
@@ -120,9 +120,9 @@ class Journal:
 
     def tell(self) -> None:
         """Say once, where it failed, that it did."""
-        if self.failed and not self._told:
+        if self.failed and not self._described:
             self.progress.note(f"finished layers are not kept any more: {self.failed}")
-            self._told = True
+            self._described = True
 
     def _check_room(self, size: int) -> None:
         free = shutil.disk_usage(make_folder(self.folder)).free

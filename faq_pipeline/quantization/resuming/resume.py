@@ -146,7 +146,7 @@ class _Run:
         self.number, self.step, self.steps, self.compressed = self.number + 1, 0, steps, False
         self.there = self.journal.sound(self.number, steps)
         if self.there - {0}:  # the first step has no decoder layer
-            self.progress.note(self._told())
+            self.progress.note(self._described())
 
     def rows(self, rows: Iterator[Any]) -> Iterator[Any]:
         """Those of the rows that must go through a step, called twice: to calibrate it, then to see what
@@ -254,7 +254,7 @@ class _Run:
         self.log.compensated.update(figures["compensated"])
         self.log.fallback.extend(figures["fallback"])
 
-    def _told(self) -> str:
+    def _described(self) -> str:
         """One line for the user."""
         layers, kept = self.steps - 1, len(self.there - {0})
         first = next((step for step in range(1, self.steps) if step not in self.there), None)
