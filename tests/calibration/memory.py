@@ -28,7 +28,7 @@ from faq_pipeline.store.records import Trace
 
 SMALL, LARGE = 500, 2000
 LAYERS = 4
-NAMES = ("activation_fidelity", "outlier_coverage", "coverage", "fidelity")
+NAMES = ("activation_fidelity", "outlier_coverage", "clusters", "coverage", "entropy", "fidelity")
 
 
 def corpus(count: int) -> list[list[int]]:

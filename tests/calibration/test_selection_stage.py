@@ -13,7 +13,7 @@ from faq_pipeline.store.records import Sample, TokenRow, Trace
 from faq_pipeline.store.tables import read_rows, write_rows
 from tests.calibration.test_stage import build, inputs, with_calibration
 
-SELECTIONS = ["centroid", "coverage", "fidelity", "diversity"]
+SELECTIONS = ["centroid", "clusters", "coverage", "diversity", "entropy", "fidelity"]
 
 
 def samples_of(folder: Path) -> list[Sample]:

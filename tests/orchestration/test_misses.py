@@ -405,6 +405,7 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         ({"competition.experts": {"activation_fidelity": 1.0}}, "quantization.scheme", "Q"),
         ({"competition.experts": {"outlier_coverage": 1.0}}, "target weights", "TCKQEP"),
         ({"competition.experts": {"outlier_coverage": 1.0}}, "processor", "TRCKQEP"),
+        ({"competition.experts": {"adaptability": 1.0}}, "quantization.scheme", "CQ"),
         ({"competition.experts": {"sensitivity": 1.0}}, "quantization.scheme", "CQ"),
         ({"competition.experts": {"sensitivity": 1.0}}, "quantization.group_size", "CQ"),
         ({"competition.experts": {"sensitivity": 1.0}}, "quantization.ignore", "CQ"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from faq_pipeline.calibration.selectors.centroid import Centroid
+from faq_pipeline.calibration.selectors.clusters import Clusters
 from faq_pipeline.calibration.selectors.coverage import Coverage
 from faq_pipeline.calibration.selectors.diversity import Diversity
+from faq_pipeline.calibration.selectors.entropy import Entropy
 from faq_pipeline.calibration.selectors.fidelity import Fidelity
 from faq_pipeline.calibration.selectors.protocol import Selector
 from faq_pipeline.config.recipe import DRAW
@@ -13,7 +15,14 @@ from faq_pipeline.errors import nearest_and_known
 
 __all__ = ["SELECTORS", "Selector", "find_selector"]
 
-_BUILT_IN: tuple[Selector, ...] = (Coverage(), Fidelity(), Diversity(), Centroid())
+_BUILT_IN: tuple[Selector, ...] = (
+    Coverage(),
+    Fidelity(),
+    Diversity(),
+    Centroid(),
+    Clusters(),
+    Entropy(),
+)
 SELECTORS = Registry(
     "selection",
     "selectors",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from faq_pipeline.competition.expert import Expert
 from faq_pipeline.competition.experts.activation_fidelity import ActivationFidelity
+from faq_pipeline.competition.experts.adaptability import Adaptability
 from faq_pipeline.competition.experts.answer import AnswerExpert
 from faq_pipeline.competition.experts.degeneration import Degeneration
 from faq_pipeline.competition.experts.judge import JudgeExpert
@@ -25,6 +26,7 @@ _BUILT_IN: tuple[Expert, ...] = (
     ActivationFidelity(),
     OutlierCoverage(),
     Sensitivity(),
+    Adaptability(),
     JudgeExpert(),
 )
 EXPERTS = Registry(

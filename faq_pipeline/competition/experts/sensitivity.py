@@ -31,23 +31,35 @@ class Sensitivity:
         Raises:
             FaqError: the recipe's quantization does not fit the target, see `check_spec`.
         """
-        from faq_pipeline.models.divergence import mean_divergences
-        from faq_pipeline.models.fused_experts import fused_experts
-        from faq_pipeline.quantization.rounding import rounded_copy
+        return divergences(self.name, groups, context)
 
-        spec = context.cell.recipe.quantization
-        check_spec(spec, context.cell.target)
 
-        scores: list[float | None] = [None for group in groups for _ in group.candidates]
-        samples = context.samples(groups)
-        if not samples:
-            return scores
-        context.progress.start("candidates through the target and its rounded copy", len(samples))
-        if fused_experts(context.model):
-            context.note("sensitivity: of a mixture only what is beside its experts is rounded")
-        copy = rounded_copy(context.model, spec)
-        values = mean_divergences(context.model, copy, list(samples), context.progress.advance)
-        for places, value in zip(samples.values(), values, strict=True):
-            for place in places:
-                scores[place] = value
+def divergences(name: str, groups: Sequence[Group], context: Context) -> list[float | None]:
+    """The figure of `Sensitivity` for each candidate, group after group, in nats; None where it abstains.
+
+    Args:
+        name: the expert that asks, for a note to the user.
+
+    Raises:
+        FaqError: the recipe's quantization does not fit the target, see `check_spec`.
+    """
+    from faq_pipeline.models.divergence import mean_divergences
+    from faq_pipeline.models.fused_experts import fused_experts
+    from faq_pipeline.quantization.rounding import rounded_copy
+
+    spec = context.cell.recipe.quantization
+    check_spec(spec, context.cell.target)
+
+    scores: list[float | None] = [None for group in groups for _ in group.candidates]
+    samples = context.samples(groups)
+    if not samples:
         return scores
+    context.progress.start("candidates through the target and its rounded copy", len(samples))
+    if fused_experts(context.model):
+        context.note(f"{name}: of a mixture only what is beside its experts is rounded")
+    copy = rounded_copy(context.model, spec)
+    values = mean_divergences(context.model, copy, list(samples), context.progress.advance)
+    for places, value in zip(samples.values(), values, strict=True):
+        for place in places:
+            scores[place] = value
+    return scores
