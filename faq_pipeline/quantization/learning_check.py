@@ -37,7 +37,7 @@ def check_learned_settings(spec: Quantization) -> None:
     if spec.observer != "minmax":
         raise FaqError(
             f"method {spec.method!r} learns its scales, and observer {spec.observer!r} has no effect on them",
-            hint="remove it",
+            hint="observer: minmax",
             key="quantization.observer",
         )
 

@@ -14,11 +14,13 @@ import torch
 from transformers import PreTrainedModel
 
 from faq_pipeline.config.family import Member
+from faq_pipeline.config.quantization import BitPlan
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device import assumed_memory
 from faq_pipeline.models.loading import load_model
 from faq_pipeline.models.weights import Weights, find_weights
+from faq_pipeline.quantization.bit_plan import make_plan
 from faq_pipeline.quantization.cost import checkpoint_work
 from faq_pipeline.quantization.learning_check import check_learning_device
 from faq_pipeline.quantization.methods.autoround import BATCH
@@ -151,6 +153,14 @@ def process_state() -> dict[str, Any]:
         "printing": str(torch.tensor([1.23456789, 1e-8])),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+def test_a_bit_plan_measures_what_is_learned(tiny_cell: Cell) -> None:
+    spec, plan = make_spec("autoround", iterations=1), BitPlan(average_bits=4, bits=[3, 5])
+    rows = make_rows(2, 16)
+    made = make_plan(spec, plan, tiny_cell.target, rows, make_rows(2, 20), "cpu", SilentProgress())
+    assert made.uniform_bits == 3 and {row.bits for row in made.layers} == {3, 5}
+    assert all(row.cost > 0 for row in made.costs)
 
 
 @pytest.mark.parametrize("wide", [False, True])
