@@ -163,18 +163,22 @@ def test_a_bit_plan_measures_what_is_learned(tiny_cell: Cell) -> None:
     assert all(row.cost > 0 for row in made.costs)
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_a_layer_keeps_its_dtype_on_a_cpu_without_bf16(
-    wide: bool, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("wide", "scheme", "group"), [(False, "W4A16_ASYM", 32), (True, "FP8", None)])
+def test_on_a_cpu_without_bf16_a_model_has_the_form_that_other_methods_give_it(
+    wide: bool, scheme: str, group: Any, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Large members stay in bf16 there, and auto-round computes in float32 (see `precision_for`)."""
     from auto_round.utils.device_manager import CpuARDevice
 
     monkeypatch.setattr(CpuARDevice, "supports_bf16", lambda self: False)
     monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: not wide)
-    spec = make_spec("autoround", "W4A16_ASYM", 32, iterations=1)
-    model = run(spec, tiny_cell.target, make_rows(3), "cpu", SilentProgress()).model
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.int8}
+
+    def form(method: str) -> dict[str, Any]:
+        spec = make_spec(method, scheme, group, iterations=1)
+        made: Any = run(spec, tiny_cell.target, make_rows(3), "cpu", SilentProgress()).model
+        return {name: (p.dtype, p.shape) for name, p in made.named_parameters()}
+
+    assert form("autoround") == form("rtn")
 
 
 @pytest.mark.parametrize(

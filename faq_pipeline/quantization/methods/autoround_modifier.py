@@ -32,6 +32,7 @@ class AutoRoundModifier(library.AutoRoundModifier):  # type: ignore[misc]
     - Scales are learned in bf16, as they are stored, and not in float16.
     - Positions that pad rows to one length do not count in the error.
     - Zero points are those that were learned; the library leaves them at zero.
+    - Ranges of activations that were learned are not left in the layer: their scales hold them.
     - A layer keeps its dtype. On a CPU without bf16 arithmetic auto-round leaves it in float32, and the
       next layer of the model fails on that.
     - Modules of the layer stay what they are; auto-round would take apart experts that a recipe leaves out.
@@ -50,8 +51,11 @@ class AutoRoundModifier(library.AutoRoundModifier):  # type: ignore[misc]
         with set_back(), replaced_attribute(context, "update_module", lambda model, **_: model):
             super().apply_autoround(state, modules)
         for layer, dtypes in zip(layers, stored, strict=True):
-            for name, parameter in layer.named_parameters():
-                if parameter.dtype != dtypes.get(name, parameter.dtype):
+            for name, parameter in list(layer.named_parameters()):
+                module, _, own = name.rpartition(".")
+                if name not in dtypes:
+                    delattr(layer.get_submodule(module), own)
+                elif parameter.dtype != dtypes[name]:
                     parameter.data = parameter.data.to(dtypes[name])
 
     def _update_device_map_for_dp(self, ar_kwargs: dict[str, Any]) -> None:
