@@ -4,7 +4,8 @@
         [--scheme W3A16] [--group channel] [--rounds 3] [--out docs/METHODS.md]
 
 The recipe's calibration set and the member's inference traces are made where they are not there yet. Every
-method takes the same of both, and the same settings: imatrix scales, static column order, dampening 0.1.
+method takes the same of both, and the same settings: imatrix scales (autoround: its own), static column
+order, dampening 0.1.
 Table `awq` compares what AWQ searches among (`duo_scaling`), with imatrix and with minmax scales. KL
 is per token, on the traces and on as many passages of the recipe's prose. The layer error is the
 mean over layers of tr(E H E^T) / tr(W H W^T), where the method measures it. Each quantization runs in a
@@ -40,7 +41,9 @@ SETTINGS: dict[str, Any] = {"observer": "imatrix", "actorder": "static", "dampen
 GPTQ = "gptq"
 """The row that times and memory are compared with."""
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
-    "methods": {method: {"method": method} for method in ("rtn", "awq", GPTQ, "gptaq", "quantease")},
+    "methods": {method: {"method": method} for method in ("rtn", "awq", GPTQ, "gptaq", "quantease")}
+    # It learns its scales, for 200 iterations where the recipe says nothing else.
+    | {"autoround": {"method": "autoround", "observer": "minmax"}},
     "awq": {GPTQ: {"method": "gptq"}}
     | {
         f"{method}, {observer}": {**search, "observer": observer}

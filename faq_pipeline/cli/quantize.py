@@ -37,7 +37,8 @@ SchemeOption = Annotated[
 MethodOption = Annotated[
     str,
     typer.Option(
-        "--method", help="gptq, gptaq, quantease, awq, smoothquant or rtn; by default gptq, for FP8 rtn."
+        "--method",
+        help="gptq, gptaq, quantease, autoround, awq, smoothquant or rtn; by default gptq, for FP8 rtn.",
     ),
 ]
 TeacherOption = Annotated[

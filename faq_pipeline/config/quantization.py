@@ -43,7 +43,8 @@ class Quantization(Strict):
 
     method: str
     """`rtn`, `gptq`, `awq` (AWQ, then round-to-nearest), `smoothquant` (SmoothQuant, then GPTQ), `gptaq`
-    (GPTQ that aims at the unquantized model's outputs) or `quantease` (GPTQ, then coordinate descent)."""
+    (GPTQ that aims at the unquantized model's outputs), `quantease` (GPTQ, then coordinate descent) or
+    `autoround` (rounding and clipping learned by signed gradient descent)."""
     scheme: str
     """A preset of compressed-tensors: W4A16, W3A16, W8A8, FP8_DYNAMIC, NVFP4A16, ..."""
     group_size: PositiveInt | Literal["channel"] | None = None
@@ -70,6 +71,8 @@ class Quantization(Strict):
     duo_scaling: bool | Literal["both"] = True
     """AWQ: which scales are searched. `true`: those made of activations and weights. `false`: of activations
     alone. `both`: all of these, with nearly twice as many tries."""
+    iterations: PositiveInt = 200
+    """AutoRound: steps of gradient descent for each decoder layer."""
     smoothing: Annotated[float, Field(ge=0, le=1)] = 0.5
     """SmoothQuant: how much of the outliers moves into the weights."""
     sample_weights: Literal["equal_sequences"] | None = None

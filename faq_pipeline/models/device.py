@@ -210,6 +210,11 @@ def device_memory(device: str) -> int:
     return min((gpu.memory for gpu in device_gpus(device)), default=0)
 
 
+def runs_on_cpu(device: str) -> bool:
+    """Whether this device's work is done by the CPU; it is not while a plan is made for a GPU elsewhere."""
+    return device == "cpu" and _assumed.get() is None
+
+
 def working_bytes(parameters: int) -> float:
     """Bytes that inference with so many bf16 weights takes at least."""
     return 2 * parameters * WORKING_SPACE

@@ -32,6 +32,9 @@ def quiet_llmcompressor() -> Iterator[None]:
     # The second warns of each layer that is named in a scheme and is not in the block at hand.
     loggers = [logging.getLogger(name) for name in ("torch.fx._symbolic_trace", "compressed_tensors")]
     levels = [one.level for one in loggers]
+    # Importing auto-round sets the level of its log.
+    autoround = logging.getLogger("autoround")
+    disabled, autoround.disabled = autoround.disabled, True
     for library in LIBRARIES:
         logger.disable(library)
     try:
@@ -41,5 +44,6 @@ def quiet_llmcompressor() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        autoround.disabled = disabled
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)

@@ -18,6 +18,7 @@ from faq_pipeline.quantization.fused_layers import disagreeing
 from faq_pipeline.quantization.kv_cache import check_kv_cache
 from faq_pipeline.quantization.layer_check import check_layers, line_to_add
 from faq_pipeline.quantization.layers import is_ignored
+from faq_pipeline.quantization.learning_check import check_learned_layers, check_learned_settings
 from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.schemes import ONE_SCALE, SCHEMES, with_exact_names
 
@@ -37,13 +38,14 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
         FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a
             variant that the method does not have, a target that is quantized already, layers that
             cannot be quantized and that `ignore` does not name, nothing left to quantize, a group
-            size that does not divide the columns of a quantized layer, a cache that cannot be rounded, or
-            a compensation that does not fit.
+            size that does not divide the columns of a quantized layer, a cache that cannot be rounded, a
+            compensation that does not fit, or what a method that learns roundings cannot do.
     """
     find_method(spec.method)
     _check_variants(spec)
     _check_groups_chosen(spec)
     _check_search(spec)
+    check_learned_settings(spec)
     if (folder := _folder_here(weights)) is not None:
         _check_layers(spec, weights, folder)
 
@@ -75,6 +77,7 @@ def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     check_kv_cache(spec, weights.name, [layer.module for layer in architecture.layers])
     _check_layer_bits(spec, [layer.module for layer in layers])
     check_compensation(spec, layers)
+    check_learned_layers(spec, architecture, layers)
     if isinstance(spec.group_size, int):
         _check_groups(spec, {layer.module: layer.columns for layer in layers})
 

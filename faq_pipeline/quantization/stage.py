@@ -15,6 +15,7 @@ from faq_pipeline.models.device import compute_identity, roomy_device
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work
+from faq_pipeline.quantization.learning_check import check_learning_device
 from faq_pipeline.quantization.methods import METHODS, find_method, needs_calibration
 from faq_pipeline.quantization.schemes import PACKED, SCHEMES, is_packed
 from faq_pipeline.quantization.spec_check import check_ranks, check_remote_layers, check_spec
@@ -40,13 +41,14 @@ EVERY_METHOD = ("observer", "layer_bits")
 def identity(cell: Cell) -> dict[str, Any]:
     """Fingerprint inputs of a checkpoint, besides the calibration set."""
     spec = cell.recipe.quantization
+    tools = (*TOOLS, *getattr(find_method(spec.method), "tools", ()))
     return {
         "quantization": _used(cell),
         "target": cell.target.digest,
         "tokenizer": cell.target.tokenizer_digest,
         **({"storage": PACKED} if is_packed(spec) else {}),
         **compute_identity(cell.target.member, cell.device),
-        "tools": {name: tool_version(name) for name in TOOLS},
+        "tools": {name: tool_version(name) for name in tools},
         **plugin_identity(METHODS.plugins([spec.method]), SCHEMES.plugins([spec.scheme])),
     }
 
@@ -205,6 +207,7 @@ def _used(cell: Cell) -> dict[str, Any]:
 def _preflight(cell: Cell) -> None:
     check_spec(cell.recipe.quantization, cell.target)
     check_ranks(cell.recipe.quantization, cell.device)
+    check_learning_device(cell.recipe.quantization, cell.target.member, cell.device)
 
 
 QUANTIZED_CHECKPOINT = Stage(

@@ -225,6 +225,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.actorder": (field("quantization.actorder", "weight"), "Q"),
     "quantization.dampening": (field("quantization.dampening", 0.02), "Q"),
     "quantization.duo_scaling": (field("quantization.duo_scaling", "both"), ""),  # GPTQ has none
+    "quantization.iterations": (field("quantization.iterations", 50), ""),  # nor this
     "quantization.smoothing": (field("quantization.smoothing", 0.7), ""),  # nor this
     "quantization.sample_weights": (field("quantization.sample_weights", "equal_sequences"), "Q"),
     "quantization.token_weights": (field("quantization.token_weights", "attention"), "Q"),
@@ -265,6 +266,7 @@ TABLE: dict[str, tuple[Change, str]] = {
     "transformers": (tool("transformers"), "TRCKQEP"),
     "llmcompressor": (tool("llmcompressor"), "Q"),
     "compressed-tensors": (tool("compressed-tensors"), "Q"),
+    "auto-round": (tool("auto-round"), ""),  # method autoround alone uses it
     "lm-eval": (tool("lm_eval"), "EP"),
     "dagster": (tool("dagster"), ""),
     "duckdb": (tool("duckdb"), ""),
@@ -423,6 +425,9 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         ({"quantization.method": "rtn"}, "quantization.dampening", ""),
         ({"quantization.method": "awq"}, "quantization.actorder", ""),
         ({"quantization.method": "awq"}, "quantization.duo_scaling", "Q"),
+        ({"quantization.method": "autoround"}, "quantization.iterations", "Q"),
+        ({"quantization.method": "autoround"}, "auto-round", "Q"),
+        ({"quantization.method": "autoround"}, "quantization.dampening", ""),
     ],
 )
 def test_what_a_recipe_does_not_use_does_not_count(

@@ -62,6 +62,10 @@ CASES = [
     ("gptaq", "W3A16", "channel", {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),
     ("gptaq", "NVFP4A16", None, {}),
     ("quantease", "W4A16_ASYM", 64, {"actorder": "static"}),
+    ("autoround", "W3A16", "channel", {"iterations": 2, "layer_bits": {"re:.*down_proj": 5}}),
+    ("autoround", "W4A16_ASYM", 64, {"iterations": 2}),
+    ("autoround", "NVFP4", None, {"iterations": 2}),
+    ("autoround", "MXFP4", None, {"iterations": 2}),
 ]
 
 
@@ -217,9 +221,9 @@ def test_progress_counts_to_its_total(tiny_cell: Cell, tmp_path: Path) -> None:
         def advance(self, done: int = 1) -> None:
             self.done += done
 
-    for method in ("rtn", "gptq", "awq", "smoothquant", "gptaq"):
+    for method in ("rtn", "gptq", "awq", "smoothquant", "gptaq", "autoround"):
         counting = Counting()
-        run(make_spec(method), tiny_cell.target, make_rows(1, 16), "cpu", counting)
+        run(make_spec(method, iterations=1), tiny_cell.target, make_rows(1, 16), "cpu", counting)
         assert counting.done == counting.total > 0, method
 
 

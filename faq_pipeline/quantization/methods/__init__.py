@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.registry import Registry
+from faq_pipeline.quantization.methods.autoround import AutoRound
 from faq_pipeline.quantization.methods.awq import Awq
 from faq_pipeline.quantization.methods.gptaq import Gptaq
 from faq_pipeline.quantization.methods.gptq import Gptq
@@ -13,7 +14,7 @@ from faq_pipeline.quantization.methods.rtn import Rtn
 from faq_pipeline.quantization.methods.smoothquant import SmoothQuant
 from faq_pipeline.quantization.schemes import SCHEMES
 
-_BUILT_IN: tuple[Method, ...] = (Rtn(), Gptq(), Awq(), SmoothQuant(), Gptaq(), QuantEase())
+_BUILT_IN: tuple[Method, ...] = (Rtn(), Gptq(), Awq(), SmoothQuant(), Gptaq(), QuantEase(), AutoRound())
 METHODS = Registry(
     "quantization method",
     "methods",
@@ -31,6 +32,11 @@ def needs_calibration(spec: Quantization) -> bool:
     if find_method(spec.method).calibrated or spec.observer == "imatrix" or spec.kv_cache is not None:
         return True
     return spec.scheme in SCHEMES and SCHEMES.find(spec.scheme).calibrated
+
+
+def learns_rounding(spec: Quantization) -> bool:
+    """Whether the method learns roundings and scales step by step, for as many `iterations`."""
+    return "iterations" in find_method(spec.method).variants
 
 
 def find_method(name: str) -> Method:

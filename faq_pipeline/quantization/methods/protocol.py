@@ -17,6 +17,9 @@ class Method(Protocol):
             observer. Other fields have no effect and are not fingerprint inputs.
         variants: optional fields; they are fingerprint inputs only if they differ from their default.
             `check_spec` refuses those that a method does not support.
+
+    A method may have `tools` too: installed packages besides llmcompressor, compressed-tensors, torch and
+    transformers whose versions are fingerprint inputs.
     """
 
     name: str

@@ -30,6 +30,7 @@ ADDED = {
     ("quantization", "kv_cache"): None,
     ("quantization", "compensation"): None,
     ("quantization", "duo_scaling"): True,
+    ("quantization", "iterations"): 200,
 }
 """Keys of a recipe that came after results were kept, and their defaults: only other values count."""
 
