@@ -55,6 +55,19 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
             "awq, duo_scaling: both": {"method": "awq", "duo_scaling": "both"},
         }.items()
     },
+    "outliers": {
+        "rtn": {"method": "rtn"},
+        "rtn, rotate": {"method": "rtn", "rotate": True},
+        GPTQ: {"method": "gptq"},
+        "gptq, rotate": {"method": "gptq", "rotate": True},
+        "smoothquant": {"method": "smoothquant"},
+        "smoothquant, activations, 0.85": {
+            "method": "smoothquant",
+            "smoothing_form": "activations",
+            "smoothing": 0.85,
+        },
+        "smoothquant, log": {"method": "smoothquant", "smoothing_form": "log"},
+    },
 }
 """Rows of each table, and how their settings differ from `SETTINGS`."""
 HEADER = """\
@@ -62,7 +75,11 @@ HEADER = """\
 |---|---|---|---|---|---|
 """
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
-MARKS = {"methods": (BEGIN, END), "awq": ("<!-- awq -->\n", "<!-- end of awq -->\n")}
+MARKS = {
+    "methods": (BEGIN, END),
+    "awq": ("<!-- awq -->\n", "<!-- end of awq -->\n"),
+    "outliers": ("<!-- outliers -->\n", "<!-- end of outliers -->\n"),
+}
 
 
 @dataclass(frozen=True)

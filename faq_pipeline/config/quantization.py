@@ -73,8 +73,15 @@ class Quantization(Strict):
     alone. `both`: all of these, with nearly twice as many tries."""
     iterations: PositiveInt = 200
     """AutoRound: steps of gradient descent for each decoder layer."""
+    rotate: bool = False
+    """Whether the model is rotated by Hadamard matrices first, which spreads outliers over all channels. For
+    schemes that round activations to 4 bits. An embedding that is tied to the head is then stored twice."""
     smoothing: Annotated[float, Field(ge=0, le=1)] = 0.5
     """SmoothQuant: how much of the outliers moves into the weights."""
+    smoothing_form: Literal["balanced", "activations", "log"] = "balanced"
+    """SmoothQuant: what each channel is divided by. `balanced`: its range to the power of `smoothing`, over
+    that of its weights to the power of the rest. `activations`: its range to the power of `smoothing`. `log`:
+    its range over the logarithm of its range."""
     sample_weights: Literal["equal_sequences"] | None = None
     """`equal_sequences`: in GPTQ's Hessian every sample counts alike, however long it is."""
     token_weights: Literal["attention"] | None = None

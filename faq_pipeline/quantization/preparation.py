@@ -12,6 +12,7 @@ from faq_pipeline.models.architecture import QUANTIZABLE
 from faq_pipeline.models.fused_experts import fused_experts, single_expert_conversions
 from faq_pipeline.models.linear_parts import linear_parts
 from faq_pipeline.quantization.layers import is_ignored
+from faq_pipeline.quantization.rotation import rotate
 from faq_pipeline.util.attributes import replaced_attribute
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def prepare(model: PreTrainedModel, spec: Quantization) -> Quantization:
     Returns:
         The recipe's section whose `ignore` names routers and towers too.
     """
+    if spec.rotate:
+        rotate(model)
     alone = [name for name, part in linear_parts(model).items() if part not in QUANTIZABLE]
     layers = [name for experts in fused_experts(model) for name in experts.layers()]
     if not all(is_ignored(name, spec.ignore) for name in layers):

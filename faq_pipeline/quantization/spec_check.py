@@ -20,6 +20,7 @@ from faq_pipeline.quantization.layer_check import check_layers, line_to_add
 from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.learning_check import check_learned_layers, check_learned_settings
 from faq_pipeline.quantization.methods import METHODS, find_method
+from faq_pipeline.quantization.rotation import check_rotation
 from faq_pipeline.quantization.schemes import ONE_SCALE, SCHEMES, with_exact_names
 
 HEAD = "lm_head"
@@ -70,6 +71,7 @@ def check_remote_layers(spec: Quantization, weights: Weights) -> None:
 
 def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     _check_dense(weights, folder)
+    check_rotation(spec, weights)
     architecture = architecture_of(weights)
     _check_ignore(spec, weights, architecture)
     layers = [layer for layer in architecture.quantizable if not is_ignored(layer.module, spec.ignore)]

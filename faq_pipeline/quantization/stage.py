@@ -34,7 +34,7 @@ LAYERS, PLAN_COSTS = "layers.parquet", "plan_costs.parquet"
 
 TOOLS = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 COMMON = ("method", "scheme", "group_size", "ignore")
-EVERY_METHOD = ("observer", "layer_bits")
+EVERY_METHOD = ("observer", "layer_bits", "rotate")
 """Variants that every method has."""
 
 

@@ -227,6 +227,8 @@ TABLE: dict[str, tuple[Change, str]] = {
     "quantization.duo_scaling": (field("quantization.duo_scaling", "both"), ""),  # GPTQ has none
     "quantization.iterations": (field("quantization.iterations", 50), ""),  # nor this
     "quantization.smoothing": (field("quantization.smoothing", 0.7), ""),  # nor this
+    "quantization.smoothing_form": (field("quantization.smoothing_form", "log"), ""),  # nor this
+    "quantization.rotate": (field("quantization.rotate", True), "Q"),
     "quantization.sample_weights": (field("quantization.sample_weights", "equal_sequences"), "Q"),
     "quantization.token_weights": (field("quantization.token_weights", "attention"), "Q"),
     "quantization.ranks": (field("quantization.ranks", 2), "Q"),
@@ -418,6 +420,7 @@ def test_no_field_of_a_recipe_is_left_out_of_the_table() -> None:
         ({"regeneration.engine": "vllm"}, "processor", "TCKQEP"),
         ({"evaluation.engine": "vllm"}, "processor", "RKQEP"),
         ({"quantization.method": "smoothquant"}, "quantization.smoothing", "Q"),
+        ({"quantization.method": "smoothquant"}, "quantization.smoothing_form", "Q"),
         ({"quantization.method": "smoothquant"}, "quantization.sample_weights", "Q"),
         ({"quantization.method": "rtn"}, "quantization.sample_weights", ""),
         ({"quantization.method": "awq"}, "quantization.token_weights", ""),

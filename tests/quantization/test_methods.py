@@ -66,6 +66,10 @@ CASES = [
     ("autoround", "W4A16_ASYM", 64, {"iterations": 2}),
     ("autoround", "NVFP4", None, {"iterations": 2}),
     ("autoround", "MXFP4", None, {"iterations": 2}),
+    ("rtn", "W4A4", "channel", {"rotate": True}),
+    ("gptq", "W4A8", "channel", {"rotate": True}),
+    ("smoothquant", "W4A8", "channel", {"smoothing_form": "activations", "smoothing": 0.85}),
+    ("smoothquant", "W8A8", "channel", {"smoothing_form": "log"}),
 ]
 
 

@@ -93,7 +93,8 @@ def bench(tiny_cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     [
         ({"method": "gptq", "scheme": "W8A8", "kv_cache": "fp8", "observer": "imatrix"}, 2),
         ({"method": "awq", "scheme": "W4A16_ASYM", "group_size": 32}, 2),
-        ({"method": "smoothquant", "scheme": "W8A8"}, 5),
+        ({"method": "smoothquant", "scheme": "W8A8", "smoothing_form": "activations"}, 5),
+        ({"method": "gptq", "scheme": "W4A8", "rotate": True}, 2),
         ({"method": "gptaq", "scheme": "W3A16"}, 2),
     ],
     ids=lambda value: value["method"] if isinstance(value, dict) else None,

@@ -45,6 +45,7 @@ def resumable(modifiers: Sequence[Any]) -> bool:
     from llmcompressor.modifiers.transform.awq import AWQModifier
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
+    from faq_pipeline.quantization.methods.activation_smoothing import ActivationSmoothingModifier
     from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
     from faq_pipeline.quantization.solvers.modifier import SolvedGPTQModifier, WeightedSolvedGPTQModifier
     from faq_pipeline.quantization.solvers.two_streams import (
@@ -62,6 +63,7 @@ def resumable(modifiers: Sequence[Any]) -> bool:
         WeightedTwoStreamGPTQModifier,
         AWQModifier,
         SmoothQuantModifier,
+        ActivationSmoothingModifier,
     }
     return all(type(modifier) in known for modifier in modifiers)
 

@@ -31,6 +31,8 @@ ADDED = {
     ("quantization", "compensation"): None,
     ("quantization", "duo_scaling"): True,
     ("quantization", "iterations"): 200,
+    ("quantization", "rotate"): False,
+    ("quantization", "smoothing_form"): "balanced",
 }
 """Keys of a recipe that came after results were kept, and their defaults: only other values count."""
 
