@@ -1,9 +1,12 @@
-"""auto-round and GPTQModel quantize kin-4m on our calibration sets, on a CPU; `make peers`.
+"""Other quantizers beside ours on kin-4m and our calibration sets, on a CPU; `make peers`.
 
-Each peer gets an environment of its own in `.peers/`; `PIP_ARGS` are handed to pip. The sets are those of
+auto-round and GPTQModel get environments of their own in `.peers/`; `PIP_ARGS` are handed to pip.
+llmcompressor runs as in its examples, and ours with the settings of our recipes. The sets are those of
 the demo: FAQ's and the original data raw, exported by `faq export --to parquet`. Printed is the mean KL
-divergence from the unquantized model on held-out prose and on its own replies, for each peer and set.
-One draw: a demonstration.
+divergence from the unquantized model on held-out prose and on its own replies, for each peer and set, with
+seconds by the clock and peak memory. All store integers and a 16-bit scale a group. One draw.
+
+    python -m benchmarks.peers [BITS]
 """
 
 from __future__ import annotations
@@ -24,12 +27,17 @@ MEMBER, RECIPES = "kin-4m", ("original-raw-gptq-w3a16", "faq-one-gptq-w3a16")
 PEERS = {
     "auto-round": (["auto-round==0.16.*"], "quantize_auto_round.py"),
     "gptqmodel": (["gptqmodel==7.7.*"], "quantize_gptqmodel.py"),
+    "llmcompressor": ([], "quantize_llmcompressor.py"),
+    "gptq": ([], "quantize_ours.py"),
+    "autoround": ([], "quantize_ours.py"),
 }
+"""Packages, none for what runs in this environment, and the script; ours are named as the method."""
 PASSAGES = 64
 
 
 def main() -> None:
     """Install the peers, export the sets, quantize, and print a line for each."""
+    bits = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         prose, replies = folder / "prose.jsonl", folder / "replies.jsonl"
@@ -37,14 +45,14 @@ def main() -> None:
         _faq("run", "--member", MEMBER, "--recipe", RECIPES[-1])
         _write_replies(replies)
         for name, (packages, script) in PEERS.items():
-            python = _environment(ENVIRONMENTS / name, packages)
+            python = _environment(ENVIRONMENTS / name, packages) if packages else Path(sys.executable)
             for recipe in RECIPES:
-                rows = _rows(recipe, folder)
-                told = _quantize(python, HERE / script, rows, prose, replies, folder / f"{name}-{recipe}")
-                kl = ", ".join(f"{1000 * value:.2f}e-3 on {kind}" for kind, value in told["kl"].items())
+                rows, out = _rows(recipe, folder), folder / f"{name}-{recipe}"
+                found = _quantize(name, python, HERE / script, rows, prose, replies, out, bits)
+                kl = ", ".join(f"{1000 * value:.2f}e-3 on {kind}" for kind, value in found["kl"].items())
                 print(
-                    f"{told['peer']}, 3 bits, groups of 128, {recipe}: KL a token {kl};"
-                    f" {told['rows']} rows, {told['seconds']} s",
+                    f"{found['peer']}, {bits} bits, groups of 128, {recipe}: KL a token {kl};"
+                    f" {found['rows']} rows, {found['seconds']} s, {found['memory'] / 1e9:.1f} GB",
                     flush=True,
                 )
 
@@ -105,11 +113,12 @@ def _write(path: Path, rows: list[list[int]]) -> None:
 
 
 def _quantize(
-    python: Path, script: Path, rows: Path, prose: Path, replies: Path, out: Path
+    name: str, python: Path, script: Path, rows: Path, prose: Path, replies: Path, out: Path, bits: int
 ) -> dict[str, Any]:
     given = ["--model", ROOT / f"data/models/{MEMBER}", "--rows", rows, "--out", out]
-    given += ["--prose", prose, "--replies", replies]
-    settings = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2"}  # it takes one on two cores, and asks for two
+    given += ["--prose", prose, "--replies", replies, "--bits", str(bits)]
+    # GPTQModel takes one worker on two cores, and asks for two.
+    settings = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2", "METHOD": name}
     done = subprocess.run(
         [python, script, *given], stdout=subprocess.PIPE, text=True, check=True, env=settings, cwd=rows.parent
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,18 @@ def arguments() -> argparse.Namespace:
 def read_ids(path: Path) -> list[list[int]]:
     """Token ids, a row in each line."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def tell(peer: str, rows: int, kl: dict[str, float], started: float) -> None:
+    """Print what a peer made, in one line of JSON: seconds by the clock, and peak memory in bytes."""
+    told = {
+        "peer": peer,
+        "rows": rows,
+        "kl": kl,
+        "seconds": round(time.perf_counter() - started, 1),
+        "memory": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+    print(json.dumps(told))
 
 
 class HeldOut:

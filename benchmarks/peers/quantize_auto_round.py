@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from importlib.metadata import version
 
 import torch
 from auto_round import AutoRound
-from divergence import HeldOut, arguments, read_ids
+from divergence import HeldOut, arguments, read_ids, tell
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 args = arguments()
@@ -35,10 +34,4 @@ rounded, _ = AutoRound(
     device_map="cpu",
     enable_torch_compile=False,
 ).quantize()
-told = {
-    "peer": f"auto-round {version('auto-round')}",
-    "rows": len(full),
-    "kl": held_out.mean_kl(rounded.float()),
-    "seconds": round(time.perf_counter() - started, 1),
-}
-print(json.dumps(told))
+tell(f"auto-round {version('auto-round')}", len(full), held_out.mean_kl(rounded.float()), started)

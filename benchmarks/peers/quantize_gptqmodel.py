@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from importlib.metadata import version
 
 import torch
-from divergence import HeldOut, arguments, read_ids
+from divergence import HeldOut, arguments, read_ids, tell
 from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
 from transformers import AutoModelForCausalLM
 
@@ -21,10 +20,4 @@ model = GPTQModel.load(args.model, config)
 model.quantize([{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows], batch_size=1)
 model.save(str(args.out))
 quantized = GPTQModel.load(str(args.out), device="cpu", backend=BACKEND.TORCH)
-told = {
-    "peer": f"GPTQModel {version('gptqmodel')}",
-    "rows": len(rows),
-    "kl": held_out.mean_kl(quantized.model),
-    "seconds": round(time.perf_counter() - started, 1),
-}
-print(json.dumps(told))
+tell(f"GPTQModel {version('gptqmodel')}", len(rows), held_out.mean_kl(quantized.model), started)
