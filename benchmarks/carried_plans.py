@@ -15,7 +15,6 @@ of the costs alone, mean over draws.
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import time
 from collections import defaultdict
@@ -23,10 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scipy.stats import t
-
-from benchmarks.compensation import Data, read_data
+from benchmarks.member_data import Data, read_data
 from benchmarks.methods import in_page
+from benchmarks.ratios import ratio_over_draws
 from faq_pipeline import load_recipe
 from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.config.recipe import SELF, Recipe
@@ -99,22 +97,14 @@ def _pair(small: str, large: str, means: Sequence[float], draws: Sequence[int]) 
         tasks, prose = (statistics.geometric_mean(column) for column in zip(*values, strict=True))
         ratios = ["", ""]
         if plan == CARRIED:
-            ratios = [_ratio([v[at] for v in values], [v[at] for v in found[mean, OWN]]) for at in (0, 1)]
+            ratios = [
+                ratio_over_draws([v[at] for v in values], [v[at] for v in found[mean, OWN]]) for at in (0, 1)
+            ]
         told = f"{took[plan]:.0f}" if plan in took else ""
         what = f"{plan} (from {small})" if plan == CARRIED else plan
         cells = (large, f"{mean:g}", what, f"{tasks:.3f}", f"{prose:.3f}", told, *ratios)
         rows.append(f"| {' | '.join(cells)} |")
     return rows
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """The geometric mean of ratios with its t-interval over draws."""
-    logs = [math.log(a / b) for a, b in zip(ours, theirs, strict=True)]
-    middle = statistics.mean(logs)
-    if len(logs) < 2:
-        return f"{math.exp(middle):.2f}"
-    half = float(t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return f"{math.exp(middle):.2f} [{math.exp(middle - half):.2f}, {math.exp(middle + half):.2f}]"
 
 
 def _recipe(member: str, draw: int) -> Recipe:

@@ -28,14 +28,27 @@ class BitPlan(Strict):
         return self
 
 
-class Compensation(Strict):
-    """An adapter of low rank that makes up for a part of what rounding lost."""
+OUTLIER_COLUMNS = "outlier_columns"
 
+
+class Compensation(Strict):
+    """An adapter beside the integers that makes up for a part of what rounding lost."""
+
+    kind: Literal["low_rank", "outlier_columns"] = "low_rank"
+    """`low_rank`: the best approximation of what rounding lost. `outlier_columns`: the columns in which
+    rounding loses most stay free while GPTQ rounds the others, and make up for their error."""
     rank: Annotated[int, Field(ge=1, le=512)]
-    """Rank of each layer's adapter. Its size grows with it."""
+    """Rank of each layer's adapter, or how many columns are free. Its size grows with it."""
     space: Literal["plain", "diagonal", "hessian"] = "hessian"
-    """Whose error is made least. `plain`: the weights'. `diagonal`: each input channel weighted by its mean
-    square on the calibration set. `hessian`: that of the layer's outputs on the calibration set."""
+    """For `low_rank`: whose error is made least. `plain`: the weights'. `diagonal`: each input channel
+    weighted by its mean square on the calibration set. `hessian`: that of the layer's outputs on the
+    calibration set."""
+
+    @model_validator(mode="after")
+    def _check_space(self) -> Compensation:
+        if self.kind == OUTLIER_COLUMNS and self.space != "hessian":
+            raise ValueError("'space' goes with kind 'low_rank' alone")
+        return self
 
 
 class Quantization(Strict):

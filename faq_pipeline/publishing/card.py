@@ -16,7 +16,7 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.publishing.gate import GateVerdict
 from faq_pipeline.quantization.schemes import SCHEMES
-from faq_pipeline.quantization.serving_format import LORA_NAME, has_kernel, serve_command
+from faq_pipeline.quantization.serving_format import LORA_NAME, has_kernel, needs_adapter, serve_command
 from faq_pipeline.reporting.data_account import DataFacts, counts
 from faq_pipeline.reporting.finished import FinishedCell
 from faq_pipeline.reporting.recipe_text import recipe_text
@@ -102,6 +102,7 @@ def write_card(
         kernel=has_kernel(spec, "cuda"),
         serve=serve_command(spec, "."),
         rank=spec.compensation and spec.compensation.rank,
+        needs_adapter=needs_adapter(spec),
         lora_name=LORA_NAME,
         base=_base(cell.target),
         base_revision=_revision(cell.target),

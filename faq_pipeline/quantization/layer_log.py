@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +63,12 @@ def logging_layers(compensator: Compensator | None = None) -> Iterator[LayerLog]
         for module in modules:
             name, hessian = modifier._module_names[module], modifier._hessians[module]
             before = module.weight.detach().clone()
-            compress(modifier, [module])
+            adapting = compensator if compensator is not None and compensator.wants(name) else None
+            with nullcontext() if adapting is None else adapting.rounding(name):
+                compress(modifier, [module])
             log.errors[name] = relative_error(before, module.weight.detach(), hessian)
-            if compensator is not None and compensator.wants(name):
-                with_adapter = compensator.add(name, before, module.weight.detach(), hessian)
+            if adapting is not None:
+                with_adapter = adapting.add(name, before, module.weight.detach(), hessian)
                 log.compensated[name] = relative_error(before, with_adapter, hessian)
             if name in modifier._rtn_fallback_module_names:
                 log.fallback.append(name)

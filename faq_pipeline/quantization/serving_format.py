@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from faq_pipeline.config.quantization import Quantization
+from faq_pipeline.config.quantization import OUTLIER_COLUMNS, Quantization
 from faq_pipeline.quantization.layers import ADAPTER
 from faq_pipeline.quantization.schemes import SCHEMES, widths
 
@@ -65,6 +65,11 @@ def serve_command(spec: Quantization, folder: Path | str) -> str:
     rank = next(rank for rank in LORA_RANKS if rank >= spec.compensation.rank)
     adapter = ADAPTER if str(folder) == "." else f"{folder}/{ADAPTER}"
     return f"vllm serve {folder} --enable-lora --max-lora-rank {rank} --lora-modules {LORA_NAME}={adapter}"
+
+
+def needs_adapter(spec: Quantization) -> bool:
+    """Whether the packed weights of a recipe's checkpoint were rounded for its adapter."""
+    return spec.compensation is not None and spec.compensation.kind == OUTLIER_COLUMNS
 
 
 def is_weight_only(spec: Quantization) -> bool:

@@ -29,6 +29,8 @@ KILLS = 10 if ALL else 1
 RECIPES = {
     "gptq": "{method: gptq, scheme: W4A16, group_size: 32, actorder: static, observer: imatrix,"
     " compensation: {rank: 2}}",
+    "outliers": "{method: gptq, scheme: W3A16, group_size: 32, observer: imatrix,"
+    " compensation: {kind: outlier_columns, rank: 2}}",
     "gptaq": "{method: gptaq, scheme: W3A16, group_size: 32}",
     "awq": "{method: awq, scheme: W4A16, group_size: 32}",
     "smoothquant": "{method: smoothquant, scheme: W8A8, group_size: channel}",

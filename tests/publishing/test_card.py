@@ -295,6 +295,7 @@ def test_what_went_other_than_planned_is_said(tiny_cell: Cell, tmp_path: Path) -
             "by GPTQ to 3 bits everywhere, since bits by layer were no better.",
         ),
         ({"compensation": Compensation(rank=8)}, {}, 'PeftModel.from_pretrained(model, "adapter")'),
+        ({"compensation": Compensation(kind="outlier_columns", rank=8)}, {}, "do not use them alone."),
         (
             {"compensation": Compensation(rank=8), "scheme": "W4A16"},
             {},
@@ -308,6 +309,7 @@ def test_the_precision_is_that_of_the_checkpoint(
     recipe = FAQ.model_copy(update={"quantization": FAQ.quantization.model_copy(update=quantization)})
     text = card(finished(tiny_cell, recipe, tmp_path, quantized_checkpoint=checkpoint))
     assert said in text and ("LoRA adapter of rank 8" in text) == ("compensation" in quantization)
+    assert ("alone" in text) == (said == "do not use them alone.")
     w3a16 = "plan" not in quantization and "scheme" not in quantization
     assert ("- w3a16" in text) == ("W3A16" in text) == w3a16
 

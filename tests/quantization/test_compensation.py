@@ -1,4 +1,5 @@
-"""Compensation: what is stored, counted, loaded and refused. Its inequalities are in `test_solvers`."""
+"""Compensation: what is stored, counted, loaded and refused. Its inequalities are in `test_solvers` and
+`test_outlier_columns`."""
 
 from __future__ import annotations
 
@@ -35,15 +36,23 @@ FIELDS = {"method": "gptq", "scheme": "W3A16", "group_size": 64, "dampening": 0.
 IDS = torch.arange(40)[None]
 
 
-@pytest.fixture(scope="module")
-def artifact(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return made(tiny_cell, tmp_path_factory.mktemp("home"), **FIELDS, compensation=Compensation(rank=RANK))
+@pytest.fixture(scope="module", params=["low_rank", "outlier_columns"])
+def artifact(
+    request: pytest.FixtureRequest, tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
+    spec = Compensation(kind=request.param, rank=RANK)
+    return made(tiny_cell, tmp_path_factory.mktemp("home"), **FIELDS, compensation=spec)
 
 
 @pytest.fixture(scope="module")
 def plain(make_checkpoint: Make) -> Path:
     """The recipe's checkpoint without compensation."""
     return make_checkpoint(**FIELDS)
+
+
+def kind_of(artifact: Artifact) -> str:
+    kind: str = spec_of(artifact).compensation.kind  # type: ignore[union-attr]
+    return kind
 
 
 def logits(model: Any) -> torch.Tensor:
@@ -62,10 +71,11 @@ def test_every_layer_gets_an_adapter_and_loses_less(artifact: Artifact) -> None:
     assert artifact.metadata["compensated_error_mean"] == pytest.approx(mean)
 
 
-def test_the_packed_weights_are_those_without_an_adapter(artifact: Artifact, plain: Path) -> None:
-    with_adapter = artifact.file("checkpoint")
+def test_the_packed_weights_are_those_without_an_adapter_of_low_rank(artifact: Artifact, plain: Path) -> None:
+    with_adapter, low_rank = artifact.file("checkpoint"), kind_of(artifact) == "low_rank"
     for name in ("model.safetensors", "config.json"):
-        assert (with_adapter / name).read_bytes() == (plain / name).read_bytes()
+        same = (with_adapter / name).read_bytes() == (plain / name).read_bytes()
+        assert same == (low_rank or name == "config.json")
     assert {path.name for path in with_adapter.iterdir()} == {"adapter", *(p.name for p in plain.iterdir())}
 
 
@@ -84,8 +94,16 @@ def test_its_bits_and_bytes_count(artifact: Artifact, plain: Path, tiny_cell: Ce
     assert figures["bytes"] == figures["inspection"]["bytes"] == weight_bytes(plain) + size
 
 
+def test_an_adapter_of_outlier_columns_chooses_columns(artifact: Artifact) -> None:
+    stored = load_file(artifact.file("checkpoint/adapter/adapter_model.safetensors"))
+    for name, tensor in stored.items():
+        if name.endswith("lora_A.weight"):
+            one_hot = torch.equal(tensor.sort(1).values[:, -2:], torch.tensor([[0.0, 1.0]] * RANK).bfloat16())
+            assert one_hot == (kind_of(artifact) == "outlier_columns")
+
+
 def test_the_loaded_model_is_the_packed_one_with_the_adapter(
-    artifact: Artifact, plain: Path, tiny_cell: Cell
+    artifact: Artifact, tiny_cell: Cell, tmp_path: Path
 ) -> None:
     """The adapter is applied here as PEFT does it: beside each layer, from the files alone."""
     folder, member = artifact.file("checkpoint"), tiny_cell.target.member
@@ -93,7 +111,8 @@ def test_the_loaded_model_is_the_packed_one_with_the_adapter(
     assert config["r"] == config["lora_alpha"] == RANK
     assert config["target_modules"] == [f"{name}_proj" for name in ("down", "gate", "k", "o", "q", "up", "v")]
     stored = load_file(folder / "adapter" / "adapter_model.safetensors")
-    model = load_quantized(plain, member, "cpu", "float32")
+    bare = shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("adapter"))
+    model = load_quantized(bare, member, "cpu", "float32")
     without = logits(model)
     for name in {key.rpartition(".lora_")[0] for key in stored}:
         down, up = (stored[f"{name}.lora_{part}.weight"].float() for part in "AB")
@@ -160,6 +179,8 @@ def test_it_moves_the_fingerprint_only_where_it_is_set(tiny_cell: Cell) -> None:
 
     assert "compensation" not in said()
     assert said(compensation=Compensation(rank=8))["compensation"] == {"rank": 8}
+    columns = Compensation(kind="outlier_columns", rank=8)
+    assert said(compensation=columns)["compensation"] == {"kind": "outlier_columns", "rank": 8}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +192,20 @@ def test_it_moves_the_fingerprint_only_where_it_is_set(tiny_cell: Cell) -> None:
         (
             {"compensation": Compensation(rank=300)},
             "rank 300 exceeds the .* rows or columns",
+        ),
+        ({"compensation": Compensation(kind="outlier_columns", rank=300)}, "rank 300 exceeds the"),
+        ({"compensation": Compensation(kind="outlier_columns", rank=128)}, "no column of .* would be"),
+        (
+            {"method": "gptaq", "compensation": Compensation(kind="outlier_columns", rank=4)},
+            "'gptaq' has no outlier columns",
+        ),
+        (
+            {
+                "scheme": "NVFP4A16",
+                "group_size": None,
+                "compensation": Compensation(kind="outlier_columns", rank=4),
+            },
+            "NVFP4A16 has scales of its own",
         ),
     ],
 )
@@ -196,6 +231,13 @@ def test_routed_experts_and_other_options_are_refused(tmp_path: Path) -> None:
     for more in ({"ranks": 2}, {"kv_cache": "fp8"}):
         with pytest.raises(ValueError, match="neither 'ranks' nor 'kv_cache'"):
             make_spec("gptq", compensation={"rank": 4}, **more)
+
+
+def test_a_norm_goes_with_low_rank_alone() -> None:
+    with pytest.raises(ValueError, match="'space' goes with kind 'low_rank' alone"):
+        Compensation(kind="outlier_columns", rank=4, space="plain")
+    spec = Compensation(kind="outlier_columns", rank=4)
+    assert Compensation.model_validate(spec.model_dump()) == spec
 
 
 @pytest.mark.parametrize(("rank", "flag"), [(1, 8), (8, 8), (12, 16), (512, 512)])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faq_pipeline.config.catalog import Catalog
+from faq_pipeline.config.quantization import Compensation
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import fingerprint
@@ -198,3 +199,7 @@ def test_what_a_recipe_declares_of_its_results_is_kept() -> None:
     assert fingerprint("recipe", 1, declared_recipe(recipe), {}) == kept, "see declared_identity.ADDED"
     ranks = recipe.model_copy(update={"quantization": recipe.quantization.model_copy(update={"ranks": 2})})
     assert declared_recipe(ranks)["quantization"]["ranks"] == 2
+    for own in ({"rank": 4, "space": "hessian"}, {"kind": "outlier_columns", "rank": 4, "space": "hessian"}):
+        more = {"compensation": Compensation.model_validate(own)}
+        adapted = recipe.model_copy(update={"quantization": recipe.quantization.model_copy(update=more)})
+        assert declared_recipe(adapted)["quantization"]["compensation"] == own

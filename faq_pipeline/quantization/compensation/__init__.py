@@ -1,1 +1,1 @@
-"""Compensation: an adapter of low rank that makes up for a part of what rounding lost."""
+"""Compensation: an adapter beside the integers that makes up for a part of what rounding lost."""

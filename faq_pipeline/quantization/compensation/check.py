@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faq_pipeline.config.quantization import Quantization
+from faq_pipeline.config.quantization import OUTLIER_COLUMNS, Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.architecture import LinearLayer
 from faq_pipeline.quantization.schemes import SCHEMES
+
+WITH_OUTLIER_COLUMNS = ("gptq", "smoothquant", "quantease")
+"""Methods that make the error under the Hessian less and keep the observer's scales. Others aim at something
+for which columns that are set by this error do not make up."""
 
 
 def check_compensation(spec: Quantization, layers: Sequence[LinearLayer]) -> None:
@@ -18,7 +22,8 @@ def check_compensation(spec: Quantization, layers: Sequence[LinearLayer]) -> Non
 
     Raises:
         FaqError: activations are rounded, a layer is a routed expert, the rank exceeds the rows or columns
-            of a layer, or no layer gets an adapter.
+            of a layer, no layer gets an adapter, or outlier columns are asked of a method or scheme that has
+            none.
     """
     if spec.compensation is None:
         return
@@ -40,6 +45,9 @@ def check_compensation(spec: Quantization, layers: Sequence[LinearLayer]) -> Non
             hint="remove it, or leave fewer modules out by quantization.ignore",
             key="quantization.compensation",
         )
+    outliers = spec.compensation.kind == OUTLIER_COLUMNS
+    if outliers:
+        _check_outlier_columns(spec)
     rank = spec.compensation.rank
     for layer in layers:
         if layer.part != "head" and rank > min(layer.rows, layer.columns):
@@ -48,3 +56,24 @@ def check_compensation(spec: Quantization, layers: Sequence[LinearLayer]) -> Non
                 hint="lower it; an adapter is small beside its layer",
                 key="quantization.compensation.rank",
             )
+        if layer.part != "head" and outliers and rank == layer.columns:
+            raise FaqError(
+                f"no column of {layer.module} would be rounded: it has {rank}",
+                hint="lower the rank; an adapter is small beside its layer",
+                key="quantization.compensation.rank",
+            )
+
+
+def _check_outlier_columns(spec: Quantization) -> None:
+    if spec.method not in WITH_OUTLIER_COLUMNS:
+        raise FaqError(
+            f"method {spec.method!r} has no outlier columns",
+            hint=f"use {', '.join(WITH_OUTLIER_COLUMNS)}, or kind: low_rank",
+            key="quantization.compensation.kind",
+        )
+    if SCHEMES.find(spec.scheme).float_weights:
+        raise FaqError(
+            f"scales are searched anew without the outlier columns, and {spec.scheme} has scales of its own",
+            hint="use a scheme with integer weights, such as W4A16, or kind: low_rank",
+            key="quantization.compensation.kind",
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from typing import Any
 
 import torch
 from compressed_tensors.quantization import QuantizationStrategy, fake_quantize
@@ -53,9 +55,9 @@ class Grid:
         return rounded[:, 0].to(values.dtype)
 
 
-def gptq(problem: Problem) -> Solved:
-    """The problem as llmcompressor's own GPTQ solves it."""
-    made: tuple[torch.Tensor, ...] = quantize_weight(
+def gptq(problem: Problem, quantize: Callable[..., Any] = quantize_weight) -> Solved:
+    """The problem as llmcompressor's own GPTQ solves it, or what stands in its place."""
+    made: tuple[torch.Tensor, ...] = quantize(
         weights=problem.weights.clone(),
         hessians=problem.hessians.clone(),
         scale=problem.scale,

@@ -8,6 +8,7 @@ machine and versions as data.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +23,30 @@ from faq_pipeline.study.design.stages import STUDY_STAGES
 UNSAID = {"name", "title", "families", "baselines"}
 """Fields of a recipe that do not influence any result. Nor do the folders of its files."""
 
-ADDED = {
+ADDED: dict[tuple[str, ...], Any] = {
     ("quantization", "ranks"): None,
     ("quantization", "observer"): "minmax",
     ("quantization", "layer_bits"): None,
     ("quantization", "plan"): None,
     ("quantization", "kv_cache"): None,
     ("quantization", "compensation"): None,
+    ("quantization", "compensation", "kind"): "low_rank",
     ("quantization", "duo_scaling"): True,
     ("quantization", "iterations"): 200,
     ("quantization", "rotate"): False,
     ("quantization", "smoothing_form"): "balanced",
 }
-"""Keys of a recipe that came after results were kept, and their defaults: only other values count."""
+"""Keys of a recipe, or of a section within a section, that came after results were kept, and their defaults:
+only other values count."""
 
 
 def declared_recipe(recipe: Recipe) -> dict[str, Any]:
     """What a recipe says of its results."""
     said = recipe.model_dump(mode="json", exclude=UNSAID, context={NAMES_ONLY: True})
-    for (section, key), default in ADDED.items():
-        if said[section][key] == default:
-            del said[section][key]
+    for (*sections, key), default in ADDED.items():
+        holder = reduce(lambda node, section: node.get(section) or {}, sections, said)
+        if key in holder and holder[key] == default:
+            del holder[key]
     return said
 
 
