@@ -67,11 +67,11 @@ def problems(bf16_arithmetic: None, tmp_path_factory: pytest.TempPathFactory) ->
     from faq_pipeline.config.family import Member
     from faq_pipeline.models.weights import find_weights
     from faq_pipeline.quantization.oneshot import run
-    from tests.quantization.layer_problems import recorded, seeds
+    from tests.quantization.layer_problems import SETTINGS, recorded, seeds
 
     member = Member(name="kin-4m", path=REPOSITORY / "data/models/kin-4m", parameters=3_672_832)
     weights = find_weights(member, tmp_path_factory.mktemp("digests"))
-    spec = make_spec("gptaq", "W3A16", observer="imatrix", actorder="static", dampening=0.1)
+    spec = make_spec("gptaq", "W3A16", **SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
         seen = recorded(patch)
         run(spec, weights, seeds(weights, 8), "cpu", SilentProgress())

@@ -15,6 +15,9 @@ from faq_pipeline.quantization.solvers.asymmetric import Asymmetric
 from faq_pipeline.quantization.solvers.protocol import Problem, Solved
 from faq_pipeline.settings import REPOSITORY
 
+SETTINGS = {"observer": "imatrix", "actorder": "static", "dampening": 0.1}
+"""What our recipes quantize with."""
+
 
 def recorded(patch: pytest.MonkeyPatch) -> list[Problem]:
     """The problems that GPTAQ is going to be given."""
