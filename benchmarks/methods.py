@@ -40,8 +40,10 @@ from faq_pipeline.util.progress import SilentProgress
 SETTINGS: dict[str, Any] = {"observer": "imatrix", "actorder": "static", "dampening": 0.1}
 GPTQ = "gptq"
 """The row that times and memory are compared with."""
+SOLVERS = ("gptaq", "foem", "quantease", "decoupleq")
+"""Methods that are GPTQ with another solver."""
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
-    "methods": {method: {"method": method} for method in ("rtn", "awq", GPTQ, "gptaq", "quantease")}
+    "methods": {method: {"method": method} for method in ("rtn", "awq", GPTQ, *SOLVERS)}
     # It learns its scales, for 200 iterations where the recipe says nothing else.
     | {"autoround": {"method": "autoround", "observer": "minmax"}},
     "awq": {GPTQ: {"method": "gptq"}}
@@ -121,9 +123,9 @@ def main() -> None:
     took: dict[str, list[Took]] = {label: [] for label in specs}
     idle: list[int] = []
     for _ in range(options.rounds):
-        idle.append(_apart(_loaded, cell.target))
+        idle.append(apart(_loaded, cell.target))
         for label, spec in specs.items():
-            one = _apart(_quantized, spec, cell.target, rows, traces[:count], prose)
+            one = apart(quantized, spec, cell.target, rows, traces[:count], prose)
             took[label].append(one)
             print(label, one, flush=True)
     text = HEADER + "\n".join(_line(label, took, max(idle)) for label in specs) + "\n"
@@ -139,7 +141,7 @@ def in_page(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     return page[: page.index(begin) + len(begin)] + text + page[page.index(end) :]
 
 
-def _apart(work: Any, *arguments: Any) -> Any:
+def apart(work: Any, *arguments: Any) -> Any:
     """The result of a function in a new process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
@@ -153,13 +155,14 @@ def _loaded(weights: Weights) -> int:
     return _peak()
 
 
-def _quantized(
+def quantized(
     spec: Quantization,
     weights: Weights,
     rows: list[list[int]],
     traces: list[list[int]],
     prose: list[list[int]],
 ) -> Took:
+    """Quantize a member, and measure; memory is that of the whole process."""
     import llmcompressor  # noqa: F401 (its import is no method's time)
 
     reference = load_model(weights, "cpu")

@@ -38,7 +38,8 @@ MethodOption = Annotated[
     str,
     typer.Option(
         "--method",
-        help="gptq, gptaq, quantease, autoround, awq, smoothquant or rtn; by default gptq, for FP8 rtn.",
+        help="gptq, gptaq, foem, quantease, decoupleq, autoround, awq, smoothquant or rtn; by default gptq,"
+        " for FP8 rtn.",
     ),
 ]
 TeacherOption = Annotated[

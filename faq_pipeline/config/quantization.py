@@ -56,7 +56,8 @@ class Quantization(Strict):
 
     method: str
     """`rtn`, `gptq`, `awq` (AWQ, then round-to-nearest), `smoothquant` (SmoothQuant, then GPTQ), `gptaq`
-    (GPTQ that aims at the unquantized model's outputs), `quantease` (GPTQ, then coordinate descent) or
+    (GPTQ that aims at the unquantized model's outputs), `foem` (GPTQ that counts the loss's slope),
+    `quantease` (GPTQ, then coordinate descent), `decoupleq` (that, with scales fitted to the integers) or
     `autoround` (rounding and clipping learned by signed gradient descent)."""
     scheme: str
     """A preset of compressed-tensors: W4A16, W3A16, W8A8, FP8_DYNAMIC, NVFP4A16, ..."""

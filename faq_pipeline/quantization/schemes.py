@@ -176,6 +176,19 @@ def config_groups(spec: Quantization) -> dict[str, Any]:
     return groups
 
 
+def has_zero_points(name: str) -> bool:
+    """Whether integer weights of a scheme have zero points.
+
+    Raises:
+        FaqError: unknown scheme.
+    """
+    scheme = SCHEMES.find(name)
+    if isinstance(scheme, Preset):
+        return isinstance(scheme, Asymmetric)
+    weights = scheme.build().weights  # a plugin's: this loads torch
+    return weights is not None and not weights.symmetric
+
+
 def widths(spec: Quantization) -> set[int]:
     """Bits that the layers of a recipe's checkpoint may have.
 

@@ -20,6 +20,7 @@ from faq_pipeline.quantization.layer_check import check_layers, line_to_add
 from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.learning_check import check_learned_layers, check_learned_settings
 from faq_pipeline.quantization.methods import METHODS, find_method
+from faq_pipeline.quantization.methods.decoupleq import check_fitted_scales
 from faq_pipeline.quantization.rotation import check_rotation
 from faq_pipeline.quantization.schemes import ONE_SCALE, SCHEMES, with_exact_names
 
@@ -36,17 +37,19 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     remembered. For a hub member that is not downloaded yet see `check_remote_layers`.
 
     Raises:
-        FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a
-            variant that the method does not have, a target that is quantized already, layers that
-            cannot be quantized and that `ignore` does not name, nothing left to quantize, a group
-            size that does not divide the columns of a quantized layer, a cache that cannot be rounded, a
-            compensation that does not fit, or what a method that learns roundings cannot do.
+        FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a scheme
+            that the method cannot work with, a variant that the method does not have, a target that is
+            quantized already, layers that cannot be quantized and that `ignore` does not name, nothing left
+            to quantize, a group size that does not divide the columns of a quantized layer, a cache that
+            cannot be rounded, a compensation that does not fit, or what a method that learns roundings
+            cannot do.
     """
     find_method(spec.method)
     _check_variants(spec)
     _check_groups_chosen(spec)
     _check_search(spec)
     check_learned_settings(spec)
+    check_fitted_scales(spec)
     if (folder := _folder_here(weights)) is not None:
         _check_layers(spec, weights, folder)
 

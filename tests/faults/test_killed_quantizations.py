@@ -32,6 +32,8 @@ RECIPES = {
     "outliers": "{method: gptq, scheme: W3A16, group_size: 32, observer: imatrix,"
     " compensation: {kind: outlier_columns, rank: 2}}",
     "gptaq": "{method: gptaq, scheme: W3A16, group_size: 32}",
+    "foem": "{method: foem, scheme: W3A16, group_size: 32}",
+    "decoupleq": "{method: decoupleq, scheme: W2A16, group_size: 32, compensation: {rank: 2}}",
     "awq": "{method: awq, scheme: W4A16, group_size: 32}",
     "smoothquant": "{method: smoothquant, scheme: W8A8, group_size: channel}",
     "plan": "{method: gptq, scheme: W4A16, group_size: 32, plan: {average_bits: 4, bits: [3, 4, 6]}}",

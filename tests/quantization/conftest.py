@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.quantization.solvers import decoupled
+from faq_pipeline.quantization.solvers.protocol import Problem, Solved
+from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.util.progress import SilentProgress
 
 Make = Callable[..., Path]
@@ -33,6 +37,14 @@ def bf16_arithmetic() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="package")
+def few_rounds() -> Iterator[None]:
+    """decoupleQ makes few rounds here where a recipe asks for it: all of its steps, and seconds less."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoupled, "Decoupled", partial(decoupled.Decoupled, rounds=1, sweeps=2))
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_checkpoint(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """A fresh checkpoint of tiny-s by (method, scheme, group_size, ...)."""
@@ -47,6 +59,31 @@ def make_checkpoint(tiny_cell: Cell, tmp_path_factory: pytest.TempPathFactory) -
         return folder
 
     return make
+
+
+@pytest.fixture(scope="package")
+def problems(bf16_arithmetic: None, tmp_path_factory: pytest.TempPathFactory) -> list[Problem]:
+    """What GPTAQ is given for each layer of kin-4m, at W3 per channel, on a few of its seeds. Read-only."""
+    from faq_pipeline.config.family import Member
+    from faq_pipeline.models.weights import find_weights
+    from faq_pipeline.quantization.oneshot import run
+    from tests.quantization.layer_problems import SETTINGS, recorded, seeds
+
+    member = Member(name="kin-4m", path=REPOSITORY / "data/models/kin-4m", parameters=3_672_832)
+    weights = find_weights(member, tmp_path_factory.mktemp("digests"))
+    spec = make_spec("gptaq", "W3A16", **SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        seen = recorded(patch)
+        run(spec, weights, seeds(weights, 8), "cpu", SilentProgress())
+    return seen
+
+
+@pytest.fixture(scope="package")
+def plain(problems: list[Problem]) -> list[Solved]:
+    """GPTQ's results."""
+    from faq_pipeline.quantization.solvers.grid import gptq
+
+    return [gptq(problem) for problem in problems]
 
 
 @pytest.fixture(scope="session")

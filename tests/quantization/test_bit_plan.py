@@ -99,7 +99,7 @@ def test_bits_that_cannot_work_are_refused_before_work(
         check_spec(make_spec(**{"method": "gptq", **fields}), tiny_cell.target)
 
 
-@pytest.mark.parametrize("method", ["rtn", "gptq"])
+@pytest.mark.parametrize("method", ["rtn", "gptq", "decoupleq"])
 def test_layers_get_their_own_bits_and_load_back(method: str, make_checkpoint: Make, tiny_cell: Cell) -> None:
     bits = {"model.layers.0.mlp.down_proj": 8, "re:.*layers.0.mlp.*": 5, "re:.*_proj": 3}
     folder = make_checkpoint(method, "W4A16", 32, layer_bits=bits)

@@ -61,6 +61,8 @@ CASES = [
     ("rtn", "W3A4", 32, {}),
     ("gptaq", "W3A16", "channel", {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),
     ("gptaq", "NVFP4A16", None, {}),
+    ("foem", "W3A16", "channel", {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),
+    ("foem", "NVFP4A16", None, {}),
     ("quantease", "W4A16_ASYM", 64, {"actorder": "static"}),
     ("autoround", "W3A16", "channel", {"iterations": 2, "layer_bits": {"re:.*down_proj": 5}}),
     ("autoround", "W4A16_ASYM", 64, {"iterations": 2}),
@@ -70,6 +72,9 @@ CASES = [
     ("gptq", "W4A8", "channel", {"rotate": True}),
     ("smoothquant", "W4A8", "channel", {"smoothing_form": "activations", "smoothing": 0.85}),
     ("smoothquant", "W8A8", "channel", {"smoothing_form": "log"}),
+    ("decoupleq", "W2A16", 32, {"observer": "imatrix", "actorder": "static", "dampening": 0.1}),
+    ("decoupleq", "W3A16", "channel", {}),
+    ("decoupleq", "W8A8", "channel", {"kv_cache": "fp8"}),
 ]
 
 
@@ -158,7 +163,7 @@ def test_a_cache_that_nothing_would_round_is_refused(tiny_cell: Cell) -> None:
     assert served_as(make_spec("gptq", "W3A16", kv_cache="fp8"), "cpu") == "packed"
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq", "smoothquant", "gptaq"])
+@pytest.mark.parametrize("method", ["gptq", "awq", "smoothquant", "gptaq", "foem", "decoupleq"])
 def test_bytes_follow_the_calibration_set_and_nothing_else(method: str, make_checkpoint: Make) -> None:
     rows = make_rows(3, 32)
     one, two, other = (make_checkpoint(method, rows=r) for r in (rows, rows, make_rows(2, 32)))

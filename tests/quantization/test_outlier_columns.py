@@ -25,7 +25,7 @@ from faq_pipeline.quantization.solvers.protocol import Problem, Solved
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import make_rows, make_spec
-from tests.quantization.test_solvers import SETTINGS, layer_error, recorded, seeds
+from tests.quantization.layer_problems import SETTINGS, layer_error, recorded, seeds
 
 DAMPENING = SETTINGS["dampening"]
 CASES = {

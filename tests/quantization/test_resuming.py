@@ -97,6 +97,7 @@ def bench(tiny_cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         ({"method": "gptq", "scheme": "W4A8", "rotate": True}, 2),
         ({"method": "gptaq", "scheme": "W3A16"}, 2),
         ({"method": "gptq", "compensation": {"kind": "outlier_columns", "rank": 4}}, 2),
+        ({"method": "decoupleq", "scheme": "W3A16"}, 2),
     ],
     ids=lambda value: value["method"] if isinstance(value, dict) else None,
 )

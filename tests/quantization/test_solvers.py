@@ -3,7 +3,6 @@ bytes without its own term."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any
@@ -14,66 +13,18 @@ import torch
 from faq_pipeline.config.quantization import Compensation, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.linear_parts import linear_parts
-from faq_pipeline.models.loading import load_model, load_tokenizer
-from faq_pipeline.models.weights import Weights, find_weights
+from faq_pipeline.models.loading import load_model
 from faq_pipeline.quantization.compensation.low_rank import low_rank, weighted_error
 from faq_pipeline.quantization.oneshot import run
 from faq_pipeline.quantization.solvers.asymmetric import Asymmetric
 from faq_pipeline.quantization.solvers.coordinate_descent import CoordinateDescent
-from faq_pipeline.quantization.solvers.grid import Grid, gptq
+from faq_pipeline.quantization.solvers.first_order import FirstOrder, Slope
+from faq_pipeline.quantization.solvers.grid import Grid
 from faq_pipeline.quantization.solvers.modifier import solver_modifiers
 from faq_pipeline.quantization.solvers.protocol import Problem, Solved
-from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import make_rows, make_spec
-
-SETTINGS = {"observer": "imatrix", "actorder": "static", "dampening": 0.1}
-
-
-@pytest.fixture(scope="module")
-def problems(tmp_path_factory: pytest.TempPathFactory) -> list[Problem]:
-    """What GPTAQ is given for each layer of kin-4m, at W3 per channel, on a few of its seeds."""
-    from faq_pipeline.config.family import Member
-
-    member = Member(name="kin-4m", path=REPOSITORY / "data/models/kin-4m", parameters=3_672_832)
-    weights = find_weights(member, tmp_path_factory.mktemp("digests"))
-    with pytest.MonkeyPatch.context() as patch:
-        seen = recorded(patch)
-        run(make_spec("gptaq", "W3A16", **SETTINGS), weights, seeds(weights, 8), "cpu", SilentProgress())
-    return seen
-
-
-@pytest.fixture(scope="module")
-def plain(problems: list[Problem]) -> list[Solved]:
-    """GPTQ's results."""
-    return [gptq(problem) for problem in problems]
-
-
-def recorded(patch: pytest.MonkeyPatch) -> list[Problem]:
-    """The problems that GPTAQ is going to be given."""
-    seen: list[Problem] = []
-    solve = Asymmetric.solve
-
-    def recording(self: Asymmetric, problem: Problem) -> Solved:
-        seen.append(replace(problem, weights=problem.weights.clone()))
-        return solve(self, problem)
-
-    patch.setattr(Asymmetric, "solve", recording)
-    return seen
-
-
-def seeds(weights: Weights, count: int) -> list[list[int]]:
-    tokenizer = load_tokenizer(weights)
-    with (REPOSITORY / "data/seeds/kin-mixed.jsonl").open(encoding="utf-8") as file:
-        return [tokenizer(json.loads(line)["text"])["input_ids"] for line in islice(file, count)]
-
-
-def layer_error(problem: Problem, solved: Solved, dampening: float = 0.0) -> float:
-    """tr(E H E^T), E being what rounding did to the weights."""
-    hessian = problem.hessians[0].double()
-    hessian = hessian + dampening * hessian.diagonal().mean() * torch.eye(len(hessian))
-    error = (problem.weights - solved.weights)[0].double()
-    return float(((error @ hessian) * error).sum())
+from tests.quantization.layer_problems import layer_error, recorded
 
 
 def asymmetric_error(problem: Problem, solved: Solved) -> float:
@@ -93,6 +44,39 @@ def test_without_its_own_term_gptaq_is_gptq_to_the_byte(problems: list[Problem],
         for same in (Asymmetric(alpha=0).solve(problem), Asymmetric().solve(nothing)):
             assert torch.equal(same.weights, made.weights)
             assert torch.equal(same.losses, made.losses)
+
+
+def test_without_its_own_term_foem_is_gptq_to_the_byte(problems: list[Problem], plain: list[Solved]) -> None:
+    """Columns of down_proj are more than a block."""
+    for problem, made in islice(zip(problems, plain, strict=True), 7):
+        same = FirstOrder(beta=0).solve(problem)
+        assert torch.equal(same.weights, made.weights)
+        assert torch.equal(same.losses, made.losses)
+
+
+def test_foem_has_about_the_error_of_gptq_in_every_layer(
+    problems: list[Problem], plain: list[Solved]
+) -> None:
+    """It rounds next to no weight otherwise: beta is small beside the Hessians of this model."""
+    changed = []
+    for problem, before in zip(problems, plain, strict=True):
+        after = FirstOrder().solve(problem)
+        changed.append(float((after.weights != before.weights).float().mean()))
+        assert layer_error(problem, after) <= 1.01 * layer_error(problem, before)
+    assert 0 < sum(changed) / len(changed) < 0.01
+
+
+def test_foem_steps_down_the_slope_of_the_columns_that_are_left() -> None:
+    """By the paper's formula, with the inverse of what is left of the Hessian."""
+    hessian = torch.tensor([[2.0, 1.0, 0.5], [1.0, 3.0, 1.0], [0.5, 1.0, 2.0]]).double()
+    original, moved = torch.tensor([[0.3, -0.2, 0.9], [0.1, 0.2, 0.3]]).double(), torch.ones(2, 3).double()
+    term = Slope(0.25, original, torch.linalg.cholesky(hessian.inverse(), upper=True))
+    expected = moved.clone()
+    expected[:, 1:] -= 0.25 * (moved - original)[:, 1:] @ hessian[1:, 1:].inverse()
+    block, weights = moved.clone(), moved.clone()
+    term.in_block(block, 0, 0, moved[:, 0])
+    term.after_block(weights, 0, 1, moved[:, :1])
+    assert torch.allclose(block, expected) and torch.allclose(weights, expected)
 
 
 def test_gptaq_lowers_the_asymmetric_error(problems: list[Problem], plain: list[Solved]) -> None:

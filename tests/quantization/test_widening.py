@@ -20,6 +20,7 @@ CASES = [
     ("gptq", "W3A16", "channel"),
     ("gptq", "W4A16_ASYM", 32),
     ("gptq", "W8A8", "channel"),
+    ("decoupleq", "W3A16", "channel"),
     ("awq", "W4A16", 32),
     ("smoothquant", "W8A8", "channel"),
     ("rtn", "FP8_DYNAMIC", None),

@@ -6,6 +6,8 @@ from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.registry import Registry
 from faq_pipeline.quantization.methods.autoround import AutoRound
 from faq_pipeline.quantization.methods.awq import Awq
+from faq_pipeline.quantization.methods.decoupleq import DecoupleQ
+from faq_pipeline.quantization.methods.foem import Foem
 from faq_pipeline.quantization.methods.gptaq import Gptaq
 from faq_pipeline.quantization.methods.gptq import Gptq
 from faq_pipeline.quantization.methods.protocol import Method
@@ -14,7 +16,17 @@ from faq_pipeline.quantization.methods.rtn import Rtn
 from faq_pipeline.quantization.methods.smoothquant import SmoothQuant
 from faq_pipeline.quantization.schemes import SCHEMES
 
-_BUILT_IN: tuple[Method, ...] = (Rtn(), Gptq(), Awq(), SmoothQuant(), Gptaq(), QuantEase(), AutoRound())
+_BUILT_IN: tuple[Method, ...] = (
+    Rtn(),
+    Gptq(),
+    Awq(),
+    SmoothQuant(),
+    Gptaq(),
+    Foem(),
+    QuantEase(),
+    DecoupleQ(),
+    AutoRound(),
+)
 METHODS = Registry(
     "quantization method",
     "methods",

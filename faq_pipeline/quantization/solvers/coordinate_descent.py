@@ -37,28 +37,110 @@ class CoordinateDescent:
         start = gptq(problem)
         if bool(start.fallback):
             return start
+        layer = Descent(problem, start.weights[0])
+        layer.descend(Grid(problem, layer.order), self.sweeps)
+        return Solved(layer.solution.to(start.weights.dtype), layer.loss, start.fallback)
+
+
+class Descent:
+    """A rounded layer on its way to a lower error.
+
+    Attributes:
+        order: the columns in the order of the sweeps, shape (columns,); None: as they come.
+        weight: W in that order, shape (rows, columns), float32; 0 where inputs were always zero.
+        hessian: S in that order, shape (columns, columns).
+        rounded: V in that order.
+        residual: (W - V) S.
+    """
+
+    def __init__(self, problem: Problem, rounded: torch.Tensor) -> None:
+        """
+        Args:
+            rounded: V to start with, columns as they come.
+        """
         weights, hessians, order = apply_activation_ordering(
             problem.weights.clone(), problem.hessians.clone(), problem.arguments.actorder
         )
-        weight, hessian, rounded = weights[0], hessians[0], start.weights[0].to(weights.dtype, copy=True)
-        weight[:, hessian.diagonal() == 0] = 0  # as GPTQ does
-        dampen(hessian, problem.dampening)
-        if order is not None:
-            order = order[0]
-            rounded = rounded[:, order]
-        grid = Grid(problem, order)
-        residual = (weight - rounded) @ hessian
-        before = error(weight, rounded, residual)
-        for _ in range(self.sweeps):
-            _sweep(grid, rounded, residual, hessian, problem.block)
-            now = error(weight, rounded, residual)
+        self.order = None if order is None else order[0]
+        self.weight, self.hessian = weights[0], hessians[0]
+        self.weight[:, self.hessian.diagonal() == 0] = 0  # as GPTQ does
+        dampen(self.hessian, problem.dampening)
+        self._block = problem.block
+        self.rounded = self.ordered(rounded).to(self.weight.dtype, copy=True)
+        self.residual = (self.weight - self.rounded) @ self.hessian
+
+    def ordered(self, columns: torch.Tensor) -> torch.Tensor:
+        """A matrix whose columns are as they come, with columns in the order of the sweeps."""
+        return columns if self.order is None else columns[:, self.order]
+
+    def unordered(self, columns: torch.Tensor) -> torch.Tensor:
+        """The reverse of `ordered`."""
+        return columns if self.order is None else columns[:, torch.argsort(self.order)]
+
+    @property
+    def solution(self) -> torch.Tensor:
+        """V as `Solved` has it."""
+        return self.unordered(self.rounded)[None]
+
+    @property
+    def error(self) -> torch.Tensor:
+        """f."""
+        return ((self.weight - self.rounded) * self.residual).sum()
+
+    @property
+    def row_errors(self) -> torch.Tensor:
+        """The share of each row in f, shape (rows,)."""
+        return ((self.weight - self.rounded) * self.residual).sum(1)
+
+    def take(self, rounded: torch.Tensor, allowed: torch.Tensor | None = None) -> torch.Tensor:
+        """Take from another V the rows whose error is lower there.
+
+        Args:
+            rounded: it, columns in the order of the sweeps.
+            allowed: rows that may be taken, shape (rows,); None: all.
+
+        Returns:
+            Which were taken.
+        """
+        residual = (self.weight - rounded) @ self.hessian
+        taken = ((self.weight - rounded) * residual).sum(1) < self.row_errors
+        if allowed is not None:
+            taken &= allowed
+        self.rounded = torch.where(taken[:, None], rounded, self.rounded)
+        self.residual = torch.where(taken[:, None], residual, self.residual)
+        return taken
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """f as `Solved` has it: GPTQ's own is half the sum of squared errors, with H of 2 x x^T."""
+        return self.error[None] / 2
+
+    def descend(self, grid: Grid, sweeps: int) -> None:
+        """Sweep until that gains next to nothing."""
+        before = self.error
+        for _ in range(sweeps):
+            self._sweep(grid)
+            now = self.error
             if before - now <= ENOUGH * before:
                 break
             before = now
-        if order is not None:
-            rounded = rounded[:, torch.argsort(order)]
-        # GPTQ's own loss is half the sum of squared errors in terms of H, which is 2 x x^T: as here.
-        return Solved(rounded[None].to(start.weights.dtype), now[None] / 2, start.fallback)
+
+    def _sweep(self, grid: Grid) -> None:
+        """Move every column once."""
+        for start in range(0, self.rounded.shape[1], self._block):
+            end = min(start + self._block, self.rounded.shape[1])
+            near, own = self.residual[:, start:end].clone(), self.hessian[start:end, start:end]
+            moves = torch.zeros_like(near)
+            for i in range(end - start):
+                now = self.rounded[:, start + i].clone()
+                best = now + near[:, i] / own[i, i]
+                found = grid.nearest(best, start + i)
+                # Values of a grid in bf16 are not evenly spaced to the last bit.
+                chosen = torch.where((found - best).abs() < (now - best).abs(), found, now)
+                moves[:, i] = chosen - now
+                self.rounded[:, start + i] = chosen
+                near -= moves[:, i, None] * own[i]
+            self.residual -= moves @ self.hessian[start:end]
 
 
 def dampen(hessian: torch.Tensor, dampening: float) -> None:
@@ -67,29 +149,3 @@ def dampen(hessian: torch.Tensor, dampening: float) -> None:
     diagonal = hessian.diagonal()
     diagonal[diagonal == 0] = 1.0
     diagonal += dampening * diagonal.mean()
-
-
-def error(weight: torch.Tensor, rounded: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-    """f, where `residual` is (weight - rounded) times the dampened Hessian."""
-    return ((weight - rounded) * residual).sum()
-
-
-def _sweep(
-    grid: Grid, rounded: torch.Tensor, residual: torch.Tensor, hessian: torch.Tensor, block: int
-) -> None:
-    """Move every column once; `rounded` and `residual` are changed in place."""
-    columns = rounded.shape[1]
-    for start in range(0, columns, block):
-        end = min(start + block, columns)
-        near, own = residual[:, start:end].clone(), hessian[start:end, start:end]
-        moves = torch.zeros_like(near)
-        for i in range(end - start):
-            now = rounded[:, start + i].clone()
-            best = now + near[:, i] / own[i, i]
-            found = grid.nearest(best, start + i)
-            # Values of a grid in bf16 are not evenly spaced to the last bit.
-            chosen = torch.where((found - best).abs() < (now - best).abs(), found, now)
-            moves[:, i] = chosen - now
-            rounded[:, start + i] = chosen
-            near -= moves[:, i, None] * own[i]
-        residual -= moves @ hessian[start:end]

@@ -47,12 +47,23 @@ class Grid:
         self._arguments = copy(arguments)
         self._arguments.strategy = QuantizationStrategy.CHANNEL
 
+    @property
+    def steps(self) -> torch.Tensor:
+        """The scale of each weight, shape (rows, columns), float32."""
+        return self._scales.float()
+
     def nearest(self, values: torch.Tensor, column: int) -> torch.Tensor:
         """The values of one column, shape (rows,), rounded to its grid."""
-        own = slice(column, column + 1)
-        zeros = None if self._zeros is None else self._zeros[:, own]
-        rounded: torch.Tensor = fake_quantize(values[:, None], self._scales[:, own], zeros, self._arguments)
-        return rounded[:, 0].to(values.dtype)
+        return self._rounded(values[:, None], slice(column, column + 1))[:, 0]
+
+    def all_nearest(self, values: torch.Tensor) -> torch.Tensor:
+        """The values of all columns, shape (rows, columns), rounded to their grids."""
+        return self._rounded(values, slice(None))
+
+    def _rounded(self, values: torch.Tensor, columns: slice) -> torch.Tensor:
+        zeros = None if self._zeros is None else self._zeros[:, columns]
+        rounded: torch.Tensor = fake_quantize(values, self._scales[:, columns], zeros, self._arguments)
+        return rounded.to(values.dtype)
 
 
 def gptq(problem: Problem, quantize: Callable[..., Any] = quantize_weight) -> Solved:

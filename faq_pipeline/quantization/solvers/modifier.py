@@ -1,4 +1,8 @@
-"""llmcompressor's GPTQModifier with another solver: it observes, accumulates Hessians and saves as before."""
+"""llmcompressor's GPTQModifier with another solver: it observes, accumulates Hessians and saves as before.
+
+Scales that a solver returns take the place of the observer's where llmcompressor writes a module's weight
+and scales. Whatever reads them later (forward passes, reports, the journal, the checkpoint) reads them there.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,19 @@ from typing import Any
 import torch
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.gptq import base as library
+from llmcompressor.modifiers.gptq.helpers import update_batch_qparams
 from pydantic import PrivateAttr
 
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.quantization.methods.gptq import settings
 from faq_pipeline.quantization.methods.weighted_gptq import WeightedGPTQModifier
-from faq_pipeline.quantization.solvers.protocol import Problem, Solver
+from faq_pipeline.quantization.solvers.protocol import Problem, Solved, Solver
 from faq_pipeline.quantization.token_weights import is_weighted
 from faq_pipeline.util.attributes import replaced_attribute
 
 
 class SolvedGPTQModifier(GPTQModifier):  # type: ignore[misc]
-    """GPTQModifier that leaves the choice of integers to a solver. See `solver_modifiers`.
+    """GPTQModifier that leaves the choice of integers and scales to a solver. See `solver_modifiers`.
 
     Attributes:
         solver: its name, for `recipe.yaml`.
@@ -32,6 +37,7 @@ class SolvedGPTQModifier(GPTQModifier):  # type: ignore[misc]
         """Solve the modules one by one."""
         for module in module_list:
             cross = self.take_cross(module)
+            made: list[Solved] = []
 
             def solve(
                 weights: torch.Tensor,
@@ -40,6 +46,7 @@ class SolvedGPTQModifier(GPTQModifier):  # type: ignore[misc]
                 blocksize: int,
                 percdamp: float,
                 cross: torch.Tensor | None = cross,
+                made: list[Solved] = made,
                 **qparams: Any,
             ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
                 problem = Problem(
@@ -52,9 +59,23 @@ class SolvedGPTQModifier(GPTQModifier):  # type: ignore[misc]
                     **qparams,
                 )
                 solved = self._solver.solve(problem)
+                made.append(solved)
                 return solved.weights, solved.losses, solved.fallback
 
-            with replaced_attribute(library, "quantize_weight", solve):
+            def update(
+                modules: list[torch.nn.Module],
+                quantized: torch.Tensor,
+                scales: torch.Tensor,
+                *others: Any,
+                made: list[Solved] = made,
+            ) -> None:
+                own = made[-1].scale
+                update_batch_qparams(modules, quantized, scales if own is None else own, *others)
+
+            with (
+                replaced_attribute(library, "quantize_weight", solve),
+                replaced_attribute(library, "update_batch_qparams", update),
+            ):
                 super().compress_module_list([module])
 
     def take_cross(self, module: torch.nn.Module) -> torch.Tensor | None:

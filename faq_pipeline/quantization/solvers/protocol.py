@@ -48,15 +48,18 @@ class Solved:
         weights: shape (1, rows, columns).
         losses: what llmcompressor logs as the layer's loss, shape (1,).
         fallback: whether the Hessian could not be inverted and the layer was rounded to nearest, shape (1,).
+        scale: where the solver chose other scales than it was given, in their shape and dtype; `weights`
+            are on their grid.
     """
 
     weights: torch.Tensor
     losses: torch.Tensor
     fallback: torch.Tensor
+    scale: torch.Tensor | None = None
 
 
 class Solver(Protocol):
-    """One way to choose a layer's integers."""
+    """One way to choose a layer's integers, and its scales if it wants to."""
 
     @property
     def name(self) -> str:
