@@ -11,6 +11,9 @@ from faq_pipeline.models.architecture import Architecture, LinearLayer
 from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.schemes import SCHEMES
 
+FP8 = "FP8"
+"""Beginning of the names of schemes whose weights are floats of 8 bits."""
+
 
 def check_layers(spec: Quantization, architecture: Architecture, layers: Sequence[LinearLayer]) -> None:
     """Check the layers that a recipe quantizes.
@@ -19,8 +22,8 @@ def check_layers(spec: Quantization, architecture: Architecture, layers: Sequenc
         layers: those of the architecture that `ignore` does not name.
 
     Raises:
-        FaqError: there are none, some cannot be loaded again, or experts of which some are left out or
-            whose scheme transformers does not load.
+        FaqError: there are none, some cannot be loaded again, or experts are left out, in part or where the
+            others' scheme needs them quantized, or have a scheme that transformers does not load.
     """
     if architecture.transposed and all(layer.part == "head" for layer in architecture.quantizable):
         raise FaqError(
@@ -34,7 +37,9 @@ def check_layers(spec: Quantization, architecture: Architecture, layers: Sequenc
             hint="shorten the list",
             key="quantization.ignore",
         )
-    if experts := [layer for layer in layers if layer.part == "expert" and not layer.obstacle]:
+    if experts := [
+        layer for layer in architecture.quantizable if layer.part == "expert" and not layer.obstacle
+    ]:
         _check_experts(spec, architecture, experts)
     if stuck := [layer for layer in layers if layer.obstacle]:
         raise _refusal(spec, architecture, [layer.module for layer in stuck], stuck[0].obstacle)
@@ -48,28 +53,38 @@ def line_to_add(spec: Quantization, modules: Sequence[str]) -> str:
 
 
 def _check_experts(spec: Quantization, architecture: Architecture, experts: Sequence[LinearLayer]) -> None:
-    """Experts are fused as they are loaded, all in one way."""
-    left_out = [layer.module for layer in architecture.quantizable if layer.part == "expert"]
-    left_out = [name for name in left_out if is_ignored(name, spec.ignore)]
-    if left_out:
-        raise _refusal(
-            spec, architecture, [experts[0].module], f"{left_out[0]} is left out, and experts go together"
-        )
-    if spec.plan is not None or any(
-        is_ignored(layer.module, [target]) for target in spec.layer_bits or () for layer in experts
-    ):
-        raise _refusal(
-            spec, architecture, [experts[0].module], "transformers loads experts of one width alone"
-        )
+    """Check experts that transformers fuses as it loads them.
+
+    It takes all of them for quantized by the scheme of the other layers. Only beside layers in FP8 does it
+    load dense ones.
+    """
     scheme = SCHEMES.find(spec.scheme)
+    dense_load = scheme.name.startswith(FP8)
+    left_out = [layer.module for layer in experts if is_ignored(layer.module, spec.ignore)]
+    if left_out:
+        if len(left_out) == len(experts) and dense_load:
+            return
+        others = "other experts" if len(left_out) < len(experts) else f"layers in {spec.scheme}"
+        raise FaqError(
+            f"{architecture.name}: {left_out[0]} is left out, and transformers does not load it dense beside"
+            f" {others}",
+            hint="quantize all experts (W4A16, for example), or none with a scheme such as FP8_DYNAMIC",
+            key="quantization.ignore",
+        )
+    why = "transformers loads experts of one width alone"
+    if spec.plan is not None:
+        raise FaqError(f"{architecture.name}: {why}", hint="remove it", key="quantization.plan")
+    if any(is_ignored(layer.module, [target]) for target in spec.layer_bits or () for layer in experts):
+        raise FaqError(
+            f"{architecture.name}: {why}", hint="let it name no experts", key="quantization.layer_bits"
+        )
     arguments = scheme.build().weights if scheme.activation_bits == 16 else None
     if arguments is None or arguments.type != "int" or not arguments.symmetric:
-        raise _refusal(
-            spec,
-            architecture,
-            [experts[0].module],
-            f"transformers loads experts with symmetric integer weights alone, and not {spec.scheme}",
-        )
+        why = f"transformers loads experts with symmetric integer weights alone, and not {spec.scheme}"
+        if dense_load:
+            raise _refusal(spec, architecture, [experts[0].module], why)
+        hint = "use a scheme such as W4A16, or leave the experts out of one such as FP8_DYNAMIC"
+        raise FaqError(f"{architecture.name}: {why}", hint=hint, key="quantization.scheme")
 
 
 def _refusal(spec: Quantization, architecture: Architecture, modules: Sequence[str], why: str) -> FaqError:

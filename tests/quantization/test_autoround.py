@@ -31,8 +31,8 @@ from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import Make, make_rows, make_spec
+from tests.quantization.layer_problems import seeds
 from tests.quantization.test_check import line_to_add, weights_of
-from tests.quantization.test_solvers import seeds
 from tests.quantization.test_stage import with_quantization
 
 Passed = list[tuple[tuple[Any, ...], dict[str, Any], torch.Tensor]]

@@ -157,27 +157,46 @@ def mixture(folder: Path) -> Weights:
     return weights_of(folder, model_type="mixtral", num_local_experts=4)
 
 
+EXPERTS = ["lm_head", r"re:.*\.experts\..*"]
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
         ({"scheme": "W4A16_ASYM", "group_size": 32}, "symmetric integer weights alone, and not W4A16_ASYM"),
         ({"scheme": "W8A8"}, "symmetric integer weights alone, and not W8A8"),
         ({"scheme": "NVFP4A16", "group_size": None}, "symmetric integer weights alone, and not NVFP4A16"),
-        ({"ignore": ["lm_head", "re:.*experts.1\\..*"]}, "experts.1.gate_proj is left out, and experts go"),
+        ({"ignore": ["lm_head", "re:.*experts.1\\..*"]}, "experts.1.gate_proj is left out, .* other experts"),
+        ({"ignore": EXPERTS}, "experts.0.gate_proj is left out, .* beside layers in W4A16"),
+        ({"scheme": "W8A8", "ignore": EXPERTS}, "experts.0.gate_proj is left out, .* beside layers in W8A8"),
         ({"layer_bits": {"re:.*layers.0.*": 3}}, "experts of one width"),
         ({"plan": BitPlan(average_bits=4)}, "experts of one width"),
     ],
 )
-def test_experts_that_would_not_load_are_refused_with_the_line_to_add(
-    fields: dict, problem: str, tmp_path: Path
-) -> None:
-    spec = make_spec("gptq", **fields)
+def test_experts_that_would_not_load_are_refused(fields: dict, problem: str, tmp_path: Path) -> None:
     with pytest.raises(FaqError, match=problem) as caught:
-        check_spec(spec, mixture(tmp_path))
-    assert caught.value.problem.startswith("MixtralForCausalLM: model.layers.0.mlp.experts.")
-    ignore = line_to_add(caught.value)
-    assert ignore[0] == "lm_head" and ignore[-1] == r"re:.*\.experts\..*"
-    assert refusal(spec.model_copy(update={"ignore": ignore}), mixture(tmp_path)) == ""
+        check_spec(make_spec("gptq", **fields), mixture(tmp_path))
+    assert caught.value.problem.startswith("MixtralForCausalLM: ") and caught.value.hint
+
+
+def test_experts_beside_layers_in_fp8_are_left_out_and_load(tmp_path: Path) -> None:
+    """The refusal names the line to add, and transformers loads what is then made."""
+    from faq_pipeline.models.weights import find_weights
+    from faq_pipeline.quantization.load import load_quantized
+    from faq_pipeline.quantization.oneshot import quantize
+    from faq_pipeline.util.progress import SilentProgress
+    from tests.cases.architectures import FAMILIES, save_random
+
+    spec = make_spec("rtn", "FP8_DYNAMIC", None)
+    with pytest.raises(FaqError, match="symmetric integer weights alone, and not FP8_DYNAMIC") as caught:
+        check_spec(spec, mixture(tmp_path / "configuration"))
+    spec = spec.model_copy(update={"ignore": line_to_add(caught.value)})
+    assert spec.ignore == EXPERTS
+    folder = save_random(FAMILIES["Mixtral"].build, tmp_path / "mixtral")
+    weights = find_weights(Member(name="m", path=folder, parameters=1), tmp_path / "digests")
+    check_spec(spec, weights)
+    quantize(spec, weights, [], tmp_path / "out", "cpu", SilentProgress())
+    assert load_quantized(tmp_path / "out", weights.member, "cpu") is not None
 
 
 def test_experts_count_one_by_one(tmp_path: Path) -> None:
