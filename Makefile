@@ -63,7 +63,7 @@ study: setup
 faults: setup
 	$(BIN)/python -m tests.faults
 
-# auto-round and GPTQModel on our calibration sets, in environments of their own (.peers/, 8 GB).
+# Other quantizers beside ours on our calibration sets; auto-round and GPTQModel in .peers/, 8 GB.
 peers: setup
 	$(BIN)/python -m benchmarks.peers
 

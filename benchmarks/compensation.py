@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from benchmarks.member_data import Data, read_data
-from benchmarks.methods import in_page
+from benchmarks.methods import SETTINGS, in_page
 from benchmarks.ratios import ratio_over_draws
 from faq_pipeline import load_recipe
 from faq_pipeline.config.quantization import OUTLIER_COLUMNS, BitPlan, Compensation, Quantization
@@ -46,7 +46,6 @@ from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.store.records import PlannedLayer
 from faq_pipeline.util.progress import SilentProgress
 
-SETTINGS: dict[str, Any] = {"observer": "imatrix", "actorder": "static", "dampening": 0.1}
 PLAN = BitPlan(average_bits=3, bits=[3, 4, 5, 6, 7, 8])
 KL = ("traces", "median", "prose")
 Group = int | Literal["channel"]

@@ -1,7 +1,7 @@
 """Quantization methods beside GPTQ on one member, in one run: divergence, layer error, time and memory.
 
-    python -m benchmarks.methods [--table methods|awq] [--member kin-4m] [--recipe faq-one-gptq-w3a16]
-        [--scheme W3A16] [--group channel] [--rounds 3] [--out docs/METHODS.md]
+    python -m benchmarks.methods [--table methods|awq|outliers] [--member kin-4m]
+        [--recipe faq-one-gptq-w3a16] [--scheme W3A16] [--group channel] [--rounds 3] [--out docs/METHODS.md]
 
 The recipe's calibration set and the member's inference traces are made where they are not there yet. Every
 method takes the same of both, and the same settings: imatrix scales (autoround: its own), static column

@@ -64,12 +64,14 @@ def _cell(scheme: str, group: str, data: list[Data]) -> list[str]:
             print(scheme, group, method, one, flush=True)
     rows = []
     for method, own in found.items():
-        cells = [_told(method, own, found[GPTQ], name) for name in ("error", "traces", "prose", "seconds")]
+        cells = [
+            _ratio_cell(method, own, found[GPTQ], name) for name in ("error", "traces", "prose", "seconds")
+        ]
         rows.append(f"| {scheme}, {group} | {method} | {' | '.join(cells)} |")
     return rows
 
 
-def _told(method: str, own: list[Took], gptq: list[Took], name: str) -> str:
+def _ratio_cell(method: str, own: list[Took], gptq: list[Took], name: str) -> str:
     """A figure of GPTQ, or what another method's is times GPTQ's."""
     mine, theirs = ([getattr(one, name) for one in took] for took in (own, gptq))
     if method != GPTQ:

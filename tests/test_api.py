@@ -175,15 +175,15 @@ def test_a_mistake_is_one_line(says: str, settings: faq.Settings, cell: Cell, ch
 
 
 def test_progress_is_told(cell: Cell, settings: faq.Settings, tmp_path: Path) -> None:
-    class RepositoryInfo(SilentProgress):
+    class RecordingProgress(SilentProgress):
         started: list[str] = []
 
         def start(self, what: str, total: int) -> None:
             self.started.append(what)
 
     own = faq.Settings(tmp_path / "home", settings.data, "cpu")
-    faq.materialize(cell, "inference_traces", progress=RepositoryInfo(), settings=own)
-    assert RepositoryInfo.started == ["traces"]
+    faq.materialize(cell, "inference_traces", progress=RecordingProgress(), settings=own)
+    assert RecordingProgress.started == ["traces"]
 
 
 def test_the_example_runs_and_is_the_documents(tiny_data: Path, tmp_path: Path) -> None:

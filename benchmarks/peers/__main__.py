@@ -1,10 +1,11 @@
 """Other quantizers beside ours on kin-4m and our calibration sets, on a CPU; `make peers`.
 
 auto-round and GPTQModel get environments of their own in `.peers/`; `PIP_ARGS` are handed to pip.
-llmcompressor runs as in its examples, and ours with the settings of our recipes. The sets are those of
+llmcompressor's GPTQ runs as in its examples, in float32 and in memory; our gptq with the settings of our
+recipes, and our autoround with as many steps as auto-round here. The sets are those of
 the demo: FAQ's and the original data raw, exported by `faq export --to parquet`. Printed is the mean KL
 divergence from the unquantized model on held-out prose and on its own replies, for each peer and set, with
-seconds by the clock and peak memory. All store integers and a 16-bit scale a group. One draw.
+seconds by the clock and peak memory. One draw.
 
     python -m benchmarks.peers [BITS]
 """

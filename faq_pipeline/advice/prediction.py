@@ -19,6 +19,8 @@ from statistics import fmean, variance
 from faq_pipeline.config.recipe import Quantization
 
 TABLE = Path(__file__).with_name("past_cells.csv")
+VARIANTS = ("layer_bits", "plan", "kv_cache", "compensation", "rotate", "sample_weights", "token_weights")
+"""Options that no past cell has."""
 METHODS, SCHEMES = ("gptq",), ("W3A16", "W4A16")
 """What past cells were made with."""
 LEVEL = 0.95
@@ -86,7 +88,9 @@ class Fit:
 
 def applies(spec: Quantization) -> bool:
     """Whether past cells were made as this recipe quantizes."""
-    return spec.method in METHODS and spec.scheme in SCHEMES
+    fields = Quantization.model_fields
+    plain = all(getattr(spec, name) == fields[name].default for name in VARIANTS)
+    return plain and spec.method in METHODS and spec.scheme in SCHEMES
 
 
 def past_cells(path: Path = TABLE) -> list[PastCell]:

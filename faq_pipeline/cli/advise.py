@@ -70,7 +70,7 @@ def advise(
     if device:
         settings = replace(settings, device=device)
     if save:
-        check_name(settings, save)
+        check_name(settings, save, recipe)
     comparison = Comparison(_names(sources), _names(selections) or (DRAW,), _numbers(budgets), seeds)
     with rare_collections():
         with memoizing():

@@ -98,7 +98,7 @@ class HubClient:
         infos = self._ask(lambda: [*self._api.list_models(author=owner, expand=LIST)])
         if not all(isinstance(info.id, str) for info in infos):
             raise self._senseless("a repository without a name")
-        return [self._described(info) for info in infos if wanted(info.id)]
+        return [self._info(info) for info in infos if wanted(info.id)]
 
     def info(self, source: str) -> RepositoryInfo | Gone:
         """What it tells of one repository.
@@ -106,7 +106,7 @@ class HubClient:
         Raises:
             FaqError: the hub does not answer, or its answer makes no sense.
         """
-        return self._described_or_gone(lambda: self._api.model_info(source, expand=INFO))
+        return self._info_or_gone(lambda: self._api.model_info(source, expand=INFO))
 
     def dataset(self, source: str, revision: str | None = None) -> RepositoryInfo | Gone:
         """What it tells of one data set, at a commit, branch or tag; `main` where none is named.
@@ -117,7 +117,7 @@ class HubClient:
         from huggingface_hub.errors import RevisionNotFoundError
 
         try:
-            return self._described_or_gone(
+            return self._info_or_gone(
                 lambda: self._api.dataset_info(source, revision=revision, expand=DATASET)
             )
         except FaqError as error:
@@ -127,11 +127,11 @@ class HubClient:
                 ) from None
             raise
 
-    def _described_or_gone(self, call: Callable[[], Any]) -> RepositoryInfo | Gone:
+    def _info_or_gone(self, call: Callable[[], Any]) -> RepositoryInfo | Gone:
         from huggingface_hub.errors import DisabledRepoError, GatedRepoError, RepositoryNotFoundError
 
         try:
-            return self._described(self._ask(call))
+            return self._info(self._ask(call))
         except FaqError as error:
             lost = isinstance(error.__cause__, (RepositoryNotFoundError, DisabledRepoError))
             if lost and not isinstance(error.__cause__, GatedRepoError):
@@ -154,7 +154,7 @@ class HubClient:
             raise
         return True
 
-    def _described(self, info: Any) -> RepositoryInfo:
+    def _info(self, info: Any) -> RepositoryInfo:
         files = None if info.siblings is None else [one.rfilename for one in info.siblings]
         weights = getattr(info, "safetensors", None)  # a data set has none
         try:

@@ -113,7 +113,7 @@ class _Tally:
     engine: Engine
     progress: Progress
     _started: float = field(default_factory=time.perf_counter)
-    _described: float = 0.0
+    _last_shown: float = 0.0
     _tokens: int = 0
     _cut: int = 0
     _failed: int = 0
@@ -124,8 +124,8 @@ class _Tally:
         self._cut += sum(c.finish == "length" for c in arrived)
         self._failed += sum(c.finish == "error" for c in arrived)
         now = time.perf_counter()
-        if now - self._described > TELL_EVERY:
-            self._described = now
+        if now - self._last_shown > TELL_EVERY:
+            self._last_shown = now
             self.progress.detail(self._line(now))
         self.progress.advance(len(arrived))
 

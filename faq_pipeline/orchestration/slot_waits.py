@@ -24,7 +24,7 @@ class SlotWaits:
 
     def __init__(self, instance: dg.DagsterInstance, run_id: str, note: Callable[[str], None]) -> None:
         self._instance, self._run_id, self._note = instance, run_id, note
-        self._described: dict[str, float] = {}
+        self._next_note: dict[str, float] = {}
 
     def look(self, pool: str) -> bool:
         """Free the slots of runs whose process is gone, or tell which runs hold them.
@@ -38,16 +38,16 @@ class SlotWaits:
         freed = [run_id for run_id in others if self._free(run_id)]
         if (
             not freed
-            and time.monotonic() >= self._described.get(pool, 0.0)
+            and time.monotonic() >= self._next_note.get(pool, 0.0)
             and (text := self._text(pool, info))
         ):
-            self._described[pool] = time.monotonic() + TELL
+            self._next_note[pool] = time.monotonic() + TELL
             self._note(text)
         return bool(freed)
 
     def over(self, pool: str) -> None:
         """The run has a slot of the pool, or needs none: the next wait is told at once."""
-        self._described.pop(pool, None)
+        self._next_note.pop(pool, None)
 
     def _free(self, run_id: str) -> bool:
         run = self._instance.get_run_by_id(run_id)

@@ -35,6 +35,11 @@ METHODS = {
     "awq": "AWQ and rounding to nearest",
     "smoothquant": "SmoothQuant and GPTQ",
     "rtn": "rounding to nearest",
+    "gptaq": "GPTAQ",
+    "foem": "FOEM",
+    "quantease": "QuantEase",
+    "decoupleq": "decoupleQ",
+    "autoround": "AutoRound",
 }
 """Names of methods for readers; others are called as in the recipe."""
 

@@ -20,18 +20,28 @@ if TYPE_CHECKING:
 
 
 def prepare(model: PreTrainedModel, spec: Quantization) -> Quantization:
-    """Split fused experts that the recipe quantizes into linear layers.
+    """Rotate the model where the recipe says so, and split fused experts into linear layers where they are
+    quantized.
 
     Returns:
-        The recipe's section whose `ignore` names routers and towers too.
+        The recipe's section whose `ignore` names routers, towers and a head tied to the embedding too.
     """
+    alone = [name for name, part in linear_parts(model).items() if part not in QUANTIZABLE]
+    alone += tied_heads(model)
     if spec.rotate:
         rotate(model)
-    alone = [name for name, part in linear_parts(model).items() if part not in QUANTIZABLE]
     layers = [name for experts in fused_experts(model) for name in experts.layers()]
     if not all(is_ignored(name, spec.ignore) for name in layers):
         _split_experts(model)
     return spec.model_copy(update={"ignore": [*spec.ignore, *alone]}) if alone else spec
+
+
+def tied_heads(model: PreTrainedModel) -> list[str]:
+    """The name of a head whose weight is the embedding's: rounding it would round the embedding."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return []
+    return [name for name, module in model.named_modules() if module is head]
 
 
 @contextmanager

@@ -204,7 +204,7 @@ def _rank(rank: int, shares: Sequence[Share], meeting: str, queue: Any) -> None:
                 share.counts,
                 share.device,
                 share.between,
-                _Told(queue) if rank == 0 else SilentProgress(),
+                _QueueProgress(queue) if rank == 0 else SilentProgress(),
                 len(shares),
             )
         queue.put(("log", quantized.log))
@@ -233,7 +233,7 @@ def _in_step() -> Iterator[None]:
         yield
 
 
-class _Told:
+class _QueueProgress:
     """A `Progress` that another process hears."""
 
     def __init__(self, queue: Any) -> None:

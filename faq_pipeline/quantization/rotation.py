@@ -1,5 +1,7 @@
 """Rotates a model before it is quantized: the same function, with outliers spread over all channels.
 
+Up to rounding: rotated weights are stored in the model's own precision.
+
 The residual stream is multiplied by a random Hadamard matrix R1, and the values of each attention head by R2;
 every layer that reads them takes the inverse (QuaRot, arXiv 2404.00456; R1 and R2 of SpinQuant, arXiv
 2405.16406). Norm weights go into the layers behind them first, since a norm commutes with a rotation only
@@ -31,7 +33,7 @@ def check_rotation(spec: Quantization, weights: Weights) -> None:
 
     Raises:
         FaqError: it is of another kind, there is no Hadamard matrix of its size, or the recipe has a bit
-            plan, whose costs are measured in the unrotated model.
+            plan (whose costs are measured in the unrotated model) or several ranks.
     """
     if not spec.rotate:
         return
@@ -42,12 +44,12 @@ def check_rotation(spec: Quantization, weights: Weights) -> None:
             hint="remove it",
             key="quantization.rotate",
         )
-    if spec.plan is not None:
-        raise FaqError(
-            "a bit plan measures layers in the model as it is, not rotated",
-            hint="remove one; layer_bits go with rotation",
-            key="quantization.rotate",
-        )
+    for name, why in (
+        ("plan", "a bit plan measures layers in the model as it is, and not rotated"),
+        ("ranks", "rotation is not tested with several ranks"),
+    ):
+        if getattr(spec, name) is not None:
+            raise FaqError(why, hint=f"remove rotate or {name}", key=f"quantization.{name}")
     for size in _sizes(weights):
         if not _has_hadamard(size):
             raise FaqError(

@@ -48,6 +48,7 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     _check_variants(spec)
     _check_groups_chosen(spec)
     _check_search(spec)
+    _check_smoothing(spec)
     check_learned_settings(spec)
     check_fitted_scales(spec)
     if (folder := _folder_here(weights)) is not None:
@@ -124,6 +125,15 @@ def _check_search(spec: Quantization) -> None:
             f"this search needs a scale for each row or group, and {spec.scheme!r} has one for each weight",
             hint="duo_scaling: false",
             key="quantization.duo_scaling",
+        )
+
+
+def _check_smoothing(spec: Quantization) -> None:
+    """The form `log` has no strength."""
+    fields = Quantization.model_fields
+    if spec.smoothing_form == "log" and spec.smoothing != fields["smoothing"].default:
+        raise FaqError(
+            "smoothing has no effect with smoothing_form: log", hint="remove it", key="quantization.smoothing"
         )
 
 

@@ -13,21 +13,26 @@ from faq_pipeline.quickstart.written_files import SCHEMAS, is_unedited, write_ow
 from faq_pipeline.settings import Settings
 
 HINT = "give another name, or move it away"
+COMMAND = "faq advise"
 
 
-def check_name(settings: Settings, name: str) -> None:
+def check_name(settings: Settings, name: str, compared: str) -> None:
     """Refuse a name that cannot be written, before any work.
 
+    Args:
+        compared: the recipe whose data is compared.
+
     Raises:
-        FaqError: it is no name of a recipe, another folder has a recipe of that name, or the file was edited.
+        FaqError: it is no name of a recipe, or there is a recipe of that name that this did not write.
     """
     if not re.fullmatch(NAME, name):
         raise FaqError(f"--save {name!r}: no name of a recipe", hint="as in my-model-w4a16, without .yaml")
     path = _path(settings, name)
-    if path.is_file():
-        if not is_unedited(path.read_text(encoding="utf-8")):
-            raise FaqError("this file was edited, and is not replaced", hint=HINT, file=path)
-    elif name in settings.catalog.recipe_names:
+    text = path.read_text(encoding="utf-8") if path.is_file() else None
+    if text is not None and not is_unedited(text):
+        raise FaqError("this file was edited, and is not replaced", hint=HINT, file=path)
+    ours = text is not None and f"`{COMMAND}" in text and name != compared
+    if not ours and name in settings.catalog.recipe_names:
         raise FaqError(f"--save {name}: there is a recipe of that name", hint="give another name")
 
 
@@ -41,17 +46,22 @@ def write_choice(settings: Settings, choice: Candidate, name: str, why: str) -> 
         FaqError: see `check_name`; or the file cannot be written.
     """
     recipe = choice.whole.recipe
+    known = settings.catalog.recipe(recipe.name)
+    # Baselines have as many seeds and tokens; and seeds as they are have none: they are one.
+    sizes = [
+        (one.seeds.count, one.calibration.tokens, one.calibration.sequence_length) for one in (known, recipe)
+    ]
+    comparable = recipe.regeneration.generates and sizes[0] == sizes[1]
     tree: dict[str, Any] = {
         "name": name,
         "title": f"As {recipe.name}, with source {choice.source} and selection {choice.selection}",
-        # Seeds as they are have no baseline: they are one.
-        "baselines": settings.catalog.recipe(recipe.name).baselines if recipe.regeneration.generates else [],
+        "baselines": known.baselines if comparable else [],
         **recipe.model_dump(mode="json", exclude_defaults=True, exclude={"name", "title", "baselines"}),
     }
     member = choice.whole.target.member.name
     body = yaml_text(tree, {"title": f"Chosen for {member}: {why}."})
     path = _path(settings, name)
-    write_own(path, body, by=f"faq advise {member} --save {name}", schema=SCHEMAS / "recipe.json", hint=HINT)
+    write_own(path, body, by=f"{COMMAND} {member} --save {name}", schema=SCHEMAS / "recipe.json", hint=HINT)
     return path
 
 

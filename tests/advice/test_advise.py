@@ -47,7 +47,8 @@ def test_random_tokens_and_text_of_another_domain_rank_below_the_targets_own_ans
     plan = json.loads(faq("", "run", "--member", "kin-2m", "--recipe", "chosen", "--dry-run", "--json").out)
     assert {row["asset"] for row in plan["plan"] if row["cache"] == "hit"} >= {"inference_traces"}
     recipe = tmp_path / "home/data/recipes/chosen.yaml"
-    assert "source: self\n" in recipe.read_text()
+    text = recipe.read_text()
+    assert "source: self\n" in text and "baselines: []\n" in text, "they have more tokens"
     recipe.write_text(recipe.read_text() + "# mine\n")
     edited = faq("", *command, "--save", "chosen")
     assert edited.code == 2 and "was edited" in edited.err and len(edited.err.splitlines()) == 1

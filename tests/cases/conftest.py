@@ -24,7 +24,7 @@ evaluation: {max_new_tokens: 8}
 
 
 @dataclass(frozen=True)
-class RepositoryInfo:
+class CommandResult:
     """What a command said, and how it ended: 0, 2 after a user's mistake, 1 with a traceback."""
 
     code: int
@@ -64,19 +64,19 @@ class Lab:
         shutil.rmtree(self.member)
         shutil.copytree(folder, self.member)
 
-    def run(self, recipe: str = "original") -> RepositoryInfo:
+    def run(self, recipe: str = "original") -> CommandResult:
         return self("run", "--member", "tiny-s", "--recipe", recipe)
 
-    def plan(self, recipe: str = "original") -> RepositoryInfo:
+    def plan(self, recipe: str = "original") -> CommandResult:
         return self("run", "--member", "tiny-s", "--recipe", recipe, "--dry-run")
 
-    def __call__(self, *arguments: str) -> RepositoryInfo:
+    def __call__(self, *arguments: str) -> CommandResult:
         try:
             done = self._faq(self.root, *arguments)
         except Exception:
             captured = self._capture.readouterr()
-            return RepositoryInfo(1, captured.out + captured.err + traceback.format_exc())
-        return RepositoryInfo(done.code, done.out + done.err)
+            return CommandResult(1, captured.out + captured.err + traceback.format_exc())
+        return CommandResult(done.code, done.out + done.err)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ MEMBER = "tiny-deep"
 TOKENS, ROWS = 128, 12
 
 
-class RepositoryInfo(SilentProgress):
+class RecordingProgress(SilentProgress):
     """Keeps what the user is told."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ def quantize(data: Path, store: Store, recipe: str) -> list[str]:
     cell = resolve_cell(catalog, MEMBER, catalog.recipe(recipe), "cpu", store.root.parent / "digests")
     for name in ("calibration_set", "inference_traces"):
         materialize(name, cell, STAGES, store)
-    told = RepositoryInfo()
+    told = RecordingProgress()
     materialize(QUANTIZED_CHECKPOINT.name, cell, STAGES, store, told)
     return told.notes
 

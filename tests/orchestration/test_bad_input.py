@@ -320,7 +320,7 @@ def test_fewer_seeds_than_wanted(world: World) -> None:
 
 
 def test_a_seed_longer_than_the_context(world: World) -> None:
-    """RepositoryInfo before any stage takes its time."""
+    """Told before any stage takes its time."""
     path = world.seeds(question(1), question(2, text="the town of Mira " * 400))
     done = world.run("own")
     assert done.mistake.startswith(f"{path}:2: seed 'q2' takes ")
@@ -329,7 +329,7 @@ def test_a_seed_longer_than_the_context(world: World) -> None:
 
 
 def test_seeds_that_cannot_fill_half_of_the_token_budget(world: World) -> None:
-    """RepositoryInfo before anything is made, at the recipe's line."""
+    """Told before anything is made, at the recipe's line."""
     line = world.edit("recipes/tiny-faq.yaml", "  tokens: 128", "  tokens: 4096")
     mistake = world.run().mistake
     assert mistake.startswith(world.at("tiny-faq", line) + "8 seeds of at most 128 tokens each fill less")

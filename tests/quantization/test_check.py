@@ -215,6 +215,16 @@ def test_weights_that_are_quantized_already_are_refused_by_their_kind(where: str
     assert refusal(make_spec("rtn"), weights) == "'m' is quantized already (mxfp4)"
 
 
+def test_a_strength_of_smoothing_without_effect_is_refused(tiny_cell: Cell) -> None:
+    spec = make_spec("smoothquant", "W8A8", smoothing_form="log", smoothing=0.8)
+    assert "smoothing has no effect" in refusal(spec, tiny_cell.target)
+
+
+@pytest.mark.parametrize("method", ["foem", "decoupleq"])
+def test_solvers_that_never_ran_on_several_ranks_are_refused_there(method: str, tiny_cell: Cell) -> None:
+    assert "has no ranks" in refusal(make_spec(method, ranks=2), tiny_cell.target)
+
+
 def test_nothing_left_to_quantize_is_refused(tiny_cell: Cell) -> None:
     with pytest.raises(FaqError, match="no layer"):
         check_spec(make_spec("rtn", ignore=["re:.*"]), tiny_cell.target)

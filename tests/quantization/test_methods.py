@@ -104,6 +104,14 @@ def test_a_saved_checkpoint_is_the_model_that_was_quantized(
     assert not found.unquantized_linear_layers
 
 
+def test_a_tied_head_is_left_alone_though_ignore_does_not_name_it(tiny_cell: Cell) -> None:
+    """Rounding it would round the embedding."""
+    embedding = load_model(tiny_cell.target, "cpu").get_input_embeddings().weight
+    made = run(make_spec("rtn", ignore=[]), tiny_cell.target, [], "cpu", SilentProgress()).model
+    assert torch.equal(made.get_input_embeddings().weight, embedding)
+    assert not hasattr(made.get_output_embeddings(), "quantization_scheme")
+
+
 @pytest.mark.parametrize("scheme", ["W4A8", "W4A4", "W4AFP8"])
 def test_weights_below_8_bits_are_packed_though_activations_are_rounded(
     scheme: str, make_checkpoint: Make, rtn_checkpoint: Path, tiny_cell: Cell

@@ -48,7 +48,7 @@ def needs_calibration(spec: Quantization) -> bool:
 
 def learns_rounding(spec: Quantization) -> bool:
     """Whether the method learns roundings and scales step by step, for as many `iterations`."""
-    return "iterations" in find_method(spec.method).variants
+    return getattr(find_method(spec.method), "learns_rounding", False)
 
 
 def find_method(name: str) -> Method:

@@ -25,6 +25,7 @@ class AutoRound:
     options: tuple[str, ...] = ()
     variants: tuple[str, ...] = ("iterations", "plan")
     tools = ("auto-round",)
+    learns_rounding = True
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One modifier; it learns the linear layers of a decoder layer together."""

@@ -16,7 +16,7 @@ class DecoupleQ:
     name = "decoupleq"
     calibrated = True
     options: tuple[str, ...] = Gptq.options
-    variants: tuple[str, ...] = Gptq.variants
+    variants: tuple[str, ...] = tuple(name for name in Gptq.variants if name != "ranks")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One modifier, GPTQ's with another solver."""
@@ -41,8 +41,7 @@ def check_fitted_scales(spec: Quantization) -> None:
         kind = "integers with zero points"
     if kind:
         raise FaqError(
-            f"method {spec.method!r} fits scales of integers without zero points, and weights of"
-            f" {spec.scheme!r} are {kind}",
+            f"method {spec.method!r} cannot quantize with {spec.scheme!r}: its weights are {kind}",
             hint="use a scheme such as W4A16, or method quantease",
             key="quantization.scheme",
         )

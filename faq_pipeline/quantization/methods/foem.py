@@ -14,7 +14,7 @@ class Foem:
     name = "foem"
     calibrated = True
     options: tuple[str, ...] = Gptq.options
-    variants: tuple[str, ...] = Gptq.variants
+    variants: tuple[str, ...] = tuple(name for name in Gptq.variants if name != "ranks")
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One modifier, GPTQ's with another solver."""

@@ -19,7 +19,8 @@ class Method(Protocol):
             `check_spec` refuses those that a method does not support.
 
     A method may have `tools` too: installed packages besides llmcompressor, compressed-tensors, torch and
-    transformers whose versions are fingerprint inputs.
+    transformers whose versions are fingerprint inputs. And `learns_rounding: True`, if it is auto-round's:
+    costs, refusals and the limit on CPUs are then those of AutoRound.
     """
 
     name: str

@@ -79,7 +79,7 @@ class Journal:
     resumed: bool = False
 
     def __post_init__(self) -> None:
-        self._described = False
+        self._failure_reported = False
         self._here = self.folder / short_hash(json.dumps(_surroundings(), sort_keys=True).encode())
         for folder in subfolders(self.folder):
             if folder != self._here:
@@ -120,9 +120,9 @@ class Journal:
 
     def tell(self) -> None:
         """Say once, where it failed, that it did."""
-        if self.failed and not self._described:
+        if self.failed and not self._failure_reported:
             self.progress.note(f"finished layers are not kept any more: {self.failed}")
-            self._described = True
+            self._failure_reported = True
 
     def _check_room(self, size: int) -> None:
         free = shutil.disk_usage(make_folder(self.folder)).free
@@ -175,7 +175,7 @@ class RunJournal:
         if content is None:
             return False
         try:
-            return content["data"] is None or _described(path.with_suffix(DATA)) == content["data"]
+            return content["data"] is None or _size_and_digest(path.with_suffix(DATA)) == content["data"]
         except OSError:
             return False
 
@@ -189,7 +189,7 @@ def _line(path: Path) -> dict[str, Any] | None:
     return json.loads(body) if protected else None
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _size_and_digest(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file.
 
     Raises:
@@ -213,11 +213,11 @@ def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str,
     try:
         save_file(dict(tensors), fresh)
         set_mode(fresh, stat.S_IMODE(path.parent.stat().st_mode) & 0o666)  # safetensors' own is 0600
-        told = _described(fresh)
+        written = _size_and_digest(fresh)
         fsync_path(fresh)
         fresh.replace(path)
         fsync_path(path.parent)
     finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
-    return told
+    return written

@@ -6,9 +6,10 @@ So before column j is rounded, the columns R from j on step down along it:
 
     W_R -= beta (W - W_0)_R (H_RR)^-1,   (H_RR)^-1 = U_RR^T U_RR
 
-with GPTQ's U (see `columns`). As in the authors' code, R are the columns of the block within a block, and
-all that are left after it. `BETA` is that of their weight-only experiments, and has the scale of H: of
-twice the sum over tokens, divided by the number of sequences.
+with GPTQ's U (see `columns`). As in the authors' code, R are the columns of the block within a block, where
+U_RR^T U_RR is only that part of the inverse over all columns that are left; and all that are left after it.
+`BETA` is that of their weight-only experiments, and has the scale of H: of twice the sum over tokens, divided
+by the number of sequences.
 
 This is the form of the paper's first version and of its code. The second version takes beta (W - W_0) H for
 the slope, so that H falls out of the step; GPTQModel has that one.
