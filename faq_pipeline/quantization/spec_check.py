@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.compensation.check import check_compensation
 from faq_pipeline.quantization.fused_layers import disagreeing
+from faq_pipeline.quantization.group_check import check_groups, check_groups_chosen
 from faq_pipeline.quantization.kv_cache import check_kv_cache
-from faq_pipeline.quantization.layer_check import check_layers, line_to_add
+from faq_pipeline.quantization.layer_check import check_layers
 from faq_pipeline.quantization.layers import is_ignored
 from faq_pipeline.quantization.learning_check import check_learned_layers, check_learned_settings
 from faq_pipeline.quantization.methods import METHODS, find_method
@@ -26,8 +26,6 @@ from faq_pipeline.quantization.schemes import ONE_SCALE, SCHEMES, with_exact_nam
 
 HEAD = "lm_head"
 """Not in the files of a model whose head is tied to its embedding."""
-GROUPS = (128, 64, 32, 16)
-"""Group sizes to suggest: those that inference kernels know, largest first."""
 
 
 def check_spec(spec: Quantization, weights: Weights) -> None:
@@ -46,7 +44,7 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     """
     find_method(spec.method)
     _check_variants(spec)
-    _check_groups_chosen(spec)
+    check_groups_chosen(spec)
     _check_search(spec)
     _check_smoothing(spec)
     check_learned_settings(spec)
@@ -84,37 +82,7 @@ def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     _check_layer_bits(spec, [layer.module for layer in layers])
     check_compensation(spec, layers)
     check_learned_layers(spec, architecture, layers)
-    if isinstance(spec.group_size, int):
-        _check_groups(spec, {layer.module: layer.columns for layer in layers})
-
-
-def _check_groups_chosen(spec: Quantization) -> None:
-    """A recipe chooses the groups of integer weights, and their scales; those of float formats are fixed."""
-    if not SCHEMES.find(spec.scheme).float_weights:
-        if spec.group_size is None:
-            raise FaqError(
-                f"scheme {spec.scheme!r} needs a group_size",
-                hint="128, or channel for one scale a row",
-                key="quantization.scheme",
-            )
-    elif spec.plan is not None or spec.layer_bits is not None:
-        raise FaqError(
-            f"the bits of {spec.scheme!r} are fixed by its format",
-            hint="use a scheme with integer weights, such as W4A16",
-            key="quantization.scheme",
-        )
-    elif spec.group_size is not None:
-        raise FaqError(
-            f"the groups of {spec.scheme!r} are fixed by its format",
-            hint="group_size: null",
-            key="quantization.group_size",
-        )
-    elif spec.observer != "minmax":
-        raise FaqError(
-            f"observer {spec.observer!r} searches scales of integer weights, and {spec.scheme!r} has none",
-            hint="remove it",
-            key="quantization.observer",
-        )
+    check_groups(spec, {layer.module: layer.columns for layer in layers})
 
 
 def _check_search(spec: Quantization) -> None:
@@ -218,24 +186,6 @@ def _check_ignore(spec: Quantization, weights: Weights, architecture: Architectu
             hint=f"a full name{f' ({near})' if near else ''}, or 're:' and a regular expression",
             key="quantization.ignore",
         )
-
-
-def _check_groups(spec: Quantization, columns: dict[str, int]) -> None:
-    """`columns` by module; every one must be a multiple of the group size."""
-    size = spec.group_size
-    assert isinstance(size, int)
-    wrong = [name for name, count in columns.items() if count % size]
-    if not wrong:
-        return
-    shared = math.gcd(*columns.values())
-    working = [str(group) for group in GROUPS if shared % group == 0] or [str(shared)]
-    others = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    leave_out = f"; or {line_to_add(spec, wrong)}" if 2 * len(wrong) < len(columns) else ""
-    raise FaqError(
-        f"group_size {size} does not divide the {columns[wrong[0]]} columns of {wrong[0]}{others}",
-        hint=f"group sizes that work: {', '.join([*working, 'channel'])}{leave_out}",
-        key="quantization.group_size",
-    )
 
 
 def _folder_here(weights: Weights) -> Path | None:

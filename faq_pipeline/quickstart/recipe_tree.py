@@ -16,9 +16,9 @@ from faq_pipeline.config.recipe import ORIGINAL, SELF, TEACHER, Endpoint, Recipe
 from faq_pipeline.config.yaml import commented, validate
 from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.factory import IN_PROCESS
+from faq_pipeline.quantization.group_check import GROUPS
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.quantization.schemes import SCHEMES
-from faq_pipeline.quantization.spec_check import GROUPS
 
 Tree = dict[str, Any]
 

@@ -215,6 +215,18 @@ def test_weights_that_are_quantized_already_are_refused_by_their_kind(where: str
     assert refusal(make_spec("rtn"), weights) == "'m' is quantized already (mxfp4)"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "size", "hidden"), [("FP8_BLOCK", 128, 64), ("NVFP4", 16, 40), ("MXFP4", 32, 48)]
+)
+def test_fixed_groups_that_do_not_divide_are_refused(
+    scheme: str, size: int, hidden: int, tmp_path: Path
+) -> None:
+    spec = make_spec("rtn", scheme, None)
+    found = refusal(spec, weights_of(tmp_path / "odd", hidden=hidden, intermediate=256))
+    assert f"the groups of {size} of {scheme!r} do not divide the {hidden} columns" in found
+    assert refusal(spec, weights_of(tmp_path / "even", hidden=128, intermediate=256)) == ""
+
+
 def test_a_strength_of_smoothing_without_effect_is_refused(tiny_cell: Cell) -> None:
     spec = make_spec("smoothquant", "W8A8", smoothing_form="log", smoothing=0.8)
     assert "smoothing has no effect" in refusal(spec, tiny_cell.target)
