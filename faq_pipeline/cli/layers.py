@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from itertools import takewhile
+from itertools import compress, takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import out, print_json, table
+from faq_pipeline.cli.display import out, print_json, table, wrapped
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.config.family import Family
 from faq_pipeline.errors import FaqError
@@ -24,6 +24,7 @@ from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.records import PlannedLayer, QuantizedLayer
 from faq_pipeline.store.tables import read_rows
 
+UNMEASURED = "not measured"
 HEADER = ("layer", "weights", "bits", "stored bits", "tokens", "error")
 
 
@@ -67,6 +68,8 @@ def layers(
         adapted = any(row.compensated_error is not None for row in rows)
         header, cells = _shortened([_cells(row, adapted=adapted) for row in rows], adapted=adapted)
         out().print(table(f"layers of {found.fingerprint}", header, cells))
+        if unmeasured := [name for name in HEADER[1:] if name not in header]:
+            wrapped(f"not measured by this method: {', '.join(unmeasured)}")
 
 
 def _carry(settings: Settings, plan: Artifact, member: str, average_bits: float, *, as_json: bool) -> None:
@@ -101,16 +104,15 @@ def _carry(settings: Settings, plan: Artifact, member: str, average_bits: float,
 
 
 def _shortened(cells: list[list[str]], *, adapted: bool) -> tuple[list[str], list[list[str]]]:
-    """Header and cells for 80 columns: names without a common `model.`, no empty last column."""
+    """Header and cells for 80 columns: names without a common `model.`, no column that says nothing."""
     split = zip(*(row[0].split(".") for row in cells), strict=False)
     shared = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, split)][:-1]
     begin = "".join(f"{name}." for name in shared)
     first = f"layer in {begin[:-1]}" if shared else HEADER[0]
     header = [first, *HEADER[1:], *(["with adapter"] if adapted else []), ""]
     named = [[row[0].removeprefix(begin), *row[1:]] for row in cells]
-    if any(row[-1] for row in named):
-        return header, named
-    return header[:-1], [row[:-1] for row in named]
+    told = [any(row[column] not in ("", UNMEASURED) for row in named) for column in range(len(header))]
+    return list(compress(header, told)), [list(compress(row, told)) for row in named]
 
 
 def _check_family(settings: Settings, plan: Artifact, family: Family, member: str) -> None:
@@ -126,7 +128,7 @@ def _check_family(settings: Settings, plan: Artifact, family: Family, member: st
 
 def _cells(row: QuantizedLayer, *, adapted: bool) -> list[str]:
     def known(value: Any, form: str) -> str:
-        return "not measured" if value is None else format(value, form)
+        return UNMEASURED if value is None else format(value, form)
 
     return [
         row.module,

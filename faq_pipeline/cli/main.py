@@ -83,6 +83,9 @@ app.add_typer(cache.app, name="cache")
 app.add_typer(engines.app, name="engines")
 
 
+INTERRUPTED = "faq: interrupted; finished work is kept, and the next run continues from there\n"
+
+
 def main() -> None:
     """Entry point. A user error prints one line to stderr and exits with 2, without a traceback.
 
@@ -101,8 +104,13 @@ def main() -> None:
         sys.stderr.write(f"faq: {told}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("faq: interrupted; finished work is kept, and the next run continues from there\n")
+        sys.stderr.write(INTERRUPTED)
         sys.exit(130)
+    except SystemExit as end:
+        # typer turns an interruption into an exit of its own, without a word.
+        if end.__context__ is not None and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            sys.stderr.write(INTERRUPTED)
+        raise
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

@@ -10,10 +10,11 @@ import typer
 
 from faq_pipeline.cli.display import print_json, say, wrapped
 from faq_pipeline.cli.options import AssumeMemoryOption, DeviceOption, JsonOption
-from faq_pipeline.core.stage_names import CALIBRATION_SET
+from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.prepare import Prepared, QuantizeOptions, prepare
 from faq_pipeline.quickstart.recipe_tree import parse_changes
+from faq_pipeline.quickstart.written_files import undone_if_refused
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
 from faq_pipeline.util.memoize import memoizing
@@ -104,7 +105,11 @@ def quantize(
     baselines: BaselinesOption = True,
     set_: SetOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="New folder for the checkpoint; ./MODEL-SCHEME.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="New folder for the checkpoint; ./MODEL-SCHEME or ./MODEL-METHOD-SCHEME.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be made and its estimated cost.")
@@ -117,42 +122,45 @@ def quantize(
 
     Finished stages are reused: an interrupted command continues where it stopped.
     """
-    from faq_pipeline.cli.run import planned_memory
+    from faq_pipeline.cli.dry_run import show_plan
+    from faq_pipeline.cli.run import planned_memory, wanted_cells
+    from faq_pipeline.execution.cell_resolver import CellResolver
+    from faq_pipeline.quickstart.deliver import check_folder_free
 
     with planned_memory(assume_memory, dry_run=dry_run):
         settings = _settings(device)
         options = _options(
             model, seeds, scheme, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
-        prepared = prepare(settings, replace(options, judged=evaluate))
-        if not json:
-            _show(prepared)
-        folder = out or Path(f"{prepared.member}-{options.scheme}")
-        settings = settings.reread()
-        _run(settings, prepared, folder, evaluate=evaluate, dry_run=dry_run, json=json)
+        with rare_collections():
+            # A call that is refused leaves the files of an earlier one as they were.
+            with undone_if_refused(settings.own_data):
+                prepared = prepare(settings, replace(options, judged=evaluate))
+                named = prepared.recipe.removeprefix(prepared.member).removesuffix(options.scheme.lower())
+                folder = out or Path(f"{prepared.member}{named}{options.scheme}")
+                resolver = CellResolver(settings.reread())
+                with memoizing():
+                    cells = wanted_cells(resolver, prepared.member, prepared.recipe)
+                if not dry_run:
+                    check_folder_free(resolver.settings, cells[-2:], folder)
+            if not json:
+                _show(prepared)
+            if dry_run:
+                unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
+                show_plan(resolver.settings, cells, json=json, unwanted=unwanted)
+                return
+            _run(resolver, prepared, cells, folder, evaluate=evaluate, json=json)
 
 
 def _run(
-    settings: Settings, prepared: Prepared, folder: Path, *, evaluate: bool, dry_run: bool, json: bool
+    resolver: CellResolver, prepared: Prepared, cells: list[Cell], folder: Path, *, evaluate: bool, json: bool
 ) -> None:
-    from faq_pipeline.cli.dry_run import show_plan
     from faq_pipeline.cli.figures import show_figures
-    from faq_pipeline.cli.run import wanted_cells
-    from faq_pipeline.core import stage_names
-    from faq_pipeline.execution.cell_resolver import CellResolver
-    from faq_pipeline.quickstart.deliver import check_folder_free, deliver
+    from faq_pipeline.quickstart.deliver import deliver
 
-    resolver = CellResolver(settings)
+    settings = resolver.settings
     last = stage_names.EVAL_REPORT if evaluate else stage_names.QUANTIZED_CHECKPOINT
-    with rare_collections():
-        with memoizing():
-            cells = wanted_cells(resolver, prepared.member, prepared.recipe)
-        if dry_run:
-            unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
-            show_plan(settings, cells, json=json, unwanted=unwanted)
-            return
-        check_folder_free(settings, cells[-2:], folder)
-        finished, result = _finished(resolver, cells, last)
+    finished, result = _finished(resolver, cells, last)
     delivered = deliver(settings, finished, folder, evaluated=evaluate, instead=finished != cells)
     if json:
         print_json({**_as_json(prepared), **result, **delivered.as_dict()})
@@ -183,7 +191,7 @@ def _finished(resolver: CellResolver, cells: list[Cell], last: str) -> tuple[lis
         if error.key != KEY or len(cells) == 1:
             raise
         result = execute(resolver, cells[-2:-1], last)
-        note = {"recipes": [cells[-1].recipe.name], "asset": CALIBRATION_SET, "note": str(error)}
+        note = {"recipes": [cells[-1].recipe.name], "asset": stage_names.CALIBRATION_SET, "note": str(error)}
         result["notes"].append(note)
         return cells[-2:-1], result
 

@@ -9,6 +9,9 @@ import dagster as dg
 
 from faq_pipeline.errors import FaqError
 
+INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+"""Classes of errors that end a step when the process gets SIGINT or SIGTERM."""
+
 
 def failure(events: Iterable[dg.DagsterEvent]) -> Exception:
     """The cause of a failed run: a FaqError for a user error or a failed check, otherwise a RuntimeError."""
@@ -29,6 +32,17 @@ def failure(events: Iterable[dg.DagsterEvent]) -> Exception:
         if _is(event, "PIPELINE_FAILURE") and event.message:
             return RuntimeError(event.message)
     return RuntimeError("the run failed; see it in the UI (make ui)")
+
+
+def was_interrupted(events: Iterable[dg.DagsterEvent]) -> bool:
+    """Whether a step ended because the process was interrupted or asked to end (SIGINT, SIGTERM)."""
+    for event in events:
+        error: Any = event.step_failure_data.error if event.is_step_failure else None
+        while error is not None:
+            if error.cls_name in INTERRUPTIONS:
+                return True
+            error = error.cause
+    return False
 
 
 def reason(events: Iterable[dg.DagsterEvent]) -> str:

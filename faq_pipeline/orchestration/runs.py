@@ -27,7 +27,7 @@ from faq_pipeline.orchestration.dagster_internals.sqlite_engines import reuse_sq
 from faq_pipeline.orchestration.definitions import build_defs
 from faq_pipeline.orchestration.partitions import register_key
 from faq_pipeline.orchestration.resources import PipelineResource, ProgressResource
-from faq_pipeline.orchestration.run_failures import failure
+from faq_pipeline.orchestration.run_failures import failure, was_interrupted
 from faq_pipeline.orchestration.run_owners import end_dead_runs, mark_tag
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import usual_collections
@@ -91,6 +91,7 @@ class Runs:
 
         Raises:
             FaqError: a step failed because of a user error, or a blocking check failed.
+            KeyboardInterrupt: the process was interrupted or asked to end.
         """
         definition, run = self._definitions.resolve_job_def(job), str(uuid.uuid4())
         # Here and not once for all runs: somebody may delete a partition while earlier runs go on.
@@ -117,6 +118,8 @@ class Runs:
             )
         self._pipeline.merge_hits()
         if not result.success:
+            if was_interrupted(result.all_events):
+                raise KeyboardInterrupt
             raise failure(result.all_events)
         for event in result.get_asset_materialization_events():
             if event.asset_key == dg.AssetKey(asset):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,28 @@ def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> Non
         write_atomic(path, head + body)
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
+
+
+@contextmanager
+def undone_if_refused(folder: Path) -> Iterator[None]:
+    """YAML files below a folder are again as they were where what is done meanwhile is refused.
+
+    Raises:
+        FaqError: what was raised meanwhile, without a place in a file that is gone again.
+    """
+    before = {path: path.read_bytes() for path in folder.rglob("*.yaml")}
+    try:
+        yield
+    except FaqError as error:
+        written = [path for path in folder.rglob("*.yaml") if before.get(path) != path.read_bytes()]
+        for path in written:
+            if path in before:
+                write_atomic(path, before[path].decode())
+            else:
+                path.unlink()
+        if error.file in written:
+            raise FaqError(error.problem, hint=error.hint, key=error.key) from error
+        raise
 
 
 def is_unedited(text: str) -> bool:

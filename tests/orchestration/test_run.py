@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -146,6 +147,25 @@ def test_the_json_is_as_the_contract_says(home: Home) -> None:
     reduction = result["loss_reduction"]
     assert reduction is None or set(reduction) == {"value", "low", "high"}
     assert (reduction is None) == bool(result["reason"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_with_one_line(
+    number: signal.Signals, pipeline_data: Path, tmp_path: Path
+) -> None:
+    """While a stage runs, which Dagster then reports as failed."""
+    faq = Faq(tmp_path / "home", pipeline_data)
+    process = subprocess.Popen(
+        faq.command(*RUN), env=faq.environment, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "made calibration_set" in line:  # the next stage takes seconds for its imports alone
+            process.send_signal(number)
+            break
+    rest = process.stderr.read()
+    assert process.wait() == 130, rest
+    assert "faq: interrupted; finished work is kept" in rest and "Traceback" not in rest
 
 
 def test_a_loss_reduction_that_is_not_formed_says_why(home: Home, faq: Run, pipeline_data: Path) -> None:

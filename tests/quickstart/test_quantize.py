@@ -248,3 +248,21 @@ def test_a_larger_sibling_teaches_where_it_is_asked_for(
     assert "teacher: the model itself" in asked(faq, *command, "--teacher", "self")["choices"]
     smaller = faq("", "init", str(llamas / "acme-2M"), "--teacher", str(llamas / "acme-1M"))
     assert smaller.code == 2 and "is smaller than" in smaller.err
+
+
+def test_a_refused_call_leaves_the_files_of_an_earlier_one(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, tmp_path: Path
+) -> None:
+    command = ("quantize", str(llama), "--seeds", str(chats), "--no-eval")
+    plan = asked(faq, *command, "--dry-run")
+    assert plan
+    recipes = tmp_path / "home/data/recipes"
+    before = {path.name: path.read_text() for path in recipes.iterdir()}
+    for more in (
+        ("--set", "quantization.iterations=10"),
+        ("--method", "rtn", "--set", "quantization.ranks=2"),
+    ):
+        refused = faq("", *command, *more)
+        assert refused.code == 2 and len(refused.err.splitlines()) == 1 and not refused.out
+        assert ".yaml" not in refused.err, "it names no file that is as it was"
+        assert {path.name: path.read_text() for path in recipes.iterdir()} == before
