@@ -159,7 +159,7 @@ def test_schemes_without_scales_of_their_own_alone_are_refused_before_work(
         check_spec(spec, tiny_cell.target)
         return
     kind = "floats" if floats else "integers with zero points"
-    with pytest.raises(FaqError, match=f"and weights of '{scheme}' are {kind}") as caught:
+    with pytest.raises(FaqError, match=f"cannot quantize with '{scheme}': its weights are {kind}") as caught:
         check_spec(spec, tiny_cell.target)
     assert caught.value.key == "quantization.scheme"
 
@@ -178,4 +178,6 @@ def test_of_a_plugins_scheme_its_own_arguments_tell(tiny_cell: Cell, monkeypatch
             check_spec(make_spec("decoupleq", "OWN", 32), tiny_cell.target)
         except FaqError as error:
             problem = error.problem
-        assert problem.endswith(f"weights of 'OWN' are {told}") if told else problem == ""
+        assert (
+            problem.endswith(f"cannot quantize with 'OWN': its weights are {told}") if told else problem == ""
+        )
