@@ -24,6 +24,11 @@ class Data:
     traces: list[list[int]]
     prose: list[list[int]]
 
+    @property
+    def all_traces(self) -> list[list[int]]:
+        """For what makes no plans."""
+        return [*self.planning, *self.traces]
+
 
 def read_data(member: str, recipe: str | Recipe) -> Data:
     """The calibration set, traces and prose of a member; made where they are not there yet."""

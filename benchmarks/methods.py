@@ -25,16 +25,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from faq_pipeline import materialize, resolve
+from benchmarks.member_data import read_data
 from faq_pipeline.config.quantization import Quantization
-from faq_pipeline.core import stage_names
-from faq_pipeline.evaluation.documents import prose_rows
 from faq_pipeline.models.divergence import mean_divergence
-from faq_pipeline.models.loading import load_model, load_tokenizer
+from faq_pipeline.models.loading import load_model
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.oneshot import run
-from faq_pipeline.store.records import TokenRow, Trace
-from faq_pipeline.store.tables import read_rows
 from faq_pipeline.util.progress import SilentProgress
 
 SETTINGS: dict[str, Any] = {"observer": "imatrix", "actorder": "static", "dampening": 0.1}
@@ -107,14 +103,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    cell = resolve(options.member, options.recipe)
-    made = materialize(cell, stage_names.CALIBRATION_SET)
-    written = materialize(cell, stage_names.INFERENCE_TRACES)
-    rows = [row.input_ids for row in read_rows(made.file("rows.parquet"), TokenRow)]
-    traces = [trace.input_ids for trace in read_rows(written.file("traces.parquet"), Trace)]
-    count = cell.recipe.evaluation.traces
-    tokenizer = load_tokenizer(cell.target)
-    prose = [tokenizer(row.text)["input_ids"] for row in prose_rows(cell.recipe.evaluation.prose)[:count]]
+    data = read_data(options.member, options.recipe)
     group = options.group if options.group == "channel" else int(options.group)
     specs = {
         label: Quantization(scheme=options.scheme, group_size=group, **SETTINGS | row)
@@ -123,9 +112,9 @@ def main() -> None:
     took: dict[str, list[Took]] = {label: [] for label in specs}
     idle: list[int] = []
     for _ in range(options.rounds):
-        idle.append(apart(_loaded, cell.target))
+        idle.append(apart(_loaded, data.weights))
         for label, spec in specs.items():
-            one = apart(quantized, spec, cell.target, rows, traces[:count], prose)
+            one = apart(quantized, spec, data.weights, data.rows, data.all_traces, data.prose)
             took[label].append(one)
             print(label, one, flush=True)
     text = HEADER + "\n".join(_line(label, took, max(idle)) for label in specs) + "\n"

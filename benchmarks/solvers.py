@@ -56,10 +56,9 @@ def _cell(scheme: str, group: str, data: list[Data]) -> list[str]:
     found: dict[str, list[Took]] = defaultdict(list)
     size = group if group == "channel" else int(group)
     for draw in data:
-        traces = [*draw.planning, *draw.traces]
         for method in (GPTQ, *SOLVERS):
             spec = Quantization(method=method, scheme=scheme, group_size=size, **SETTINGS)
-            one: Took = apart(quantized, spec, draw.weights, draw.rows, traces, draw.prose)
+            one: Took = apart(quantized, spec, draw.weights, draw.rows, draw.all_traces, draw.prose)
             found[method].append(one)
             print(scheme, group, method, one, flush=True)
     rows = []

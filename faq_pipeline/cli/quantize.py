@@ -136,8 +136,7 @@ def quantize(
             # A call that is refused leaves the files of an earlier one as they were.
             with undone_if_refused(settings.own_data):
                 prepared = prepare(settings, replace(options, judged=evaluate))
-                named = prepared.recipe.removeprefix(prepared.member).removesuffix(options.scheme.lower())
-                folder = out or Path(f"{prepared.member}{named}{options.scheme}")
+                folder = out or Path(prepared.folder)
                 resolver = CellResolver(settings.reread())
                 with memoizing():
                     cells = wanted_cells(resolver, prepared.member, prepared.recipe)

@@ -89,6 +89,16 @@ class Context:
     progress: Progress = field(default_factory=SilentProgress)
     traces: Sequence[Trace] = ()
     notes: list[str] = field(default_factory=list)
+    _measured: dict[str, tuple[Sequence[Group], list[float | None]]] = field(default_factory=dict, init=False)
+
+    def measured_once(
+        self, figure: str, groups: Sequence[Group], measure: Callable[[], list[float | None]]
+    ) -> list[float | None]:
+        """A figure of each candidate that several experts read: measured for the first that asks."""
+        known = self._measured.get(figure)
+        if known is None or known[0] is not groups:
+            known = self._measured[figure] = (groups, measure())
+        return known[1]
 
     def note(self, message: str) -> None:
         """Tell the user something of this competition, now and in the summary of every run that uses it."""

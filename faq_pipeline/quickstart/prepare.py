@@ -57,10 +57,15 @@ class QuantizeOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was written: the cell's member and recipe, the files, and what the user should know."""
+    """What was written: the cell's member and recipe, the files, and what the user should know.
+
+    Attributes:
+        folder: name of the checkpoint's folder where the user gives none; the recipe's, in the scheme's case.
+    """
 
     member: str
     recipe: str
+    folder: str
     files: tuple[Path, ...]
     notes: tuple[str, ...] = field(default=())
 
@@ -99,7 +104,8 @@ def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantiz
     )
     family, more = write_family(settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS)
     usual = method.name == _usual_method(scheme.name)
-    name = f"{target.member.name}-{'' if usual else method.name + '-'}{scheme.name.lower()}"
+    stem = f"{target.member.name}-{'' if usual else method.name + '-'}"
+    name = stem + scheme.name.lower()
     facts = _facts(name, target, teacher, seeds, family, options, method.name, calibrated, device)
     trees = recipe_trees(facts, options.changes)
     written = []
@@ -116,7 +122,7 @@ def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantiz
         *_about_budget(trees[name], facts),
         *(_about_judging(trees[name]) if options.judged else ["not judged (--no-eval)"]),
     )
-    return Prepared(target.member.name, name, (*more, *written), notes)
+    return Prepared(target.member.name, name, stem + scheme.name, (*more, *written), notes)
 
 
 def _comments(seeds: SeedFile) -> dict[str, str]:

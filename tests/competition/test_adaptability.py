@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import median
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from faq_pipeline.competition.experts import EXPERTS
 from faq_pipeline.competition.experts.adaptability import HIGH, LOW, adaptabilities
 from faq_pipeline.competition.group import compete
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.models.divergence import mean_divergences
 from tests.competition.groups import make_candidate, make_group
 
 TEXTS = [
@@ -52,6 +54,22 @@ def test_candidates_in_the_band_win_over_those_outside(context: Context):
         result = compete(group, {"adaptability": own}, {"adaptability": 1.0})
         (winner,) = [s.candidate_id for s in result.standings if s.winner]
         assert own[[c.id for c in group.candidates].index(winner)] == max(own)
+
+
+def test_beside_sensitivity_it_makes_no_pass_of_its_own(context: Context, monkeypatch: pytest.MonkeyPatch):
+    passes = []
+
+    def counted(*arguments: Any) -> list[float]:
+        passes.append(arguments)
+        return mean_divergences(*arguments)
+
+    monkeypatch.setattr("faq_pipeline.models.divergence.mean_divergences", counted)
+    given_groups = groups()
+    for name in ("sensitivity", "adaptability"):
+        EXPERTS[name].score(given_groups, context)
+    assert len(passes) == 1
+    EXPERTS["adaptability"].score(groups(), context)
+    assert len(passes) == 2, "other groups are measured anew"
 
 
 def test_what_cannot_win_does_not_move_the_others(context: Context):

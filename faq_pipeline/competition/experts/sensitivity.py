@@ -37,12 +37,18 @@ class Sensitivity:
 def divergences(name: str, groups: Sequence[Group], context: Context) -> list[float | None]:
     """The figure of `Sensitivity` for each candidate, group after group, in nats; None where it abstains.
 
+    However many experts read it, the candidates go through both models once.
+
     Args:
         name: the expert that asks, for a note to the user.
 
     Raises:
         FaqError: the recipe's quantization does not fit the target, see `check_spec`.
     """
+    return context.measured_once("divergence", groups, lambda: _measured(name, groups, context))
+
+
+def _measured(name: str, groups: Sequence[Group], context: Context) -> list[float | None]:
     from faq_pipeline.models.divergence import mean_divergences
     from faq_pipeline.models.fused_experts import fused_experts
     from faq_pipeline.quantization.rounding import rounded_copy

@@ -51,26 +51,26 @@ class Freed:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """How free columns answer for the error of the others.
+class _Elimination:
+    """What is left of the Hessian once free columns are eliminated from it.
 
     Attributes:
         root: lower triangular, root root^T = H_FF.
         half: root^-1 H_F, shape (rank, columns).
-        left: S, with zeros in the rows and columns of F.
+        schur: S, with zeros in the rows and columns of F.
     """
 
     root: torch.Tensor
     half: torch.Tensor
-    left: torch.Tensor
+    schur: torch.Tensor
 
-    def to(self, error: torch.Tensor) -> torch.Tensor:
+    def free(self, error: torch.Tensor) -> torch.Tensor:
         """-E_F for an error that is zero in F."""
         return torch.linalg.solve_triangular(self.root, error @ self.half.T, upper=False, left=False)
 
     def error(self, error: torch.Tensor) -> float:
         """tr(E_K S E_K^T)."""
-        return float(((error @ self.left) * error).sum())
+        return float(((error @ self.schur) * error).sum())
 
 
 def free_columns(problem: Problem, solve: Solve, rank: int) -> Freed:
@@ -94,14 +94,14 @@ def free_columns(problem: Problem, solve: Solve, rank: int) -> Freed:
         return Freed(trial, problem.scale, problem.zero_point, columns, _adapter(nothing, columns, weight))
     importance = hessian.diagonal().clone()
     dampen(hessian, problem.dampening)
-    answer = _answer(hessian, columns)
+    elimination = _eliminated(hessian, columns)
     kept = weight.index_fill(1, columns, 0)
     scale, zero_point = _observed(problem, kept, importance)
     # A column whose Hessian is zero is left out by GPTQ, and S is dampened already.
     reduced = replace(
         problem,
         weights=kept[None],
-        hessians=answer.left[None],
+        hessians=elimination.schur[None],
         scale=scale,
         zero_point=zero_point,
         dampening=0.0,
@@ -109,11 +109,11 @@ def free_columns(problem: Problem, solve: Solve, rank: int) -> Freed:
     solved = solve(reduced)
     error = error.index_fill(1, columns, 0)
     own = (kept - solved.weights[0]).index_fill(1, columns, 0)
-    if answer.error(own) <= answer.error(error):
+    if elimination.error(own) <= elimination.error(error):
         error = own
     else:
         solved, reduced = trial, problem
-    exact = weight[:, columns] + answer.to(error)
+    exact = weight[:, columns] + elimination.free(error)
     rounded, grid = solved.weights.clone(), Grid(reduced, None)
     for values, column in zip(exact.unbind(1), columns.tolist(), strict=True):
         rounded[0, :, column] = grid.nearest(values, column)
@@ -121,13 +121,13 @@ def free_columns(problem: Problem, solve: Solve, rank: int) -> Freed:
     return Freed(replace(solved, weights=rounded), reduced.scale, reduced.zero_point, columns, adapter)
 
 
-def _answer(hessian: torch.Tensor, columns: torch.Tensor) -> _Answer:
+def _eliminated(hessian: torch.Tensor, columns: torch.Tensor) -> _Elimination:
     """Overwrites the Hessian, which is dampened."""
     own = hessian[columns]
     root = torch.linalg.cholesky(own[:, columns])
     half = torch.linalg.solve_triangular(root, own, upper=False)
-    left = hessian.addmm_(half.T, half, alpha=-1).index_fill_(0, columns, 0).index_fill_(1, columns, 0)
-    return _Answer(root, half, left)
+    schur = hessian.addmm_(half.T, half, alpha=-1).index_fill_(0, columns, 0).index_fill_(1, columns, 0)
+    return _Elimination(root, half, schur)
 
 
 def _adapter(up: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor) -> LowRank:

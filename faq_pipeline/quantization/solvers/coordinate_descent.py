@@ -34,12 +34,17 @@ class CoordinateDescent:
 
     def solve(self, problem: Problem) -> Solved:
         """GPTQ, then sweeps in GPTQ's column order. What GPTQ gave up stays rounded to nearest."""
-        start = gptq(problem)
-        if bool(start.fallback):
-            return start
-        layer = Descent(problem, start.weights[0])
-        layer.descend(Grid(problem, layer.order), self.sweeps)
-        return Solved(layer.solution.to(start.weights.dtype), layer.loss, start.fallback)
+        return descended(problem, self.sweeps)[0]
+
+
+def descended(problem: Problem, sweeps: int) -> tuple[Solved, Descent | None]:
+    """QuantEase's result, and the layer as it is then; None where GPTQ gave it up."""
+    start = gptq(problem)
+    if bool(start.fallback):
+        return start, None
+    layer = Descent(problem, start.weights[0])
+    layer.descend(Grid(problem, layer.order), sweeps)
+    return layer.solved(start), layer
 
 
 class Descent:
@@ -68,6 +73,15 @@ class Descent:
         self._block = problem.block
         self.rounded = self.ordered(rounded).to(self.weight.dtype, copy=True)
         self.residual = (self.weight - self.rounded) @ self.hessian
+
+    def solved(self, start: Solved, scale: torch.Tensor | None = None) -> Solved:
+        """The layer as a solver returns it.
+
+        Args:
+            start: GPTQ's result.
+            scale: as in `Solved`.
+        """
+        return Solved(self.solution.to(start.weights.dtype), self.loss, start.fallback, scale)
 
     def ordered(self, columns: torch.Tensor) -> torch.Tensor:
         """A matrix whose columns are as they come, with columns in the order of the sweeps."""

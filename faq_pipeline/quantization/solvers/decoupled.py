@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from faq_pipeline.quantization.solvers.coordinate_descent import SWEEPS, Descent
+from faq_pipeline.quantization.solvers.coordinate_descent import SWEEPS, Descent, descended
 from faq_pipeline.quantization.solvers.grid import Grid, gptq
 from faq_pipeline.quantization.solvers.protocol import Problem, Solved
 from faq_pipeline.quantization.solvers.scale_fit import fitted_scales
@@ -39,18 +39,16 @@ class Decoupled:
 
     def solve(self, problem: Problem) -> Solved:
         """QuantEase, then rounds. What GPTQ gave up stays rounded to nearest."""
-        start = gptq(problem)
-        if bool(start.fallback):
+        start, layer = descended(problem, self.sweeps)
+        if layer is None:
             return start
-        layer = Descent(problem, start.weights[0])
-        layer.descend(Grid(problem, layer.order), self.sweeps)
         for _ in range(self.rounds):
             before = layer.error
             problem = replace(problem, scale=_fitted(problem, layer))
             _reround(problem, layer, self.sweeps)
             if before - layer.error <= ENOUGH * before:
                 break
-        return Solved(layer.solution.to(start.weights.dtype), layer.loss, start.fallback, problem.scale)
+        return layer.solved(start, problem.scale)
 
 
 def _fitted(problem: Problem, layer: Descent) -> torch.Tensor:
