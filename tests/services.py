@@ -21,12 +21,12 @@ PATIENCE = 1500.0
 LOOK = 0.5
 
 
-def until(what: str, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-    """Wait for something that other processes bring about."""
+def until(what: str, condition: Callable[[], bool], patience: float = PATIENCE, look: float = LOOK) -> None:
+    """Wait for something that other processes bring about, looking every `look` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(LOOK)
+        time.sleep(look)
 
 
 def free_port() -> int:
