@@ -1,30 +1,34 @@
-"""Other quantizers beside ours on kin-4m and our calibration sets, on a CPU; `make peers`.
+"""Other quantizers beside ours on the same calibration sets, on a CPU; `make peers` takes kin-4m.
 
 auto-round and GPTQModel get environments of their own in `.peers/`; `PIP_ARGS` are handed to pip.
 llmcompressor's GPTQ runs as in its examples, in float32 and in memory; our gptq with the settings of our
-recipes, and our autoround with as many steps as auto-round here. The sets are those of
-the demo: FAQ's and the original data raw, exported by `faq export --to parquet`. Printed is the mean KL
-divergence from the unquantized model on held-out prose and on its own replies, for each peer and set, with
-seconds by the clock and peak memory. One draw.
+recipes, and our autoround with as many steps as auto-round here. The sets are those of the recipes, by
+default FAQ's and the original data raw. Printed is the mean KL divergence from the unquantized model on
+held-out prose and on its own replies to development prompts, which no calibration set holds, for each
+peer and set, with seconds by the clock and peak memory. One draw.
 
-    python -m benchmarks.peers [BITS]
+    python -m benchmarks.peers [--bits 3] [--member kin-4m] [--recipes A,B] [--peers gptqmodel,gptq]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.member_data import read_data
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "benchmarks/peers"
 ENVIRONMENTS = Path(os.environ.get("FAQ_PEERS", ROOT / ".peers"))
-MEMBER, RECIPES = "kin-4m", ("original-raw-gptq-w3a16", "faq-one-gptq-w3a16")
+RECIPES = "original-raw-gptq-w3a16,faq-one-gptq-w3a16"
 PEERS = {
     "auto-round": (["auto-round==0.16.*"], "quantize_auto_round.py"),
     "gptqmodel": (["gptqmodel==7.7.*"], "quantize_gptqmodel.py"),
@@ -33,26 +37,36 @@ PEERS = {
     "autoround": ([], "quantize_ours.py"),
 }
 """Packages, none for what runs in this environment, and the script; ours are named as the method."""
-PASSAGES = 64
+PASSAGES, LONGEST = 64, 256
+"""Of prose: how many at most, and of how many tokens."""
 
 
 def main() -> None:
-    """Install the peers, export the sets, quantize, and print a line for each."""
-    bits = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    """Install the peers, make the sets, quantize, and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--bits", type=int, default=3)
+    parser.add_argument("--member", default="kin-4m")
+    parser.add_argument("--recipes", default=RECIPES)
+    parser.add_argument("--peers", default=",".join(PEERS))
+    options = parser.parse_args()
+    sets = {recipe: read_data(options.member, recipe) for recipe in options.recipes.split(",")}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        prose, replies = folder / "prose.jsonl", folder / "replies.jsonl"
-        _write_prose(prose)
-        _faq("run", "--member", MEMBER, "--recipe", RECIPES[-1])
-        _write_replies(replies)
-        for name, (packages, script) in PEERS.items():
+        # Of both sets the same held-out texts: those of the last recipe.
+        held_out = list(sets.values())[-1]
+        prose = _write(folder / "prose.jsonl", [row[:LONGEST] for row in held_out.prose[:PASSAGES]])
+        replies = _write(folder / "replies.jsonl", held_out.all_traces)
+        for name in options.peers.split(","):
+            packages, script = PEERS[name]
             python = _environment(ENVIRONMENTS / name, packages) if packages else Path(sys.executable)
-            for recipe in RECIPES:
-                rows, out = _rows(recipe, folder), folder / f"{name}-{recipe}"
-                found = _quantize(name, python, HERE / script, rows, prose, replies, out, bits)
+            for recipe, data in sets.items():
+                rows = _write(folder / f"{recipe}.jsonl", data.rows)
+                given = ["--model", data.weights.folder, "--rows", rows, "--bits", str(options.bits)]
+                given += ["--prose", prose, "--replies", replies, "--out", folder / f"{name}-{recipe}"]
+                found = _quantize(name, python, HERE / script, given)
                 kl = ", ".join(f"{1000 * value:.2f}e-3 on {kind}" for kind, value in found["kl"].items())
                 print(
-                    f"{found['peer']}, {bits} bits, groups of 128, {recipe}: KL a token {kl};"
+                    f"{found['peer']}, {options.bits} bits, groups of 128, {recipe}: KL a token {kl};"
                     f" {found['rows']} rows, {found['seconds']} s, {found['memory'] / 1e9:.1f} GB",
                     flush=True,
                 )
@@ -72,63 +86,21 @@ def _environment(folder: Path, packages: list[str]) -> Path:
     return python
 
 
-def _rows(recipe: str, folder: Path) -> Path:
-    """The calibration set's rows of token ids."""
-    import pyarrow.parquet as pq
-
-    path = folder / f"{recipe}.jsonl"
-    if not path.is_file():
-        _faq("export", f"{MEMBER}|{recipe}", str(folder / recipe), "--to", "parquet")
-        rows = pq.read_table(folder / recipe / "calibration.parquet").column("input_ids").to_pylist()
-        _write(path, rows)
+def _write(path: Path, rows: Sequence[Sequence[int]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def _write_prose(path: Path) -> None:
-    """Token ids of held-out prose."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / f"data/models/{MEMBER}")
-    lines = (ROOT / "data/eval/kin/prose.jsonl").read_text(encoding="utf-8").splitlines()[:PASSAGES]
-    _write(path, [tokenizer(json.loads(line)["text"])["input_ids"][:256] for line in lines])
-
-
-def _write_replies(path: Path) -> None:
-    """Token ids of the model's own replies to development prompts, which no calibration set holds."""
-    import pyarrow.parquet as pq
-
-    from faq_pipeline.execution.cell_resolver import CellResolver
-    from faq_pipeline.execution.graph import STAGES
-    from faq_pipeline.execution.runner import plan
-    from faq_pipeline.settings import Settings
-
-    settings = Settings.from_environment()
-    cell = CellResolver(settings).cell(MEMBER, RECIPES[-1])
-    traces = plan(cell, STAGES, settings.store)["inference_traces"].artifact
-    assert traces is not None
-    _write(path, pq.read_table(traces.file("traces.parquet")).column("input_ids").to_pylist())
-
-
-def _write(path: Path, rows: list[list[int]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def _quantize(
-    name: str, python: Path, script: Path, rows: Path, prose: Path, replies: Path, out: Path, bits: int
-) -> dict[str, Any]:
-    given = ["--model", ROOT / f"data/models/{MEMBER}", "--rows", rows, "--out", out]
-    given += ["--prose", prose, "--replies", replies, "--bits", str(bits)]
+def _quantize(name: str, python: Path, script: Path, given: Sequence[str | Path]) -> dict[str, Any]:
+    """What a peer's script says, run in a folder that it may fill with files."""
     # GPTQModel takes one worker on two cores, and asks for two.
     settings = {**os.environ, "GPTQMODEL_CPU_WORKERS": "2", "METHOD": name}
-    done = subprocess.run(
-        [python, script, *given], stdout=subprocess.PIPE, text=True, check=True, env=settings, cwd=rows.parent
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        done = subprocess.run(
+            [python, script, *given], stdout=subprocess.PIPE, text=True, check=True, env=settings, cwd=scratch
+        )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def _faq(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "faq_pipeline", *arguments], check=True, stdout=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class HeldOut:
 
     def __init__(self, model: Any, prose: Path, replies: Path) -> None:
         self._rows = {"prose": read_ids(prose), "replies": read_ids(replies)}
-        self._reference = {name: _log_probabilities(model, rows) for name, rows in self._rows.items()}
+        self._reference = {name: list(_log_probabilities(model, rows)) for name, rows in self._rows.items()}
 
     def mean_kl(self, model: Any) -> dict[str, float]:
         """Mean KL(unquantized || model) per token, in nats, by kind of text."""
@@ -58,10 +59,12 @@ class HeldOut:
 
 
 @torch.inference_mode()
-def _log_probabilities(model: Any, rows: list[list[int]]) -> list[torch.Tensor]:
-    return [model(input_ids=torch.tensor([row])).logits[0].float().log_softmax(-1) for row in rows]
+def _log_probabilities(model: Any, rows: list[list[int]]) -> Iterator[torch.Tensor]:
+    """Of each row in turn: (tokens, vocabulary)."""
+    for row in rows:
+        yield model(input_ids=torch.tensor([row])).logits[0].float().log_softmax(-1)
 
 
-def _mean_kl(reference: list[torch.Tensor], found: list[torch.Tensor]) -> float:
+def _mean_kl(reference: list[torch.Tensor], found: Iterable[torch.Tensor]) -> float:
     parts = [(p.exp() * (p - q)).sum(-1) for p, q in zip(reference, found, strict=True)]
     return float(torch.cat(parts).mean())

@@ -12,15 +12,8 @@ from typing import Any
 from faq_pipeline.config.yaml import Strict
 from faq_pipeline.discovery.hub_client import Gone, HubClient, RepositoryInfo
 from faq_pipeline.errors import FaqError, library_errors, reading_file
-from faq_pipeline.quickstart.seed_forms import (
-    LOOKED_AT,
-    Converted,
-    Form,
-    Refused,
-    column_form,
-    convert,
-    recognize,
-)
+from faq_pipeline.quickstart.seed_conversion import Converted, Refused, convert
+from faq_pipeline.quickstart.seed_forms import LOOKED_AT, Form, column_form, recognize
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.store.records import Seed
 from faq_pipeline.util.atomic_files import make_folder, write_atomic

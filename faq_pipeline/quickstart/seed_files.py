@@ -17,14 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from faq_pipeline.errors import FaqError, ReadError
-from faq_pipeline.quickstart.seed_forms import (
-    LOOKED_AT,
-    Converted,
-    UnusableRowError,
-    column_form,
-    convert,
-    recognize,
-)
+from faq_pipeline.quickstart.seed_conversion import Converted, convert
+from faq_pipeline.quickstart.seed_forms import LOOKED_AT, column_form, recognize
+from faq_pipeline.quickstart.seed_values import UnusableRowError
 from faq_pipeline.store.records import Seed
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")

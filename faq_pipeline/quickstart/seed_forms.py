@@ -1,6 +1,6 @@
-"""The forms in which people keep prompts, and their conversion into the rows of a seed file.
+"""The forms in which people keep prompts: how each is recognized, and what a row of it asks and answers.
 
-Pure: rows in, rows out. `seed_files` reads them from files.
+`seed_conversion` makes seeds of them, and `seed_files` reads them from files.
 
 | form | recognized by | text | answer |
 |---|---|---|---|
@@ -20,14 +20,21 @@ Of a conversation the first exchange is taken: later turns are no prompts withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from faq_pipeline.competition.answers import as_number, normalise
-from faq_pipeline.competition.quantities import only_quantity
 from faq_pipeline.errors import FaqError
-from faq_pipeline.store.records import Kind, Seed
+from faq_pipeline.quickstart.seed_values import (
+    MOST_WORDS,
+    Row,
+    UnusableRowError,
+    first_of,
+    optional_text,
+    required_text,
+    terse_answer,
+)
+from faq_pipeline.store.records import Kind
 
 PROMPTS = ("prompt", "question", "query", "instruction", "problem", "input", "user")
 """Columns that hold what a user asks, in the order in which they are looked for; case is ignored."""
@@ -35,10 +42,6 @@ TEXTS = ("text", "content", "passage", "document", "body", "article")
 """Columns that hold plain text."""
 ANSWERS = ("answer", "response", "output", "completion", "reply", "solution", "assistant")
 CALLED_ANSWERS = ("answer", "solution")
-MOST_WORDS = 5
-"""Of an answer that is no number."""
-DOMAINS = ("domain", "category", "topic", "subject", "task")
-LICENCES = ("licence", "license")
 LOOKED_AT = 20
 """Rows by which a form is recognized."""
 HUMAN, MACHINE = ("user", "human", "prompter"), ("assistant", "gpt", "model", "bot", "chatgpt")
@@ -47,13 +50,8 @@ EXPECTED = (
     " 'prompt', 'question' or 'text', or our own 'id', 'text', 'kind'"
 )
 
-Row = Mapping[str, Any]
 Said = tuple[str, str | None]
 """A text and its answer."""
-
-
-class UnusableRowError(Exception):
-    """Why a row becomes no seed, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +61,6 @@ class Form:
     name: str
     read: Callable[[Row], Said]
     kind: Kind = "question"
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A row that became no seed; `line` is 1-based."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Converted:
-    """The seeds of a file in its order with their lines by id, and the rows that became none."""
-
-    form: str
-    seeds: list[Seed]
-    lines: dict[str, int]
-    refused: list[Refused]
 
 
 def recognize(rows: Sequence[Row]) -> Form:
@@ -111,63 +91,16 @@ def column_form(name: str, answers: str | None = None) -> Form:
 
     def read(row: Row) -> Said:
         if answers is not None:
-            return _text(row.get(name), f"{name!r}"), _terse(row.get(answers), MOST_WORDS)
-        named = _first(row, CALLED_ANSWERS, besides=name)
-        answer = _terse(_first(row, ANSWERS, besides=name)) if named is None else _terse(named, MOST_WORDS)
-        return _text(row.get(name), f"{name!r}"), answer
+            return required_text(row.get(name), f"{name!r}"), terse_answer(row.get(answers), MOST_WORDS)
+        named = first_of(row, CALLED_ANSWERS, besides=name)
+        answer = (
+            terse_answer(first_of(row, ANSWERS, besides=name))
+            if named is None
+            else terse_answer(named, MOST_WORDS)
+        )
+        return required_text(row.get(name), f"{name!r}"), answer
 
     return Form(f"column {name!r}", read, "text" if name.lower() in TEXTS else "question")
-
-
-def convert(form: Form, rows: Iterable[tuple[int, Any]], file: str) -> Converted:
-    """Seeds out of rows; ids are unique, and no text occurs twice.
-
-    Args:
-        rows: each with its line; what is no mapping is refused.
-        file: its name, the `source` of rows that have none; ids of rows without one are made of it.
-    """
-    seeds: dict[str, Seed] = {}
-    lines: dict[str, int] = {}
-    texts: dict[str, int] = {}
-    refused: list[Refused] = []
-    for line, row in rows:
-        try:
-            seed = _seed(form, row, line, file, seeds)
-            if seed.text in texts:
-                raise UnusableRowError(f"the same text as line {texts[seed.text]}")
-        except UnusableRowError as error:
-            refused.append(Refused(line, str(error)))
-            continue
-        seeds[seed.id] = seed
-        lines[seed.id] = texts[seed.text] = line
-    return Converted(form.name, list(seeds.values()), lines, refused)
-
-
-def _seed(form: Form, row: Any, line: int, file: str, taken: Mapping[str, Seed]) -> Seed:
-    if isinstance(row, UnusableRowError):
-        raise row
-    if not isinstance(row, Mapping):
-        raise UnusableRowError("not an object")
-    text, answer = form.read(row)
-    made = f"{file.partition('.')[0] or 'seed'}-{line:05}"
-    own = row.get("id")
-    seed_id = str(own) if isinstance(own, (str, int)) and _word(str(own)) else made
-    if seed_id in taken:
-        seed_id = next(
-            f"{made}{more}"
-            for more in ("", *(f"-{n}" for n in range(2, len(taken) + 3)))
-            if f"{made}{more}" not in taken
-        )
-    kind: Kind = row["kind"] if form is OURS else form.kind
-    return Seed(
-        id=seed_id,
-        text=text,
-        kind=kind,
-        answer=answer,
-        domain=_word(_first(row, DOMAINS)) or "general",
-        source=_word(row.get("source")) or file,
-        licence=_word(_first(row, LICENCES)) or "unknown",
-    )
 
 
 def _messages(row: Row) -> Said:
@@ -187,10 +120,10 @@ def _exchange(turns: Any, role: str, content: str) -> Said:
     if asked is None:
         raise UnusableRowError("no user's turn")
     before = [_parts(text) for who, text in said[:asked] if who in ("system", "developer")]
-    text = _text(_parts(said[asked][1]), "the user's turn")
+    text = required_text(_parts(said[asked][1]), "the user's turn")
     reply = next((_parts(text) for who, text in said[asked + 1 : asked + 2] if who in MACHINE), None)
     system = "\n\n".join(part.strip() for part in before if isinstance(part, str) and part.strip())
-    return f"{system}\n\n{text}" if system else text, _terse(reply)
+    return f"{system}\n\n{text}" if system else text, terse_answer(reply)
 
 
 def _parts(content: Any) -> Any:
@@ -203,15 +136,15 @@ def _parts(content: Any) -> Any:
 
 
 def _alpaca(row: Row) -> Said:
-    given = _optional(row.get("input"))
-    text = _text(row.get("instruction"), "'instruction'")
-    return f"{text}\n\n{given}" if given else text, _terse(row.get("output"))
+    given = optional_text(row.get("input"))
+    text = required_text(row.get("instruction"), "'instruction'")
+    return f"{text}\n\n{given}" if given else text, terse_answer(row.get("output"))
 
 
 def _ours(row: Row) -> Said:
     if row.get("kind") not in ("question", "text"):
         raise UnusableRowError("kind is neither 'question' nor 'text'")
-    return _text(row.get("text"), "'text'"), _optional(row.get("answer"))
+    return required_text(row.get("text"), "'text'"), optional_text(row.get("answer"))
 
 
 OURS = Form("seeds", _ours)
@@ -238,50 +171,3 @@ def _column(row: Row) -> str | None:
     """The column that holds the text, as the row writes it."""
     names = {str(key).lower(): str(key) for key in row}
     return next((names[name] for name in (*PROMPTS, *TEXTS) if name in names), None)
-
-
-def _first(row: Row, names: Sequence[str], besides: str = "") -> Any:
-    """The first of these columns that holds something."""
-    lower = {str(key).lower(): value for key, value in row.items() if key != besides}
-    return next((lower[name] for name in names if lower.get(name) not in (None, "")), None)
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise UnusableRowError(f"{what} is missing" if value is None else f"{what} is no text")
-    if not value.strip():
-        raise UnusableRowError(f"{what} is empty")
-    if not _encodable(value):
-        raise UnusableRowError(f"{what} holds half a character")
-    return value
-
-
-def _encodable(text: str) -> bool:
-    """Whether it is text: JSON can spell halves of characters, which no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _optional(value: Any) -> str | None:
-    """An answer, where there is one: text, or a number as text."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value.strip() and _encodable(value) else None
-
-
-def _terse(value: Any, words: int = 0) -> str | None:
-    """An answer that a candidate's can be compared with: a number, a quantity, or so many words in a line."""
-    text = _optional(value)
-    if text is None:
-        return None
-    plain = normalise(text)
-    if as_number(plain) is not None or only_quantity(plain) is not None:
-        return text
-    return text if len(text.splitlines()) == 1 and 0 < len(text.split()) <= words else None
-
-
-def _word(value: Any) -> str | None:
-    return value.strip() or None if isinstance(value, str) and _encodable(value) else None

@@ -9,8 +9,9 @@ from pathlib import Path
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.hub_dataset import HubDataset, fetch_dataset, kept_rows, parse_dataset
 from faq_pipeline.quickstart.model_source import HUB_ID, ModelSource
+from faq_pipeline.quickstart.seed_conversion import Converted, Refused
 from faq_pipeline.quickstart.seed_files import is_seed_file, read_seed_file, seed_lines
-from faq_pipeline.quickstart.seed_forms import OURS, Converted, Refused
+from faq_pipeline.quickstart.seed_forms import OURS
 from faq_pipeline.quickstart.seed_presets import DEFAULT, Preset, seed_presets
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash

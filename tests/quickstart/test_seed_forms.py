@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.seed_forms import Converted, convert, recognize
+from faq_pipeline.quickstart.seed_conversion import Converted, convert
+from faq_pipeline.quickstart.seed_forms import recognize
 from faq_pipeline.regeneration.seeds import SeedRow
 
 texts = st.text(min_size=1, max_size=40).filter(lambda text: bool(text.strip()))
