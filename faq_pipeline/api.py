@@ -88,7 +88,8 @@ def init_model(
     Raises:
         FaqError: the model, the teacher, the seeds or a change is unusable, or a file of ours was edited.
     """
-    from faq_pipeline.quickstart.prepare import QuantizeOptions, prepare
+    from faq_pipeline.quickstart.prepare import prepare
+    from faq_pipeline.quickstart.quantize_options import QuantizeOptions
 
     options = QuantizeOptions(
         model=str(model),

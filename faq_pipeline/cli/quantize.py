@@ -12,7 +12,8 @@ from faq_pipeline.cli.display import print_json, say, wrapped
 from faq_pipeline.cli.options import AssumeMemoryOption, DeviceOption, JsonOption
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.prepare import Prepared, QuantizeOptions, prepare
+from faq_pipeline.quickstart.prepare import Prepared, prepare
+from faq_pipeline.quickstart.quantize_options import QuantizeOptions
 from faq_pipeline.quickstart.recipe_tree import parse_changes
 from faq_pipeline.quickstart.written_files import undone_if_refused
 from faq_pipeline.settings import Settings

@@ -9,7 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.prepare import QuantizeOptions, prepare
+from faq_pipeline.quickstart.prepare import prepare
+from faq_pipeline.quickstart.quantize_options import QuantizeOptions
 from faq_pipeline.settings import REPOSITORY, Settings
 from tests.hub import HubFolder, HubServer
 from tests.hub.client import use_hub

@@ -12,7 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.prepare import QuantizeOptions, prepare
+from faq_pipeline.quickstart.prepare import prepare
+from faq_pipeline.quickstart.quantize_options import QuantizeOptions
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.settings import REPOSITORY, Settings

@@ -17,7 +17,8 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.contamination import find_leaks
 from faq_pipeline.evaluation.documents import Document, prose_rows
 from faq_pipeline.quickstart.model_facts import stated_licence, thinking_of
-from faq_pipeline.quickstart.prepare import PROSE, QuantizeOptions, prepare
+from faq_pipeline.quickstart.prepare import PROSE, prepare
+from faq_pipeline.quickstart.quantize_options import QuantizeOptions
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.quickstart.seeds import DEVELOPMENT
 from faq_pipeline.regeneration.seeds import load_seeds
