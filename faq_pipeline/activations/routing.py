@@ -44,6 +44,23 @@ def routed_tokens(model: PreTrainedModel) -> Iterator[Counts]:
             handle.remove()
 
 
+@torch.inference_mode()
+def sample_routing(
+    model: PreTrainedModel, samples: Sequence[Sequence[int]], advance: Callable[[int], None]
+) -> Iterator[torch.Tensor]:
+    """Tokens that each expert gets of each sample: int64 on the CPU, shape (experts of all blocks,).
+
+    Samples of token ids go through the model one at a time. Without routed experts the shape is (0,).
+    """
+    with routed_tokens(model) as counts:
+        for ids in samples:
+            for own in counts.values():
+                own.zero_()
+            model.base_model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
+            yield torch.cat([torch.zeros(0, dtype=torch.int64), *counts.values()])
+            advance(1)
+
+
 def routing_rows(counts: Counts) -> list[RoutedTokens]:
     """One row an expert, in the model's order."""
     return [

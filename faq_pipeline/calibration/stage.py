@@ -20,6 +20,7 @@ from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.chat import check_renders
 from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.precision import precision_for
@@ -186,11 +187,29 @@ def _preflight(cell: Cell) -> None:
         _check_length(cell)
 
 
+def _check_experts(cell: Cell) -> None:
+    """Refuse a selection by routed experts for a target that has none."""
+    selection = cell.recipe.calibration.selection
+    if not getattr(find_selector(selection), "needs_experts", False):
+        return
+    architecture = architecture_of(cell.target)
+    if not any(layer.part == "expert" for layer in architecture.layers):
+        raise FaqError(
+            f"recipe {cell.recipe.name!r}: selection {selection!r} is for mixtures of experts, and"
+            f" {cell.target.name!r} ({architecture.name}) has no routed experts",
+            hint="use another selection, such as draw or fidelity",
+            key="calibration.selection",
+        )
+
+
 def _preflight_missing(cell: Cell) -> None:
-    """A local target's template renders samples, where the recipe has them rendered."""
+    """A local target has what the selection needs, and its template renders samples if it is used."""
     from faq_pipeline.models.loading import shared_tokenizer
 
-    if cell.target.member.path is not None and cell.recipe.calibration.template == "chat":
+    if cell.target.member.path is None:
+        return
+    _check_experts(cell)
+    if cell.recipe.calibration.template == "chat":
         check_renders(shared_tokenizer(cell.target), cell.family.thinking, replies=True)
 
 

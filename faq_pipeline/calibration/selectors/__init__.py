@@ -7,6 +7,7 @@ from faq_pipeline.calibration.selectors.clusters import Clusters
 from faq_pipeline.calibration.selectors.coverage import Coverage
 from faq_pipeline.calibration.selectors.diversity import Diversity
 from faq_pipeline.calibration.selectors.entropy import Entropy
+from faq_pipeline.calibration.selectors.expert_balance import ExpertBalance
 from faq_pipeline.calibration.selectors.fidelity import Fidelity
 from faq_pipeline.calibration.selectors.protocol import Selector
 from faq_pipeline.config.recipe import DRAW
@@ -22,6 +23,7 @@ _BUILT_IN: tuple[Selector, ...] = (
     Centroid(),
     Clusters(),
     Entropy(),
+    ExpertBalance(),
 )
 SELECTORS = Registry(
     "selection",

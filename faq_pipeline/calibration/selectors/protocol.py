@@ -46,6 +46,12 @@ class Activations:
 
         return mean_hidden_states(self.model, samples, self.advance)
 
+    def routed(self, samples: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+        """Tokens of each sample that each routed expert gets, a sample at a time: `sample_routing`."""
+        from faq_pipeline.activations.routing import sample_routing
+
+        return sample_routing(self.model, samples, self.advance)
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -69,7 +75,11 @@ class Chooser(Protocol):
 
 
 class Selector(Protocol):
-    """One way to choose samples across seeds."""
+    """One way to choose samples across seeds.
+
+    One that needs a mixture of experts has an attribute `needs_experts` that is true: other targets are
+    then refused before any work.
+    """
 
     @property
     def name(self) -> str:
