@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
@@ -78,45 +78,6 @@ class Analysis:
     def counts(self) -> dict[str, int]:
         """The number of cells by status."""
         return dict(Counter(row.status for row in self.rows))
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON-serializable data, without the single cells."""
-        study = self.design.study
-        return {
-            "study": study.name,
-            "title": study.title,
-            "split": study.split,
-            "draws": list(study.draw_numbers),
-            "cells": self.counts,
-            "failures": [
-                {"cell": _id(row), "problem": row.problem} for row in self.rows if row.status == "failed"
-            ],
-            "machines": self.machines,
-            "primary": [
-                {
-                    **one.condition._asdict(),
-                    "original": one.original,
-                    "loss": _figure(one.loss),
-                    "noise_floor": one.noise_floor,
-                    "primary": one.primary,
-                }
-                for one in self.chosen
-            ],
-            "headline": _headline(self.headline),
-            "everywhere": _headline(self.everywhere),
-            "headline_parts": {name: _headline(one) for name, one in self.parts.items()},
-            "pairs": [_pair(one) for one in self.pairs],
-            "fitness": [
-                {
-                    **one.condition._asdict(),
-                    "spearman": one.estimate and one.estimate.as_dict(),
-                    "points": len(one.points),
-                }
-                for one in self.fitness
-            ],
-            "arms": [_arm(one) for one in self.arms],
-            "costs": {name: asdict(cost) for name, cost in self.costs.items()},
-        }
 
 
 def analyse(design: Design, results: Mapping[str, Result], scores: list[Scores]) -> Analysis:
@@ -218,10 +179,6 @@ def _machines(results: Mapping[str, Result], scores: list[Scores]) -> list[dict[
     return found
 
 
-def _id(row: CellRow) -> str:
-    return f"{row.member} {row.arm} {row.quantizer} {row.split} draw {row.draw}"
-
-
 def _parts(
     study: Study, losses: Crossed[ScoreKey], chosen: Sequence[HeadlineCondition]
 ) -> dict[str, Headline]:
@@ -232,34 +189,3 @@ def _parts(
         name: headline(study, losses, [one for one in chosen if name in one.condition]) for name in names
     }
     return {name: one for name, one in parts.items() if one.figure is not None}
-
-
-def _figure(figure: Figure | None) -> dict[str, float | int] | None:
-    return None if figure is None else figure.as_dict()
-
-
-def _headline(one: Headline) -> dict[str, Any]:
-    return {
-        "loss_reduction": _figure(one.figure),
-        "reason": one.reason,
-        "originals": [{**condition._asdict(), "original": arm} for condition, arm in one.originals.items()],
-    }
-
-
-def _pair(one: Compared) -> dict[str, Any]:
-    return {
-        **one.pair.model_dump(include={"arm", "than", "isolates"}),
-        "outcome": one.outcome,
-        "figure": _figure(one.figure),
-        "holm_p": one.holm,
-        "verdict": one.verdict,
-        "conditions": [
-            {**condition._asdict(), **figure.as_dict()} for condition, figure in one.conditions.items()
-        ],
-    }
-
-
-def _arm(one: ArmUnderCondition) -> dict[str, Any]:
-    figures = {name: _figure(getattr(one, name)) for name in ("accuracy", "loss", "kl", "kl_prose")}
-    rest = {name: getattr(one, name) for name in ("draws", "failed", "fitness", "calibration_tokens")}
-    return {**one.key._asdict(), **figures, **rest}

@@ -14,6 +14,7 @@ from faq_pipeline.study.analysis.ablation import FOREST
 from faq_pipeline.study.analysis.analysis import Analysis, analyse
 from faq_pipeline.study.analysis.cell_table import write_cells
 from faq_pipeline.study.analysis.outcomes import SCORED, read_scores
+from faq_pipeline.study.analysis.serialized import serialized
 from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import read_results
 from faq_pipeline.study.report.block import Block
@@ -68,7 +69,7 @@ def materialize_report(design: Design, store: Store) -> Artifact:
 def write_report(folder: Path, analysis: Analysis) -> None:
     """Write all files of the report into `folder`. Their bytes depend only on the results."""
     write_cells(folder, analysis.rows)
-    text = json.dumps(analysis.as_dict(), indent=1)
+    text = json.dumps(serialized(analysis), indent=1)
     (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
     content = blocks(analysis)
     plots = {block.plot for block in content if block.plot}
