@@ -13,7 +13,7 @@ from faq_pipeline.cli.options import AssumeMemoryOption, DeviceOption, JsonOptio
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.prepare import Prepared, prepare
-from faq_pipeline.quickstart.quantize_options import QuantizeOptions
+from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
 from faq_pipeline.quickstart.recipe_tree import parse_changes
 from faq_pipeline.quickstart.written_files import undone_if_refused
 from faq_pipeline.settings import Settings
@@ -35,6 +35,13 @@ SeedsOption = Annotated[
 ]
 SchemeOption = Annotated[
     str, typer.Option("--scheme", help="W4A16, W8A8, FP8_DYNAMIC, NVFP4A16, ...; see docs/SCHEMES.md.")
+]
+SizeOption = Annotated[
+    str,
+    typer.Option(
+        "--size",
+        help="What the weights may take: 5GB. Each layer gets 4 or 8 bits, by the divergence that it costs.",
+    ),
 ]
 MethodOption = Annotated[
     str,
@@ -72,6 +79,7 @@ def init(
     model: ModelArgument,
     seeds: SeedsOption = "",
     scheme: SchemeOption = "W4A16",
+    size: SizeOption = "",
     method: MethodOption = "",
     teacher: TeacherOption = "",
     chat_template: TemplateOption = "",
@@ -83,7 +91,7 @@ def init(
 ) -> None:
     """Write the family and the recipe for a model, to be read and edited before `faq run`."""
     settings = _settings(device)
-    options = _options(model, seeds, scheme, method, teacher, chat_template, tasks, baselines, set_)
+    options = _options(model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines, set_)
     prepared = prepare(settings, options, by="faq init")
     if json:
         print_json(_as_json(prepared))
@@ -96,6 +104,7 @@ def quantize(
     model: ModelArgument,
     seeds: SeedsOption = "",
     scheme: SchemeOption = "W4A16",
+    size: SizeOption = "",
     method: MethodOption = "",
     teacher: TeacherOption = "",
     chat_template: TemplateOption = "",
@@ -131,7 +140,7 @@ def quantize(
     with planned_memory(assume_memory, dry_run=dry_run):
         settings = _settings(device)
         options = _options(
-            model, seeds, scheme, method, teacher, chat_template, tasks, baselines and evaluate, set_
+            model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
         with rare_collections():
             # A call that is refused leaves the files of an earlier one as they were.
@@ -205,13 +214,15 @@ def _options(
     model: str,
     seeds: str,
     scheme: str,
+    size: str,
     method: str,
     teacher: str,
     chat_template: str,
     tasks: str,
     baselines: bool,
-    changes: list[str] | None,
+    set_: list[str] | None,
 ) -> QuantizeOptions:
+    changes = parse_changes(set_ or ())
     return QuantizeOptions(
         model=model,
         seeds=seeds or None,
@@ -221,7 +232,7 @@ def _options(
         chat_template=chat_template or None,
         tasks=tuple(task.strip() for task in tasks.split(",") if task.strip()),
         baselines=baselines,
-        changes=parse_changes(changes or ()),
+        changes=with_size(changes, size) if size else changes,
     )
 
 

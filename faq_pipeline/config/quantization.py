@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from faq_pipeline.config.yaml import Strict
+from faq_pipeline.util.file_size import FILE_SIZE
 
 Bits = Annotated[int, Field(ge=2, le=8)]
 
@@ -14,8 +15,10 @@ Bits = Annotated[int, Field(ge=2, le=8)]
 class BitPlan(Strict):
     """Bits chosen layer by layer, by the divergence that each layer costs."""
 
-    average_bits: Annotated[float, Field(ge=2, le=8)]
+    average_bits: Annotated[float, Field(ge=2, le=8)] | None = None
     """Mean bits of the weights' integers. Scales come on top, as they do with equal bits."""
+    size: Annotated[str, Field(pattern=FILE_SIZE)] | None = None
+    """In the place of `average_bits`: what the checkpoint's weight files take at most, such as `5GB`."""
     bits: Annotated[list[Bits], Field(min_length=1)] = [3, 4, 5, 6]
     """What a layer can have, from few to many."""
 
@@ -23,7 +26,9 @@ class BitPlan(Strict):
     def _check_bits(self) -> BitPlan:
         if sorted(set(self.bits)) != self.bits:
             raise ValueError("'bits' must rise")
-        if self.average_bits < self.bits[0]:
+        if (self.average_bits is None) == (self.size is None):
+            raise ValueError("give either 'average_bits' or 'size'")
+        if self.average_bits is not None and self.average_bits < self.bits[0]:
             raise ValueError("'average_bits' is less than the fewest 'bits'")
         return self
 
@@ -108,6 +113,8 @@ class Quantization(Strict):
     def _check_plan(self) -> Quantization:
         if self.plan is not None and (self.layer_bits is not None or self.ranks is not None):
             raise ValueError("'plan' goes with neither 'layer_bits' nor 'ranks'")
+        if self.plan is not None and self.plan.size and (self.compensation is not None or self.rotate):
+            raise ValueError("'plan.size' goes with neither 'compensation' nor 'rotate', which add weights")
         if self.kv_cache is not None and (self.plan is not None or self.ranks is not None):
             raise ValueError("'kv_cache' goes with neither 'plan' nor 'ranks'")
         if self.compensation is not None and (self.ranks is not None or self.kv_cache is not None):

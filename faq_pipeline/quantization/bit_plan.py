@@ -19,6 +19,7 @@ from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.knapsack import cheapest_bits
 from faq_pipeline.quantization.plan_measurements import PlanMeasurements
 from faq_pipeline.quantization.resuming.journal import Journal
+from faq_pipeline.quantization.size_budget import mean_bits
 from faq_pipeline.store.records import PlannedLayer
 from faq_pipeline.util.progress import Progress
 
@@ -71,10 +72,13 @@ def make_plan(
             finished ones.
 
     Raises:
-        FaqError: see `oneshot.run`.
+        FaqError: see `oneshot.run` and `mean_bits`.
     """
+    average = mean_bits(spec, plan, weights)
+    if plan.size is not None:
+        progress.note(f"at most {average:.2f} bits a weight fit in {plan.size}")
     held_out, costing = list(traces[::2]), _first(traces[1::2], COST_TOKENS)
-    uniform_bits = max(bits for bits in plan.bits if bits <= plan.average_bits)
+    uniform_bits = max(bits for bits in plan.bits if bits <= average)
     measuring = PlanMeasurements(spec, weights, rows, device, progress, samples, journal)
     measured = [
         measuring.width(bits, costing, held_out if bits == uniform_bits else []) for bits in plan.bits
@@ -89,7 +93,7 @@ def make_plan(
         ]
         for name, own in costs.items()
     }
-    chosen = cheapest_bits(plan.bits, costs, sizes, plan.average_bits)
+    chosen = cheapest_bits(plan.bits, costs, sizes, average)
     rows_of_plan = tuple(table[name][index] for name, index in chosen.items())
     assigned = {module: row.bits for row in rows_of_plan for module in layers[row.layer]}
     kl = measuring.choice(assigned, held_out)

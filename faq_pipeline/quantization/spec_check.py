@@ -23,6 +23,7 @@ from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.methods.decoupleq import check_fitted_scales
 from faq_pipeline.quantization.rotation import check_rotation
 from faq_pipeline.quantization.schemes import ONE_SCALE, SCHEMES, with_exact_names
+from faq_pipeline.quantization.size_budget import mean_bits
 
 HEAD = "lm_head"
 """Not in the files of a model whose head is tied to its embedding."""
@@ -39,8 +40,8 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
             that the method cannot work with, a variant that the method does not have, a target that is
             quantized already, layers that cannot be quantized and that `ignore` does not name, nothing left
             to quantize, a group size that does not divide the columns of a quantized layer, a cache that
-            cannot be rounded, a compensation that does not fit, or what a method that learns roundings
-            cannot do.
+            cannot be rounded, a compensation that does not fit, a plan's size that no bits fit in, or what
+            a method that learns roundings cannot do.
     """
     find_method(spec.method)
     _check_variants(spec)
@@ -83,6 +84,8 @@ def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     check_compensation(spec, layers)
     check_learned_layers(spec, architecture, layers)
     check_groups(spec, {layer.module: layer.columns for layer in layers})
+    if spec.plan is not None:
+        mean_bits(spec, spec.plan, weights)
 
 
 def _check_search(spec: Quantization) -> None:

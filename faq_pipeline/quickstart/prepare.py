@@ -32,7 +32,7 @@ class Prepared:
     """What was written: the cell's member and recipe, the files, and what the user should know.
 
     Attributes:
-        folder: name of the checkpoint's folder where the user gives none; the recipe's, in the scheme's case.
+        folder: name of the checkpoint's folder where the user gives none; the recipe's, with capitals.
     """
 
     member: str
@@ -67,7 +67,7 @@ def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantiz
     seeds = find_seeds(options.seeds, target, settings.own_data, settings.home, options.most_seeds, context)
     family, more = write_family(settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS)
     stem = f"{target.member.name}-{'' if method == usual_method(scheme) else method + '-'}"
-    name = stem + scheme.lower()
+    name = stem + options.label.lower()
     facts = _facts(name, target, teacher, seeds, family, options, device)
     trees = recipe_trees(facts, options.changes)
     written = []
@@ -84,7 +84,7 @@ def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantiz
         describe_budget(trees[name], facts),
         describe_judging(trees[name]) if options.judged else "not judged (--no-eval)",
     )
-    return Prepared(target.member.name, name, stem + scheme, (*more, *written), notes)
+    return Prepared(target.member.name, name, stem + options.label, (*more, *written), notes)
 
 
 def _comments(seeds: SeedFile) -> dict[str, str]:
@@ -149,7 +149,8 @@ def _check_template(target: ModelSource, given: Path | None) -> None:
 def _title(options: QuantizeOptions, teacher: ModelSource | None) -> str:
     who = "the model itself" if teacher is None else teacher.member.name
     seeds = f", on seeds rewritten by {who}" if options.is_calibrated else ""
-    return f"{options.method_name} {options.scheme}{seeds}"
+    bits = options.scheme if options.size is None else f"{options.scheme}, bits by layer in {options.size}"
+    return f"{options.method_name} {bits}{seeds}"
 
 
 def _context(target: ModelSource, teacher: Teacher) -> int:

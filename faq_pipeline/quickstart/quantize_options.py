@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faq_pipeline.config.files import overlay
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.yaml import look
 from faq_pipeline.errors import FaqError
@@ -14,7 +15,12 @@ from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quickstart.recipe_tree import MOST_SEEDS
 from faq_pipeline.settings import REPOSITORY
+from faq_pipeline.util.file_size import parse_size
 
+SCHEME = "W4A16"
+"""Where the user names none."""
+SERVED_WIDTHS = (4, 8)
+"""Bits of layers where a size is given: docs/SCHEMES.md has what vLLM was seen to read."""
 PLAIN = REPOSITORY / "data/templates/plain.jinja"
 """A chat template for models that have none: turns begin with `User:` and `Assistant:`."""
 
@@ -26,7 +32,7 @@ class QuantizeOptions:
     model: str
     seeds: str | None = None
     teacher: str | None = None
-    scheme: str = "W4A16"
+    scheme: str = SCHEME
     method: str | None = None
     chat_template: str | None = None
     tasks: Sequence[str] = ()
@@ -39,6 +45,19 @@ class QuantizeOptions:
     def method_name(self) -> str:
         """The method that the user names, or the usual one."""
         return self.method or usual_method(self.scheme)
+
+    @property
+    def size(self) -> str | None:
+        """What the checkpoint's files may take at most, where a bit plan is to fit them in."""
+        return self.changed("quantization", "plan").get("size")
+
+    @property
+    def label(self) -> str:
+        """What tells the checkpoint from others of the model by this method: the scheme, the size or both."""
+        if self.size is None:
+            return SCHEMES.find(self.scheme).name
+        size = "".join(str(self.size).split())
+        return size if self.scheme == SCHEME else f"{SCHEMES.find(self.scheme).name}-{size}"
 
     @property
     def template(self) -> Path | None:
@@ -87,6 +106,19 @@ class QuantizeOptions:
                 "--tasks: task files lie in one folder, and go with no other tasks", hint="copy them together"
             )
         return [str(look(file).get("task", file.stem)) for file in files], folders.pop()
+
+
+def with_size(changes: Mapping[str, Any], size: str) -> dict[str, Any]:
+    """Changes of a recipe with a bit plan of that size, of the widths that vLLM was seen to read.
+
+    Raises:
+        FaqError: it is no size.
+    """
+    try:
+        parse_size(size)
+    except ValueError as error:
+        raise FaqError(f"--size: {error}", hint="write it as --size 5GB") from None
+    return overlay({"quantization": {"plan": {"size": size, "bits": list(SERVED_WIDTHS)}}}, changes)
 
 
 def usual_method(scheme: str) -> str:

@@ -157,6 +157,17 @@ def test_a_plan_keeps_its_budget_and_is_better_than_uniform_bits(tiny_cell: Cell
     assert {fused_name(module): bits for module, bits in again.items()} == chosen
 
 
+def test_a_plan_of_a_size_keeps_it(tiny_cell: Cell, tmp_path: Path) -> None:
+    stages = {stage.name: stage for stage in (CALIBRATION, TRACES, QUANTIZED_CHECKPOINT)}
+    cell = with_quantization(
+        tiny_cell, group_size=32, method="rtn", plan=BitPlan(size="300kB", bits=[3, 4, 6])
+    )
+    store = Store(tmp_path)
+    for name in stages:
+        made = materialize(name, cell, stages, store).artifact
+    assert made.metadata["bytes"] <= 300_000 and made.metadata["plan_uniform_bits"] == 3
+
+
 def test_the_command_prints_a_carried_plan_for_a_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,13 +12,14 @@ from threading import Thread
 import pytest
 
 import faq_pipeline as faq
+from faq_pipeline.config.quantization import BitPlan
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.contamination import find_leaks
 from faq_pipeline.evaluation.documents import Document, prose_rows
 from faq_pipeline.quickstart.model_facts import stated_licence, thinking_of
 from faq_pipeline.quickstart.prepare import PROSE, prepare
-from faq_pipeline.quickstart.quantize_options import QuantizeOptions
+from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.quickstart.seeds import DEVELOPMENT
 from faq_pipeline.regeneration.seeds import load_seeds
@@ -50,6 +51,19 @@ def test_integers_are_grouped_and_float_formats_fix_their_own(
     assert (fp8.quantization.method, fp8.quantization.group_size) == ("rtn", None)
     assert not fp8.baselines and not fp8.regeneration.generates  # it looks at no data
     assert made("W4A16", "awq").name == "acme-1m-awq-w4a16"
+
+
+def test_a_size_makes_a_bit_plan_and_names_the_folder(settings: Settings, llama: Path, chats: Path) -> None:
+    changes = with_size({"quantization": {"dampening": 0.2}}, "1.5 MB")
+    options = QuantizeOptions(str(llama), seeds=str(chats), changes=changes)
+    made = recipe(settings, options)
+    assert made.name == "acme-1m-1.5mb" and made.title.startswith("gptq W4A16, bits by layer in 1.5 MB")
+    assert made.quantization.plan == BitPlan(size="1.5 MB", bits=[4, 8])
+    assert (
+        made.quantization.dampening == 0.2 and prepare(settings.reread(), options).folder == "acme-1m-1.5MB"
+    )
+    with pytest.raises(FaqError, match="--size: 'big' is no size such as 5GB"):
+        with_size({}, "big")
 
 
 def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(

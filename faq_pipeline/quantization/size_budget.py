@@ -1,0 +1,85 @@
+"""How many bits a weight can have where a bit plan states the size of the checkpoint's files.
+
+Everything but the integers is counted first: tensors that stay as they are (in bf16, as checkpoints hold
+them), scales and zero points of each group, and the files' headers. What is left is for the integers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from faq_pipeline.config.quantization import BitPlan, Quantization
+from faq_pipeline.errors import FaqError
+from faq_pipeline.models.architecture import LinearLayer, architecture_of
+from faq_pipeline.models.weights import Weights
+from faq_pipeline.quantization.layers import is_ignored, read_tensors
+from faq_pipeline.quantization.schemes import SCHEMES
+from faq_pipeline.util.file_size import parse_size, written_size
+
+DENSE_BITS = SCALE_BITS = 16
+SHAPE_BITS = 2 * 64
+"""The shape that is stored beside packed integers."""
+WORD = 32
+"""Bits of a word of packed integers; a row ends with a whole one."""
+HEADER_BITS = 8 * 200
+"""Of a tensor's name, type and place in a safetensors file, at most."""
+
+
+def mean_bits(spec: Quantization, plan: BitPlan, weights: Weights) -> float:
+    """The most bits a weight that the plan may have on average.
+
+    Args:
+        weights: the target, whose files are here; only their headers are read.
+
+    Raises:
+        FaqError: no choice of bits fits in the plan's size.
+    """
+    if plan.average_bits is not None:
+        return plan.average_bits
+    assert plan.size is not None
+    layers = _quantized(spec, weights)
+    count = sum(layer.rows * layer.columns for layer in layers)
+    fixed = _fixed_bits(spec, plan, weights, layers)
+    found = (8 * parse_size(plan.size) - fixed) / count
+    if found < plan.bits[0]:
+        raise FaqError(
+            f"{plan.size} is too little for {weights.name!r}: with {plan.bits[0]} bits everywhere its files"
+            f" take {written_size((fixed + plan.bits[0] * count) / 8)}",
+            hint=f"raise it{', take larger groups' if _groups_are_small(spec) else ''}"
+            f"{' or allow fewer bits (quantization.plan.bits)' if plan.bits[0] > 2 else ''}",
+            key="quantization.plan.size",
+        )
+    return found
+
+
+def _quantized(spec: Quantization, weights: Weights) -> list[LinearLayer]:
+    return [
+        layer for layer in architecture_of(weights).quantizable if not is_ignored(layer.module, spec.ignore)
+    ]
+
+
+def _fixed_bits(spec: Quantization, plan: BitPlan, weights: Weights, layers: list[LinearLayer]) -> int:
+    """Bits of the files but for the integers, at most."""
+    tensors = read_tensors(weights.folder)
+    packed = {f"{layer.stored}.weight" for layer in layers}
+    dense = sum(math.prod(tensor.shape) for name, tensor in tensors.items() if name not in packed)
+    return (
+        DENSE_BITS * dense + HEADER_BITS * (len(tensors) + 3 * len(layers)) + sum(_beside(spec, plan, layers))
+    )
+
+
+def _beside(spec: Quantization, plan: BitPlan, layers: list[LinearLayer]) -> Iterator[int]:
+    """Bits beside each layer's integers: scales, zero points, the shape, and the last word of each row."""
+    arguments = SCHEMES.find(spec.scheme).build().weights
+    assert arguments is not None
+    # A zero point has the bits of its layer.
+    each = SCALE_BITS if arguments.symmetric else SCALE_BITS + plan.bits[-1]
+    for layer in layers:
+        groups = layer.columns // spec.group_size if isinstance(spec.group_size, int) else 1
+        last = WORD * layer.rows if layer.columns % WORD else 0
+        yield layer.rows * groups * each + SHAPE_BITS + last
+
+
+def _groups_are_small(spec: Quantization) -> bool:
+    return isinstance(spec.group_size, int) and spec.group_size < 128
