@@ -48,7 +48,7 @@ def _launch(settings: Settings, members: str, recipes: str, *, wait: bool, dry_r
     chosen = choose(settings, members, recipes)
     rows = planned_rows(settings, chosen.cells)
     if not json:
-        show_cells(rows)
+        show_cells(rows, chosen.cells[0].device)
     for name, why in chosen.left_out:
         err().print(f"skipped {name}: {why}", style="yellow", markup=False, soft_wrap=True)
     if dry_run:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
+from itertools import groupby
 from typing import Any
 
-from faq_pipeline.cli.display import out, print_json, seconds, table
+from rich.table import Table
+
+from faq_pipeline.cli.display import out, print_json, say, table, wrapped
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.execution.cost import PastRuns
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
+from faq_pipeline.models.device import memory_in_words
 from faq_pipeline.planning.cell_plan import declared_keys
 from faq_pipeline.settings import Settings
-from faq_pipeline.util.pages import size
+from faq_pipeline.util.pages import duration, size
+
+COST = ("memory", "tokens\nat most", "time")
+"""Columns that a plan has for what is to be made."""
+WIDTH = 80
+"""Of the tables, in characters, however wide the terminal is."""
 
 
 def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Collection[str] = ()) -> None:
@@ -26,50 +36,44 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Co
     if json:
         print_json({"plan": rows})
         return
-    shown = [
-        [
-            row["recipe"],
-            row["asset"],
-            (row["fingerprint"] or "")[:8],
-            row["cache"],
-            _bytes(row["memory_gib"], 2**30),
-            _number(row["tokens"], "{:,}"),
-            _bytes(row["disk_mib"], 2**20),
-            "" if row["seconds"] is None else seconds(row["seconds"]),
-        ]
-        for row in rows
-    ]
-    columns = ["recipe", "asset", "key", "cache", "memory", "tokens at most", "disk", "time"]
-    console = out()
-    console.print(table(f"{cells[-1].target.partition}: what a run would do", columns, shown))
-    console.print(plan_summary(rows))
-
-
-def show_cells(rows: list[dict[str, Any]]) -> None:
-    """Print a plan of many cells, one row per cell. A shared stage counts only in its first cell."""
-    cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        cells.setdefault((row["member"], row["recipe"]), []).append(row)
-    shown = []
-    for (member, recipe), stages in cells.items():
-        made = [row for row in stages if row["cache"] == "hit" and not row["shared"]]
-        missing = [row for row in stages if row["cache"] == "miss"]
-        known = [row["seconds"] for row in missing if row["seconds"] is not None]
-        shown.append(
+    say(f"{cells[-1].target.partition}: what a run would do")
+    for recipe, stages in groupby(rows, key=lambda row: str(row["recipe"])):
+        shown = [
             [
-                member,
-                recipe,
-                f"{len(made)}/{len(stages)}",
-                ", ".join(row["asset"] for row in missing),
-                _bytes(max((row["memory_gib"] or 0 for row in missing), default=0) or None, 2**30),
-                _number(sum(row["tokens"] or 0 for row in missing) or None, "{:,}"),
-                seconds(sum(known)) + ("" if len(known) == len(missing) else " + ?") if known else "",
+                row["asset"],
+                "shared" if row["shared"] else row["cache"],
+                *_cost([row]),
+                _bytes(row["disk_mib"], 2**20),
             ]
-        )
-    columns = ["member", "recipe", "cached", "to make", "memory", "tokens at most", "time"]
-    console = out()
-    console.print(table(f"{len(cells)} cells: what a backfill would do", columns, shown))
-    console.print(plan_summary(rows))
+            for row in stages
+        ]
+        _print(table(recipe, ["asset", "cache", *COST, "disk"], shown))
+    wrapped(plan_summary(rows))
+    _explain_memory(rows, cells[-1].device)
+
+
+def show_cells(rows: list[dict[str, Any]], device: str) -> None:
+    """Print a plan of many cells, one row per cell. A shared stage counts only in its first cell.
+
+    Args:
+        device: of the cells.
+    """
+    cells: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in rows:
+        cells.setdefault(row["member"], {}).setdefault(row["recipe"], []).append(row)
+    say(f"{sum(map(len, cells.values()))} cells: what a backfill would do")
+    for member, recipes in cells.items():
+        shown = []
+        for recipe, stages in recipes.items():
+            made = [row for row in stages if row["cache"] == "hit" and not row["shared"]]
+            missing = [row for row in stages if row["cache"] == "miss"]
+            shown.append([recipe, f"{len(made)}/{len(stages)}", str(len(missing)), *_cost(missing)])
+        _print(table(member, ["recipe", "cached", "to make", *COST], shown))
+    counted = Counter(row["asset"] for row in rows if row["cache"] == "miss")
+    if counted:
+        wrapped(f"to make: {', '.join(f'{count} {asset}' for asset, count in counted.items())}")
+    wrapped(plan_summary(rows))
+    _explain_memory(rows, device)
 
 
 def planned_rows(
@@ -107,7 +111,7 @@ def plan_summary(rows: list[dict[str, Any]]) -> str:
     misses = [row for row in rows if row["cache"] == "miss"]
     shared = sum(row["shared"] for row in rows)
     known = [row["seconds"] for row in misses if row["seconds"] is not None]
-    times = [f"about {seconds(sum(known))}"] if known or not misses else []
+    times = [f"about {duration(sum(known))}"] if known or not misses else []
     unknown = len(misses) - len(known)
     times += [f"{unknown} stages of unknown time (no comparable run here yet)"] if unknown else []
     hits = f"{len(rows) - len(misses)} hits" + (
@@ -116,9 +120,27 @@ def plan_summary(rows: list[dict[str, Any]]) -> str:
     return f"{hits}, {len(misses)} to make, {' and '.join(times)}"
 
 
+def _cost(missing: list[dict[str, Any]]) -> list[str]:
+    """Of stages that are made one after another, the cells of the columns `COST`."""
+    known = [row["seconds"] for row in missing if row["seconds"] is not None]
+    tokens = sum(row["tokens"] or 0 for row in missing)
+    return [
+        _bytes(max((row["memory_gib"] or 0 for row in missing), default=0) or None, 2**30),
+        f"{tokens:,}" if tokens else "",
+        duration(sum(known)) + ("" if len(known) == len(missing) else " + ?") if known else "",
+    ]
+
+
+def _explain_memory(rows: list[dict[str, Any]], device: str) -> None:
+    """What the figures in the column `memory` are of, in a line; nothing where there are none."""
+    if any(row["memory_gib"] for row in rows):
+        wrapped(f"memory: {memory_in_words(device)}")
+
+
+def _print(shown: Table) -> None:
+    console = out()
+    console.print(shown, width=min(console.width, WIDTH))
+
+
 def _bytes(count: float | None, unit: int) -> str:
     return "" if count is None else size(count * unit)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)

@@ -13,7 +13,7 @@ from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
-from faq_pipeline.models.device import widening, working_bytes
+from faq_pipeline.models.device import peak_bytes
 from faq_pipeline.store.store import Store
 
 GIB = 2**30
@@ -24,7 +24,7 @@ class CostEstimate:
     """The cost of one stage. None: not known.
 
     Attributes:
-        memory_gib: device memory while it runs.
+        memory_gib: while it runs: of the process on a CPU, else of the GPU. None where it loads no model.
         tokens: tokens generated or read, at most.
         disk_mib: of past artifacts of this form, scaled by what their size depends on.
         seconds: of past runs of this kind of work, scaled by tokens x parameters. A kind that reads
@@ -61,7 +61,7 @@ class PastRuns:
             self._read(stage.name)
         work = stage.work(cell)
         rate, size = self._rates[stage.name].get(work.kind), self._sizes[stage.name].get(work.form)
-        memory = widening(cell.target.member, cell.device) * working_bytes(work.parameters)
+        memory = peak_bytes(work.parameters, cell.target.member, cell.device)
         return CostEstimate(
             memory_gib=round(memory / GIB, 3) if work.parameters else None,
             tokens=work.tokens or None,

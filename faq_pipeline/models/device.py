@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 WORKING_SPACE = 1.25
 """Weights times this is what inference takes at least (activations, key-value cache)."""
 
+RUNTIME = 1.1 * 2**30
+"""Bytes of main memory that a process on a CPU takes besides: for its libraries (torch, transformers,
+llmcompressor, Dagster and others: 0.7 to 0.8 GB) and for batches. Runs of the embedded family peak at 1.1 to
+1.2 GB."""
+
 SMALL = 100_000_000
 """Parameters below which the number of CPU threads is the same on every machine: see `SMALL_THREADS`."""
 
@@ -223,6 +228,23 @@ def working_bytes(parameters: int) -> float:
 def member_bytes(member: Member, device: str) -> float:
     """Bytes that inference with the member takes at least, in the precision that it computes in there."""
     return widening(member, device) * working_bytes(member.parameters)
+
+
+def peak_bytes(parameters: int, member: Member, device: str) -> float:
+    """Bytes that a stage which loads so many parameters takes, of the memory that `memory_in_words` names.
+
+    Args:
+        member: whose precision they have.
+    """
+    runtime = RUNTIME if runs_on_cpu(device) else 0
+    return runtime + widening(member, device) * working_bytes(parameters)
+
+
+def memory_in_words(device: str) -> str:
+    """Which memory `peak_bytes` counts on this device."""
+    if runs_on_cpu(device):
+        return f"main memory of the process, of which {RUNTIME / 1e9:.1f} GB for libraries and batches"
+    return "of the GPU, for the model; the process takes main memory besides"
 
 
 def widening(member: Member, device: str) -> int:
