@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from faq_pipeline.cli.display import out, print_json, say, table, wrapped
+from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
 from faq_pipeline.execution.cost import PastRuns
@@ -17,6 +18,7 @@ from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
 from faq_pipeline.models.device import memory_in_words
 from faq_pipeline.planning.cell_plan import declared_keys
+from faq_pipeline.quantization.methods import learns_rounding, time_over_gptq
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.pages import duration, size
 
@@ -50,6 +52,31 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Co
         _print(table(recipe, ["asset", "cache", *COST, "disk"], shown))
     wrapped(plan_summary(rows))
     _explain_memory(rows, cells[-1].device)
+    if line := slow_method_line(settings, cells):
+        wrapped(line)
+
+
+def slow_method_line(settings: Settings, cells: list[Cell]) -> str:
+    """How long the missing checkpoints of a method that is much slower than GPTQ take; "" where none is."""
+    past, name = PastRuns(settings.store), stage_names.QUANTIZED_CHECKPOINT
+    slow = [
+        (cell.recipe.quantization, times, past.estimate(STAGES[name], cell).seconds)
+        for cell in cells
+        if (times := time_over_gptq(cell.recipe.quantization)) is not None
+        and plan(cell, STAGES, settings.store)[name].artifact is None
+    ]
+    if not slow:
+        return ""
+    spec, times, _ = slow[-1]
+    known = [taken for *_, taken in slow if taken is not None]
+    count = f"{len(slow)} checkpoints" if len(slow) > 1 else "the checkpoint"
+    here = (
+        f"{count} will take about {duration(sum(known))}"
+        if len(known) == len(slow)
+        else "how long here is not known yet"
+    )
+    how = f"{spec.method} with {spec.iterations} iterations" if learns_rounding(spec) else spec.method
+    return f"time: {how} took about {times:.0f} times as long as gptq on a small model on a CPU; {here}"
 
 
 def show_cells(rows: list[dict[str, Any]], device: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import print_json, say, seconds, wrapped
+from faq_pipeline.cli.display import err, print_json, say, seconds, wrapped
 from faq_pipeline.cli.figures import show_figures
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
@@ -117,12 +117,15 @@ def execute(resolver: CellResolver, cells: list[Cell], last: str = stage_names.E
     Raises:
         FaqError: a step failed because of a user error.
     """
+    from faq_pipeline.cli.dry_run import slow_method_line
     from faq_pipeline.cli.progress import TerminalProgress
     from faq_pipeline.execution.recipe_comparison import read_comparison
     from faq_pipeline.orchestration.jobs import CHECKPOINT, COMPARE, QUANTIZE
     from faq_pipeline.orchestration.runs import Runs, open_instance
 
     settings, member = resolver.settings, cells[-1].target.partition
+    if line := slow_method_line(settings, cells):
+        err().print(line, markup=False)
     progress = TerminalProgress()
     with open_instance(settings) as instance:
         runs = Runs(settings, instance, progress, resolver)

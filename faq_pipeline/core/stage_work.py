@@ -19,6 +19,8 @@ class StageWork:
         form: artifacts of one form have the same size for the same `disk`.
         gpus: that are held while it lasts (places of the device, where that is a CPU); 0 where no
             model is loaded.
+        worth: another kind, and the load of that kind that takes as long: it tells the time where nothing of
+            this kind has run. None where no other kind does.
     """
 
     kind: str
@@ -27,6 +29,7 @@ class StageWork:
     disk: int | None
     form: str = ""
     gpus: int = 0
+    worth: tuple[str, float] | None = None
 
     @property
     def load(self) -> int:
@@ -35,7 +38,8 @@ class StageWork:
 
     def as_dict(self) -> dict[str, Any]:
         """For a manifest's metadata."""
-        return {**asdict(self), "load": self.load}
+        said = {name: value for name, value in asdict(self).items() if name != "worth"}
+        return {**said, "load": self.load}
 
 
 UNKNOWN_WORK = StageWork("other", 0, 0, None)

@@ -29,7 +29,7 @@ class CostEstimate:
         disk_mib: of past artifacts of this form, scaled by what their size depends on.
         seconds: of past runs of this kind of work, scaled by tokens x parameters. A kind that reads
             no tokens, or not known how many, is scaled by parameters alone, and by nothing where no
-            model is loaded.
+            model is loaded. Where that kind has not run, of what it is worth in another kind.
         gpus: that are held while it runs, 0 where it loads no model.
     """
 
@@ -60,13 +60,18 @@ class PastRuns:
         if stage.name not in self._rates:
             self._read(stage.name)
         work = stage.work(cell)
-        rate, size = self._rates[stage.name].get(work.kind), self._sizes[stage.name].get(work.form)
+        size = self._sizes[stage.name].get(work.form)
+        known = [
+            (self._rates[stage.name].get(kind), load)
+            for kind, load in ((work.kind, work.load), *([work.worth] if work.worth else []))
+        ]
+        seconds = next((round(rate * load, 1) for rate, load in known if rate is not None), None)
         memory = peak_bytes(work.parameters, cell.target.member, cell.device)
         return CostEstimate(
             memory_gib=round(memory / GIB, 3) if work.parameters else None,
             tokens=work.tokens or None,
             disk_mib=None if size is None or work.disk is None else round(size * work.disk / 2**20, 2),
-            seconds=None if rate is None else round(rate * work.load, 1),
+            seconds=seconds,
             gpus=work.gpus,
         )
 

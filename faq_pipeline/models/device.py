@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 WORKING_SPACE = 1.25
 """Weights times this is what inference takes at least (activations, key-value cache)."""
 
-RUNTIME = 1.1 * 2**30
+RUNTIME = 1.2 * 2**30
 """Bytes of main memory that a process on a CPU takes besides: for its libraries (torch, transformers,
 llmcompressor, Dagster and others: 0.7 to 0.8 GB) and for batches. Runs of the embedded family peak at 1.1 to
-1.2 GB."""
+1.3 GB."""
 
 SMALL = 100_000_000
 """Parameters below which the number of CPU threads is the same on every machine: see `SMALL_THREADS`."""

@@ -47,3 +47,20 @@ def test_memory_is_that_of_the_process_on_a_cpu_and_else_of_the_gpu(faq: Run, si
     assert on_cpu["seed_data"] is None
     assert "memory: main memory of the process" in faq(site.data, *RUN).out
     assert "memory: of the GPU" in faq(site.data, *RUN, "--assume-memory", "80").out
+
+
+def test_a_slow_method_is_estimated_from_gptqs_runs_and_said(faq: Run, site: Site) -> None:
+    """Of another recipe, whose checkpoint took 100 s: 31 times that with 200 iterations."""
+    site.recipe("name: slow\nextends: tiny-faq\ntitle: Learned\nquantization: {method: autoround}\n")
+    command = ("run", "--member", "tiny-s", "--recipe", "slow", "--dry-run")
+    first = faq(site.data, *command, home=site.root / "empty").out.replace("\n  ", " ")
+    assert "autoround with 200 iterations took about 31 times as long as gptq" in first
+    assert "how long here is not known yet" in first and "how long" not in faq(site.data, *RUN).out
+    site.edit("recipes/slow.yaml", "autoround", "autoround, iterations: 100")
+    (row,) = (
+        row
+        for row in json.loads(faq(site.data, *command, "--json").out)["plan"]
+        if row["asset"] == "quantized_checkpoint"
+    )
+    assert row["seconds"] == pytest.approx(45_000 * 31 / 2)
+    assert "will take about 193 h 45 min" in faq(site.data, *command).out.replace("\n  ", " ")

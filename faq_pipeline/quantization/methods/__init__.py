@@ -51,6 +51,15 @@ def learns_rounding(spec: Quantization) -> bool:
     return getattr(find_method(spec.method), "learns_rounding", False)
 
 
+def time_over_gptq(spec: Quantization) -> float | None:
+    """How many times as long as GPTQ the method takes on a CPU; None if it is not known to be much slower."""
+    times: float | None = getattr(find_method(spec.method), "time_over_gptq", None)
+    if times is None or not learns_rounding(spec):
+        return times
+    usual: int = Quantization.model_fields["iterations"].default
+    return times * spec.iterations / usual  # nearly all of its time goes into them
+
+
 def find_method(name: str) -> Method:
     """The method of that name.
 

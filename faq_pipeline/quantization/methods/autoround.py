@@ -26,6 +26,7 @@ class AutoRound:
     variants: tuple[str, ...] = ("iterations", "plan")
     tools = ("auto-round",)
     learns_rounding = True
+    time_over_gptq = 31.0
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One modifier; it learns the linear layers of a decoder layer together."""

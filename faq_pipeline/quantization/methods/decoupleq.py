@@ -14,6 +14,7 @@ class DecoupleQ:
     """QuantEase, then rounds of fitted scales and new integers. The observer's scales are the start."""
 
     name = "decoupleq"
+    time_over_gptq = 23.0
     calibrated = True
     options: tuple[str, ...] = Gptq.options
     variants: tuple[str, ...] = tuple(name for name in Gptq.variants if name != "ranks")

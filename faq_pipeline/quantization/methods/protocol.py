@@ -20,7 +20,8 @@ class Method(Protocol):
 
     A method may have `tools` too: installed packages besides llmcompressor, compressed-tensors, torch and
     transformers whose versions are fingerprint inputs. And `learns_rounding: True`, if it is auto-round's:
-    costs, refusals and the limit on CPUs are then those of AutoRound.
+    costs, refusals and the limit on CPUs are then those of AutoRound. And `time_over_gptq`, if it is much
+    slower than GPTQ on the same data on a CPU: how many times as long it took, with the default options.
     """
 
     name: str
