@@ -30,7 +30,11 @@ HEADER = ("layer", "weights", "bits", "stored bits", "tokens", "error")
 
 def layers(
     source: Annotated[
-        str, typer.Argument(help="Fingerprint of a quantized_checkpoint, its first digits, or member|recipe.")
+        str,
+        typer.Argument(
+            help="Folder that faq quantize made, fingerprint of a quantized_checkpoint, its first digits, or"
+            " member|recipe."
+        ),
     ],
     carry_to: Annotated[
         str | None,

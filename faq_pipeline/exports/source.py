@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
@@ -11,6 +12,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
+from faq_pipeline.exports.marked_folder import fingerprint_in
 from faq_pipeline.lineage.uses import read_uses
 from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.settings import Settings
@@ -89,15 +91,26 @@ class Source:
 
 
 def find_source(settings: Settings, name: str) -> Source:
-    """The artifact of a fingerprint (or its first digits), or the newest one of `member|recipe`.
+    """The artifact of a fingerprint (or its first digits), the newest one of `member|recipe`, or the one in a
+    folder that `faq quantize` made, or that is the store's own.
 
     Raises:
         FaqError: there is none, or more than one.
     """
     if "|" in name:
         return Source(settings, _of_cell(settings, name), name)
-    found = [a for a in settings.store.find(name) if a.path.parent.name in EXPORTED]
+    folder = Path(name).expanduser()
+    wanted = fingerprint_in(folder, settings.store) if folder.is_dir() else name
+    found = [a for a in settings.store.find(wanted) if a.path.parent.name in EXPORTED]
+    if folder.is_dir() and not found:
+        raise FaqError(
+            f"the checkpoint {wanted[:8]} that this folder is a copy of is not in {settings.store.root}",
+            hint="set FAQ_HOME to that of the run that made it",
+            file=folder,
+        )
     if len(found) != 1:
+        if "/" in name:
+            raise FaqError(f"{name} is no folder and no artifact", hint="see: faq cache ls")
         what = "no checkpoint or calibration set has" if not found else f"{len(found)} artifacts have"
         raise FaqError(f"{what} a fingerprint that starts with {name!r}", hint="see: faq cache ls")
     return Source(settings, found[0], name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
+from faq_pipeline.exports.marked_folder import read_mark, write_mark
 from faq_pipeline.publishing.content import CARD
 from faq_pipeline.quantization.serving_format import (
     has_kernel,
@@ -27,12 +27,8 @@ from faq_pipeline.reporting.page import write_page
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files, new_folder
-from faq_pipeline.util.files import ABSENT, listing
+from faq_pipeline.util.files import listing
 from faq_pipeline.util.pages import size
-
-MARK = "faq.json"
-"""File of a delivered folder that says which checkpoint it holds."""
-
 
 INSTEAD = (
     "Regeneration gave too little calibration data, so this checkpoint was calibrated on the seeds as they"
@@ -130,11 +126,10 @@ def deliver(
 def _copy(settings: Settings, cell: Cell, artifact: Artifact, target: Path, *, card: bool) -> None:
     from faq_pipeline.publishing.review import content_of, review_cell
 
-    mark = {"cell": cell.partition, "fingerprint": artifact.fingerprint, "digest": artifact.digest}
     text = content_of(settings, review_cell(settings, cell)).card if card else ""
     with new_folder(target) as staging:
         copy_files(artifact, CHECKPOINT, staging)
-        (staging / MARK).write_text(json.dumps(mark, indent=1) + "\n", encoding="utf-8")
+        write_mark(staging, cell.partition, artifact)
         if text:
             (staging / CARD).write_text(text, encoding="utf-8")
 
@@ -149,12 +144,10 @@ def _held(folder: Path) -> str | None:
         raise FaqError("this is a file", hint="name a new folder with --out", file=folder)
     if not folder.is_dir() or not listing(folder):
         return None
-    try:
-        with reading_file(folder / MARK):
-            content = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        return str(content["fingerprint"])
-    except (*ABSENT, ValueError, KeyError, TypeError):
-        raise FaqError("this folder is not empty", hint="name a new one with --out", file=folder) from None
+    held = read_mark(folder)
+    if held is None:
+        raise FaqError("this folder is not empty", hint="name a new one with --out", file=folder)
+    return held
 
 
 def _serving(cell: Cell, folder: Path, fingerprint: str) -> tuple[str, ...]:

@@ -93,6 +93,16 @@ def test_without_evaluation_only_the_checkpoint_is_made(
     }
     assert "cannot be told" in found["outcome"] and found["report"] is None
     assert (nowhere / "mine/model.safetensors").is_file() and not (nowhere / "mine/README.md").exists()
+    checkpoint = home / "store/quantized_checkpoint" / found["fingerprint"] / "checkpoint"
+    layers = [asked(faq, "layers", str(folder), home=home) for folder in (nowhere / "mine", checkpoint)]
+    assert layers[0] == layers[1] and layers[0]["fingerprint"] == found["fingerprint"]
+
+
+def test_folders_without_a_layer_report_are_refused_in_a_line(faq: Run, nowhere: Path, llama: Path) -> None:
+    assert f"{llama}: `faq quantize` did not make this folder" in faq("", "layers", str(llama)).mistake
+    (nowhere / "faq.json").write_text('{"fingerprint": "0123456789abcdef0123"}')
+    assert "the checkpoint 01234567 that this folder is a copy of is not in" in faq("", "layers", ".").mistake
+    assert "no folder and no artifact" in faq("", "layers", "./nowhere").mistake
 
 
 def test_a_plan_makes_nothing_and_fits_a_machine_that_is_not_here(
