@@ -15,7 +15,9 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.planning.cell_status import CellStatus, cell_statuses
 from faq_pipeline.planning.staleness import State
-from faq_pipeline.settings import Settings
+from faq_pipeline.settings import REPOSITORY, Settings
+
+SHIPPED = REPOSITORY / "data"
 
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Only members of this family.")]
 MemberOption = Annotated[str | None, typer.Option("--member", "-m", help="Only cells of this member.")]
@@ -32,6 +34,7 @@ def status(
 ) -> None:
     """Show whether each member x recipe is complete, stale, partial, missing or impossible, and why.
 
+    Your own members come first. A checkpoint that nobody asked to evaluate is complete, not evaluated.
     A recipe that is not for the member's family is not listed. Members of which nothing is made are
     named in one line, but for --member and --json.
     """
@@ -52,7 +55,9 @@ def _families(settings: Settings, name: str | None) -> list[Family]:
     known = settings.catalog.families
     if name is not None and name not in known:
         raise FaqError(f"unknown family {name!r}", hint=f"known: {', '.join(sorted(known))}")
-    return [family for family in known.values() if name in (None, family.name)]
+    wanted = [family for family in known.values() if name in (None, family.name)]
+    # The user's own first, and then those that ship: the sort keeps their order.
+    return sorted(wanted, key=lambda one: settings.catalog.family_file(one.name).is_relative_to(SHIPPED))
 
 
 def _show_cells(settings: Settings, statuses: list[CellStatus], *, whole: bool, json: bool) -> None:

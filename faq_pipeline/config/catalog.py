@@ -59,6 +59,10 @@ class Catalog:
         """What is wrong with the family files that are, by family, or by file where that is not known."""
         return self._family_files.broken
 
+    def family_file(self, name: str) -> Path:
+        """The file of a family that is known."""
+        return self._family_files.files[name]
+
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
         """Recipes by name, but for those whose file is `broken`."""

@@ -18,10 +18,12 @@ class FamilyFiles:
     Attributes:
         families: by name.
         broken: what is wrong with the other files, by family; by file where a family's name is not known.
+        files: by family.
     """
 
     families: Mapping[str, Family]
     broken: Mapping[str, FaqError]
+    files: Mapping[str, Path]
 
 
 @dataclass
@@ -69,4 +71,4 @@ def read_families(files: Sequence[Path]) -> FamilyFiles:
             found.broken[paths[-1].stem] = defined_twice(f"family {paths[-1].stem!r}", paths, paths[-1])
         else:
             found.add(paths[0])
-    return FamilyFiles(found.families, found.broken)
+    return FamilyFiles(found.families, found.broken, found.files)

@@ -1,4 +1,4 @@
-"""The status of cells: complete, stale, partial, missing or impossible."""
+"""The status of cells: complete (evaluated or not), stale, partial, missing or impossible."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from faq_pipeline.core.cell import Cell
+from faq_pipeline.core.stage_names import EVAL_REPORT, QUANTIZED_CHECKPOINT, REFERENCE_EVAL
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.lineage.uses import Use, read_uses
 from faq_pipeline.planning.cell_plan import CellPlan
@@ -16,6 +17,8 @@ from faq_pipeline.store.store import Store
 
 LAST = list(STAGES)[-1]
 """The last stage. A cell is completed once it has used an artifact of this stage."""
+EVALUATION = {REFERENCE_EVAL, EVAL_REPORT}
+"""Stages that a run with `--no-eval` leaves out."""
 MOST_CHANGES = 8
 """Maximum number of changes listed in a reason; further changes are counted."""
 
@@ -27,6 +30,8 @@ class State(StrEnum):
     """Everything that it declares is made, on this or another device."""
     STALE = "stale"
     """It was completed, but declares something else now."""
+    UNEVALUATED = "complete, not evaluated"
+    """Its checkpoint is made, and no run of it began to evaluate: none was asked to."""
     PARTIAL = "partial"
     """A run of it started, but it was never completed."""
     MISSING = "missing"
@@ -71,10 +76,18 @@ def freshness(seen: CellPlan, store: Store) -> Freshness:
         stage = next((name for name in newest if name in missing), waiting)
         return Freshness(State.STALE, _in_words(newest), stage)
     made = f"{seen.made} of {len(STAGES)} stages are made"
+    if _is_unevaluated(missing, uses):
+        return Freshness(State.UNEVALUATED, "", waiting)
     if uses:
         return Freshness(State.PARTIAL, f"never completed, {made}", waiting)
     never = f"never made, {made} for other cells" if seen.made else "never made"
     return Freshness(State.MISSING, never, waiting)
+
+
+def _is_unevaluated(missing: list[str], uses: list[Use]) -> bool:
+    """Whether a run made the checkpoint and was to evaluate nothing: it begins with the reference."""
+    used = {use.stage for use in uses}
+    return EVALUATION.issuperset(missing) and used.isdisjoint(EVALUATION) and QUANTIZED_CHECKPOINT in used
 
 
 def _in_words(found: Mapping[str, list[str]]) -> str:

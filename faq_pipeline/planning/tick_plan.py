@@ -128,7 +128,7 @@ def _by_value(family: Family, wanted: Requantize, cells: Iterable[CellStatus]) -
     place = {name: number for number, name in enumerate(wanted.recipes)}
     choices = []
     for cell in cells:  # the recipes of a member are in the family's order
-        if cell.state not in (State.STALE, State.PARTIAL, State.MISSING):
+        if cell.state in (State.COMPLETE, State.IMPOSSIBLE):
             continue
         value = Value.STALE if cell.state is State.STALE else Value.MISSING
         if cell.member not in usable:

@@ -59,6 +59,8 @@ def test_a_failed_run_is_named_until_another_succeeds(faq: Run, site: Site) -> N
             failed = cells(faq, site)["tiny-l|tiny-self"]["failed_run"]
             assert failed == (run if status == "FAILURE" else None)
     everything = faq(site.data, "status").out
+    own, *_, shipped = [row["member"] for row in json.loads(faq(site.data, "status", "--json").out)["cells"]]
+    assert own.startswith("tiny") and not shipped.startswith("tiny")
     untouched = everything.split("nothing is made of")[1]
     assert "kin-8m" in untouched and "tiny" not in untouched and "tiny-s" in everything
 

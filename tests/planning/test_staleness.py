@@ -40,6 +40,10 @@ def test_a_cell_is_missing_then_partial_then_complete(site: Site) -> None:
     site.make("tiny-s", "tiny-faq", until="regenerated_corpus")
     assert stands(site) == (State.PARTIAL, "never completed, 3 of 8 stages are made")
     assert site.cell_status("tiny-s", "tiny-faq").freshness.stage == "competition_scores"
+    site.make("tiny-s", "tiny-faq", until="quantized_checkpoint")
+    assert stands(site) == (State.UNEVALUATED, "")
+    site.make("tiny-s", "tiny-faq", until="reference_eval")
+    assert stands(site) == (State.PARTIAL, "never completed, 7 of 8 stages are made")
     site.make("tiny-s", "tiny-faq")
     assert stands(site) == (State.COMPLETE, "")
 
@@ -361,6 +365,6 @@ def test_states_agree_with_the_plan(
     assert (judged.state is State.STALE) == (bool(finished) and not seen.complete and not elsewhere)
     if judged.state is State.STALE:
         assert judged.reason and seen.planned[judged.freshness.stage or ""].artifact is None
-    if judged.state in (State.PARTIAL, State.MISSING):
+    if judged.state in (State.PARTIAL, State.UNEVALUATED, State.MISSING):
         assert not finished and not seen.complete
-        assert (judged.state is State.PARTIAL) == any(kind == "run" for kind, _ in steps)
+        assert (judged.state is not State.MISSING) == any(kind == "run" for kind, _ in steps)
