@@ -150,7 +150,7 @@ MISTAKES: dict[str, Call] = {
     "calibration_set holds several tables (name one of: samples, fitness, rows)": (
         lambda own, cell, artifact: faq.read_rows(faq.materialize(cell, "calibration_set", settings=own))
     ),
-    "unknown member 'tiny' (did you mean 'tiny-s'?)": (
+    "unknown member 'tiny' (did you mean 'tiny-s'": (
         lambda own, cell, artifact: faq.resolve("tiny", "tiny-faq", settings=own)
     ),
     "changes of tiny-faq without a name": lambda own, *_: faq.load_recipe("tiny-faq", OTHER, settings=own),

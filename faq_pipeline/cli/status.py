@@ -52,12 +52,10 @@ def status(
 
 
 def _families(settings: Settings, name: str | None) -> list[Family]:
-    known = settings.catalog.families
-    if name is not None and name not in known:
-        raise FaqError(f"unknown family {name!r}", hint=f"known: {', '.join(sorted(known))}")
-    wanted = [family for family in known.values() if name in (None, family.name)]
+    catalog = settings.catalog
+    wanted = [catalog.family(name)] if name is not None else list(catalog.families.values())
     # The user's own first, and then those that ship: the sort keeps their order.
-    return sorted(wanted, key=lambda one: settings.catalog.family_file(one.name).is_relative_to(SHIPPED))
+    return sorted(wanted, key=lambda one: catalog.family_file(one.name).is_relative_to(SHIPPED))
 
 
 def _show_cells(settings: Settings, statuses: list[CellStatus], *, whole: bool, json: bool) -> None:

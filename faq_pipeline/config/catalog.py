@@ -23,9 +23,17 @@ from faq_pipeline.config.files import (
 from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.config.study import Study
 from faq_pipeline.config.yaml import place
-from faq_pipeline.errors import FaqError, nearest_or_known
+from faq_pipeline.errors import FaqError, nearest_of_many
 
 T = TypeVar("T")
+
+LISTINGS = {
+    "family": "faq members",
+    "member": "faq members",
+    "recipe": "faq recipes",
+    "study": "faq study list",
+}
+"""The commands that list what is known, by kind."""
 
 
 @dataclass(frozen=True)
@@ -233,4 +241,4 @@ def _only(what: str, files: Sequence[Path]) -> Path:
 def _pick(kind: str, name: str, among: Mapping[str, T]) -> T:
     if name in among:
         return among[name]
-    raise FaqError(f"unknown {kind} {name!r}", hint=nearest_or_known(name, among))
+    raise FaqError(f"unknown {kind} {name!r}", hint=nearest_of_many(name, among, LISTINGS[kind]))

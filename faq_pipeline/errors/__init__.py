@@ -5,6 +5,7 @@ from faq_pipeline.errors.faq_error import (
     MissingUpstreamError,
     nearest,
     nearest_and_known,
+    nearest_of_many,
     nearest_or_known,
 )
 from faq_pipeline.errors.libraries import first_line, library_errors
@@ -26,6 +27,7 @@ __all__ = [
     "library_errors",
     "nearest",
     "nearest_and_known",
+    "nearest_of_many",
     "nearest_or_known",
     "reading_file",
     "system_error",

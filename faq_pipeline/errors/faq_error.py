@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from faq_pipeline.util.secrets import redacted
@@ -48,6 +48,29 @@ def _printable(text: str) -> str:
 
 class MissingUpstreamError(FaqError):
     """A stage was asked for whose input has not been made yet."""
+
+
+MANY = 8
+"""Names above which a hint names the nearest, and says where all are listed."""
+NEAREST = 3
+
+
+def nearest_of_many(name: str, known: Collection[str], listing: str) -> str:
+    """The hint for an unknown name of many: the nearest few, and what lists all; of a few it names all.
+
+    Args:
+        listing: the command that lists them, or the page.
+    """
+    if len(known) <= MANY:
+        return nearest_or_known(name, known)
+    near = difflib.get_close_matches(name, known, n=NEAREST)
+    return f"{f'did you mean {_either(near)}? ' if near else ''}{listing} lists all {len(known)}"
+
+
+def _either(names: Sequence[str]) -> str:
+    """`'a', 'b' or 'c'`."""
+    *most, last = map(repr, names)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def nearest_or_known(name: str, known: Collection[str], what: str = "known") -> str:

@@ -87,6 +87,9 @@ def _int8() -> torch.dtype:
     return torch.int8
 
 
+_OFTEN_USED = ("W4A16", "W8A8", "FP8_DYNAMIC")
+
+
 def _bits(name: str) -> list[int]:
     """The numbers in a preset's name: of bits, weights first. One number says both."""
     return [int(number) for number in re.findall(r"\d+", name)]
@@ -96,8 +99,8 @@ def _hint(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name.upper(), known, n=len(known), cutoff=0.6)
     # Among equally similar names, suggest the one with the same bits rather than the same letters.
     near.sort(key=lambda scheme: _bits(scheme) != _bits(name))
-    suggestion = f"did you mean {near[0]!r}? " if near else ""
-    return f"{suggestion}known: {', '.join(known)}"
+    suggestion = f"did you mean {near[0]!r}?" if near else f"such as {', '.join(_OFTEN_USED)};"
+    return f"{suggestion} docs/SCHEMES.md lists all {len(known)}"
 
 
 PACKED = "pack-quantized"

@@ -84,7 +84,7 @@ def test_the_next_tick_is_shown_with_its_cost_and_what_waits(faq: Run, site: Sit
 
 def test_what_is_not_known_is_refused(faq: Run, site: Site) -> None:
     assert "unknown family 'tin'" in faq(site.data, "status", "--family", "tin").mistake
-    assert "did you mean 'tiny-s'?" in faq(site.data, "status", "--member", "tiny-ss").mistake
+    assert "did you mean 'tiny-s'" in faq(site.data, "status", "--member", "tiny-ss").mistake
     assert "--family instead" in faq(site.data, "status", "--plan", "--member", "tiny-s").mistake
 
 

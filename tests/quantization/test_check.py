@@ -247,10 +247,11 @@ def test_a_broken_pattern_is_refused(tiny_cell: Cell) -> None:
         check_spec(make_spec("rtn", ignore=["re:("]), tiny_cell.target)
 
 
-def test_an_unknown_scheme_names_near_and_known_ones(tiny_cell: Cell) -> None:
-    with pytest.raises(FaqError) as caught:
-        check_spec(make_spec("rtn", "w4a16"), tiny_cell.target)
-    assert "did you mean 'W4A16'" in caught.value.hint and "W8A8" in caught.value.hint
+def test_an_unknown_scheme_names_a_near_one_and_where_all_are(tiny_cell: Cell) -> None:
+    for name, hint in (("w4a16", "did you mean 'W4A16'?"), ("best", "such as W4A16, W8A8, FP8_DYNAMIC;")):
+        with pytest.raises(FaqError) as caught:
+            check_spec(make_spec("rtn", name), tiny_cell.target)
+        assert re.fullmatch(rf"{re.escape(hint)} docs/SCHEMES.md lists all \d+", caught.value.hint)
 
 
 def test_a_target_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
