@@ -6,6 +6,11 @@ from typing import Any
 
 from faq_pipeline.cli.display import figure, out, said, table, wrapped
 
+KL_IN_WORDS = (
+    "KL: how far the checkpoint's next-token probabilities are from the unquantized model's; 0 is equal,"
+    " lower is better. Prose: general text, unlike the seeds"
+)
+
 
 def show_figures(result: dict[str, Any]) -> None:
     """Print a run's accuracy, by recipe and by task, its divergence, and what regeneration gained.
@@ -22,6 +27,7 @@ def show_figures(result: dict[str, Any]) -> None:
     columns = ["recipe", "on answers" if asked else "on replies", "on prose"]
     title = f"{main['member']}: KL divergence, 1e-3 nats a token, 95% intervals"
     out().print(table(title, columns, kl))
+    wrapped(KL_IN_WORDS)
     if asked:
         wrapped(f"recovery: {figure(main['recovery'])}")
         wrapped(f"loss reduction: {figure(main['loss_reduction'])} {said(main)}")

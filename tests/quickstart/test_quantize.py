@@ -53,6 +53,7 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     assert f"{chats}:3: refused: no user's turn" in told and f"{chats}:16: refused: not valid JSON" in told
     assert "licence mit" in told and "reasoning in <think>" in told
     assert "accuracy is not measured" in told
+    assert "next-token probabilities" in told and "lower is better" in told
     assert f"checkpoint: {folder}" in told
 
     # transformers loads it, its card says what was measured, and the second time nothing is made.
