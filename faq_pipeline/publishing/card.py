@@ -14,7 +14,7 @@ from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.publishing.gate import GateVerdict
+from faq_pipeline.publishing.gate import CHECKS, GateVerdict
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quantization.serving_format import LORA_NAME, has_kernel, needs_adapter, serve_command
 from faq_pipeline.reporting.data_account import DataFacts, counts
@@ -81,6 +81,9 @@ def write_card(
     cell, report = finished.cell, finished.report
     spec, facts = cell.recipe.quantization, DataFacts.of(finished)
     inspection = finished.checkpoint.metadata["inspection"]
+    # Where neither the recipe nor the family speaks of publication, nobody asked for the gate.
+    gated = cell.recipe.evaluation.gate is not None or cell.family.publish is not None
+    shown = [criterion for criterion in verdict.criteria if gated or criterion.name in CHECKS]
     activations = SCHEMES.find(spec.scheme).activation_bits < 16
     return render(
         "faq_pipeline.publishing",
@@ -102,8 +105,9 @@ def write_card(
         reduction=reduction,
         size=inspection["bytes"],
         original_size=inspection["original_bytes"],
-        criteria=verdict.criteria,
-        unmet=[criterion.name for criterion in verdict.criteria if not criterion.passed],
+        gated=gated,
+        criteria=shown,
+        unmet=[criterion.name for criterion in shown if not criterion.passed],
         kernel=has_kernel(spec, "cuda"),
         serve=serve_command(spec, "."),
         rank=spec.compensation and spec.compensation.rank,

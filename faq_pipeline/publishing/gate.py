@@ -34,6 +34,10 @@ class Criterion:
         return f"{self.name}: {self.found}; needed: {self.needed}{hint}"
 
 
+CHECKS = ("contamination", "soundness")
+"""Criteria that say something of a checkpoint which nobody means to publish, too."""
+
+
 @dataclass(frozen=True)
 class GateVerdict:
     """The results of all criteria. A checkpoint may be published if every criterion passed."""

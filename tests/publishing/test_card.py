@@ -283,6 +283,17 @@ def test_what_went_other_than_planned_is_said(tiny_cell: Cell, tmp_path: Path) -
     assert "Not met: recovery." in text and "recovery (not met)" in text and "does not repeat" in text
 
 
+def test_a_card_is_silent_on_a_gate_that_nobody_asked_for(tiny_cell: Cell, tmp_path: Path) -> None:
+    """Leaks and soundness are stated all the same."""
+    evaluation = FAQ.evaluation.model_copy(update={"gate": None})
+    done = finished(tiny_cell, FAQ.model_copy(update={"evaluation": evaluation}), tmp_path)
+    private = replace(done.cell, family=done.cell.family.model_copy(update={"publish": None}))
+    text, asked = card(FinishedCell(private, done.artifacts)), card(done)
+    assert "## Publication gate" in asked and "no gate" in asked
+    assert "gate" not in text.lower() and "not met" not in text.lower()
+    assert "| contamination | no leaks among" in text and "| soundness | it loads" in text
+
+
 @pytest.mark.parametrize(
     ("quantization", "checkpoint", "said"),
     [
