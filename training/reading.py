@@ -13,7 +13,9 @@ def thought(passage: Passage, style: int) -> str:
     if style == 0:
         return "Facts: " + "; ".join(notes) + f"\n{passage.reason}"
     if style == 1:
-        told = " ".join(f"{'First' if i == 0 else 'Then'} I read: {note}." for i, note in enumerate(notes))
-        return f"{told} So: {passage.reason}"
+        readings = " ".join(
+            f"{'First' if i == 0 else 'Then'} I read: {note}." for i, note in enumerate(notes)
+        )
+        return f"{readings} So: {passage.reason}"
     lines = [f"{i}) {note}" for i, note in enumerate(notes, 1)]
     return "Plan: list the facts, then conclude.\n" + "\n".join(lines) + f"\nSo: {passage.reason}"

@@ -103,7 +103,7 @@ class Watch:
         self._planned = steps
         self._step_tokens = step_tokens
         self._begun = begun
-        self._mark = self._told = (time.monotonic(), 0)
+        self._mark = self._last_report = (time.monotonic(), 0)
 
     def measure_from(self, step: int) -> None:
         """Let the rate be measured from now, when `step` steps are done."""
@@ -112,14 +112,14 @@ class Watch:
     def look(self, step: int, progress: float, loss_now: float, rate: float) -> None:
         """Print a line now and then."""
         now = time.monotonic()
-        if now - self._told[0] >= 15 or progress == 1:
-            speed = (step - self._told[1]) * self._step_tokens / max(1e-9, now - self._told[0])
+        if now - self._last_report[0] >= 15 or progress == 1:
+            speed = (step - self._last_report[1]) * self._step_tokens / max(1e-9, now - self._last_report[0])
             print(
                 f"{self._run.member}: step {step}/{self._planned} ({progress:.0%}) loss {loss_now:.4f}"
                 f" lr {rate:.2e} {speed / 1e3:.0f}k tokens/s {now - self._begun:.0f} s",
                 flush=True,
             )
-            self._told = (now, step)
+            self._last_report = (now, step)
 
     def finish(self, steps: int, final_loss: float) -> None:
         """Write what happened into the record of the run."""

@@ -115,8 +115,8 @@ def _shortened(cells: list[list[str]], *, adapted: bool) -> tuple[list[str], lis
     first = f"layer in {begin[:-1]}" if shared else HEADER[0]
     header = [first, *HEADER[1:], *(["with adapter"] if adapted else []), ""]
     named = [[row[0].removeprefix(begin), *row[1:]] for row in cells]
-    told = [any(row[column] not in ("", UNMEASURED) for row in named) for column in range(len(header))]
-    return list(compress(header, told)), [list(compress(row, told)) for row in named]
+    informative = [any(row[column] not in ("", UNMEASURED) for row in named) for column in range(len(header))]
+    return list(compress(header, informative)), [list(compress(row, informative)) for row in named]
 
 
 def _check_family(settings: Settings, plan: Artifact, family: Family, member: str) -> None:

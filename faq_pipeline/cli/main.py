@@ -99,9 +99,9 @@ def main() -> None:
         sys.stderr.write(f"faq: {error}\n")
         sys.exit(2)
     except Exception as error:
-        if (told := system_failure(error)) is None:
+        if (failure := system_failure(error)) is None:
             raise
-        sys.stderr.write(f"faq: {told}\n")
+        sys.stderr.write(f"faq: {failure}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write(INTERRUPTED)

@@ -25,7 +25,7 @@ def report(
 
     resolver = CellResolver(Settings.from_environment())
     with memoizing():
-        path, told = write_page(resolver, resolver.cell(member, recipe), out)
-    for sentence in told:
+        path, sentences = write_page(resolver, resolver.cell(member, recipe), out)
+    for sentence in sentences:
         wrapped(sentence)
     say(f"report: {path}")

@@ -179,5 +179,5 @@ def _reported(resolver: CellResolver, cell: Cell) -> dict[str, Any]:
     from faq_pipeline.reporting.page import write_page
 
     with memoizing():
-        page, told = write_page(resolver, cell)
-    return {"summary": told, "report": str(page)}
+        page, sentences = write_page(resolver, cell)
+    return {"summary": sentences, "report": str(page)}

@@ -51,8 +51,8 @@ def _lost_seeds(groups: Sequence[Group], winners: int) -> list[str]:
         (lost - wrong, "all candidates are cut, failed, empty or looping"),
     ]
     counted = [(count, why) for count, why in reasons if count]
-    told = [why if len(counted) == 1 else f"of {count} {why}" for count, why in counted]
-    return [f"{lost} of {len(groups)} seeds are left out: {', '.join(told)}"]
+    parts = [why if len(counted) == 1 else f"of {count} {why}" for count, why in counted]
+    return [f"{lost} of {len(groups)} seeds are left out: {', '.join(parts)}"]
 
 
 def _silent_experts(groups: Sequence[Group], experts: Mapping[str, Mapping[str, Any]]) -> list[str]:

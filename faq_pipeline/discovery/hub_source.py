@@ -41,9 +41,9 @@ class _Look:
         self._client, self._family, self._rule, self._known = client, family, family.discovery, known
 
     def listing(self) -> Listing:
-        told = {one.id: one for owner in self._family.owners for one in self._list(owner)}
-        strangers = [Listed(one.id, one.sha) for one in told.values() if not self._admits(one.id)]
-        ours = {source: one for source, one in told.items() if self._admits(source)}
+        offered = {one.id: one for owner in self._family.owners for one in self._list(owner)}
+        strangers = [Listed(one.id, one.sha) for one in offered.values() if not self._admits(one.id)]
+        ours = {source: one for source, one in offered.items() if self._admits(source)}
         missing = [s for s, r in self._known.items() if r.withdrawn is None and s not in ours]
         gone = set()
         for source, answer in self._asked(source for source in missing if self._admits(source)):
@@ -101,8 +101,8 @@ class _Look:
             one = answer
         problem = ""
         if one.parameters is None:
-            told = any(name.endswith(".safetensors") for name in one.files or [])
-            problem = "the hub does not tell its size yet" if told else "it holds no safetensors"
+            has_weights = any(name.endswith(".safetensors") for name in one.files or [])
+            problem = "the hub does not tell its size yet" if has_weights else "it holds no safetensors"
         elif one.gated and not self._client.may_read(one.id):
             problem = "gated, and HF_TOKEN does not open it"
         return Listed(one.id, one.sha, one.parameters, one.licence, problem)

@@ -111,9 +111,9 @@ def materialize(
     try:
         artifact, hit = store.produce(key, build, within=placed, note=progress.note)
     except Exception as error:
-        if (told := disk_error(error, store.root.parent)) is None:
+        if (disk_problem := disk_error(error, store.root.parent)) is None:
             raise
-        raise told from error
+        raise disk_problem from error
     return Outcome(stage, artifact, hit, time.perf_counter() - started, inputs)
 
 

@@ -64,10 +64,10 @@ def write_messages(source: Source, folder: Path) -> list[str]:
         rows.append({"id": sample.id, "domain": sample.domain, "messages": messages})
         same += is_same
     _write_jsonl(folder / "messages.jsonl", rows)
-    told = f"{len(rows)} samples in messages.jsonl"
+    written = f"{len(rows)} samples in messages.jsonl"
     if same == len(rows):
-        return [f"{told}; the chat template renders each to the calibration set's text"]
-    return [f"{told}; the chat template renders {same} of them to the calibration set's text"]
+        return [f"{written}; the chat template renders each to the calibration set's text"]
+    return [f"{written}; the chat template renders {same} of them to the calibration set's text"]
 
 
 def write_parquet(source: Source, folder: Path) -> list[str]:

@@ -78,7 +78,7 @@ class Lease:
         self._stack.close()
 
     def _wait_for_one(self, seats: Sequence[_Seat]) -> _Seat:
-        started, told = time.monotonic(), None
+        started, last_note = time.monotonic(), None
         with ExitStack() as fronts:
             for seat in seats:
                 fronts.callback(seat.leave_front)
@@ -86,15 +86,15 @@ class Lease:
                 for seat in seats:
                     if seat.reach_front() and seat.take():
                         return seat
-                if self._must_tell(seats, started, told):
-                    told = time.monotonic()
+                if self._must_tell(seats, started, last_note):
+                    last_note = time.monotonic()
                     self._progress.note(f"waits for {' or '.join(map(str, seats))}")
                 time.sleep(PAUSE)
 
-    def _must_tell(self, seats: Sequence[_Seat], started: float, told: float | None) -> bool:
-        """Whether to tell now for whom it waits, since `started`; it was told last at `told`."""
-        waited = time.monotonic() - (started if told is None else told)
-        if told is not None or waited >= TELL:
+    def _must_tell(self, seats: Sequence[_Seat], started: float, last_note: float | None) -> bool:
+        """Whether to tell now for whom it waits, since `started`; it was told last at `last_note`."""
+        waited = time.monotonic() - (started if last_note is None else last_note)
+        if last_note is not None or waited >= TELL:
             return waited >= TELL
         holders = [seat.holder for seat in seats]
         if None in holders:  # who has just taken it signs in a moment
@@ -109,14 +109,14 @@ class Lease:
         seat.sign(self._holder.model_copy(update={"free": free}))
         if killed is None or free is None:
             return
-        deadline, told = time.monotonic() + GONE, False
+        deadline, noted = time.monotonic() + GONE, False
         while (now := gpus.free_memory(seat.gpu)) is not None and now < free - CONTEXTS:
             left = f"{(free - now) / 2**30:.1f} GiB of {seat.name}, left by {killed}"
             if time.monotonic() > deadline:
                 self._progress.note(f"goes on without {left}")
                 return
-            if not told:
-                told = True
+            if not noted:
+                noted = True
                 self._progress.note(f"waits for {left}")
             time.sleep(PAUSE)
 

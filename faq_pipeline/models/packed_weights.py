@@ -49,10 +49,15 @@ class Header:
 
 def pack(source: Path, target: Path) -> None:
     """Write a file's packed form; takes some seconds for each MB."""
-    told = {"format": FORMAT, "version": VERSION, "sha256": hash_file(source), "size": source.stat().st_size}
+    fields = {
+        "format": FORMAT,
+        "version": VERSION,
+        "sha256": hash_file(source),
+        "size": source.stat().st_size,
+    }
 
     def parts() -> Iterator[bytes]:
-        yield json.dumps(told).encode() + b"\n"
+        yield json.dumps(fields).encode() + b"\n"
         with source.open("rb") as file:
             while block := file.read(BLOCK):
                 yield _packed(block)
@@ -95,16 +100,16 @@ def read_header(path: Path) -> Header:
     with reading_file(path), path.open("rb") as file:
         line = file.readline(_LIMIT)
     try:
-        told = json.loads(line)
-        if told["format"] != FORMAT:
+        fields = json.loads(line)
+        if fields["format"] != FORMAT:
             raise ValueError
-        if told["version"] != VERSION:
+        if fields["version"] != VERSION:
             raise FaqError(
-                f"packed weights of version {told['version']}; this faq-pipeline reads version {VERSION}",
+                f"packed weights of version {fields['version']}; this faq-pipeline reads version {VERSION}",
                 hint="update faq-pipeline",
                 file=path,
             )
-        header = Header(told["sha256"], told["size"])
+        header = Header(fields["sha256"], fields["size"])
         if not re.fullmatch(r"[0-9a-f]{64}", header.sha256) or type(header.size) is not int:
             raise ValueError
     except (ValueError, LookupError, TypeError):

@@ -90,14 +90,14 @@ class Weights:
             FaqError: neither its configuration nor transformers says so.
         """
         file = self.folder / "config.json"
-        if (told := context_of(self.config, file)) is None:
+        if (context := context_of(self.config, file)) is None:
             from faq_pipeline.models.loading import load_config  # files leave out a class's defaults
 
-            told = context_of(load_config(self).to_dict(), file)
-        if told is None:
+            context = context_of(load_config(self).to_dict(), file)
+        if context is None:
             hint = 'add "max_position_embeddings" with the most tokens that it can attend to'
             raise FaqError(f"member {self.name!r} has no context length here", hint=hint, file=file)
-        return told
+        return context
 
 
 @memoized

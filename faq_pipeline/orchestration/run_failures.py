@@ -54,8 +54,8 @@ def _step_failure(event: dg.DagsterEvent) -> Exception:
     data: Any = event.step_failure_data
     if data.user_failure_data is not None:
         key = data.user_failure_data.metadata.get("key")
-        told = data.user_failure_data.description or "a step failed"
-        return FaqError(told, key=str(key.value) if key is not None else "")
+        description = data.user_failure_data.description or "a step failed"
+        return FaqError(description, key=str(key.value) if key is not None else "")
     cause = data.error.cause if data.error and data.error.cause else data.error
     summary = f": {cause.message.strip()}" if cause else ""
     return RuntimeError(f"{event.step_key} failed{summary}\n{cause.to_string() if cause else ''}")

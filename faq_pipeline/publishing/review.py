@@ -60,8 +60,8 @@ def review_cell(settings: Settings, cell: Cell) -> Review:
 def content_of(settings: Settings, review: Review) -> PublishedContent:
     """The content to publish for a reviewed cell, whether or not it passed."""
     finished = review.finished
-    told = summary(CellResolver(settings), finished)
-    card = write_card(finished, review.verdict, _reduction(settings, finished.cell), told)
+    sentences = summary(CellResolver(settings), finished)
+    card = write_card(finished, review.verdict, _reduction(settings, finished.cell), sentences)
     statement = {
         "cell": finished.cell.partition,
         "checkpoint": {"fingerprint": finished.checkpoint.fingerprint, "digest": finished.checkpoint.digest},

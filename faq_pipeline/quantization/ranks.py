@@ -146,13 +146,13 @@ def _carry_out(shares: Sequence[Share], progress: Progress) -> LayerLog:
 
     def listen() -> None:
         while not queue.empty():
-            what, told = queue.get()
+            what, content = queue.get()
             if what == "log":
-                log.add(told)
+                log.add(content)
             elif what == "mistake":
-                mistakes.append(told)
+                mistakes.append(content)
             else:
-                getattr(progress, what)(*told)
+                getattr(progress, what)(*content)
 
     with TemporaryDirectory() as meeting:
         ranks = processes.spawn(

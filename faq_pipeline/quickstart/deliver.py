@@ -154,12 +154,12 @@ def _serving(cell: Cell, folder: Path, fingerprint: str) -> tuple[str, ...]:
     spec = cell.recipe.quantization
     command = serve_command(spec, folder)
     if not has_kernel(spec, "cuda"):
-        told = f"load it with transformers: vLLM has no kernel for {scheme_in_words(spec)}"
+        line = f"load it with transformers: vLLM has no kernel for {scheme_in_words(spec)}"
     elif cell.device != "cpu" or has_kernel(spec, "cpu"):
         return (f"serve it: {command}",)
     else:
-        told = f"serve it on a GPU (vLLM has no kernel for {scheme_in_words(spec)} on this CPU): {command}"
+        line = f"serve it on a GPU (vLLM has no kernel for {scheme_in_words(spec)} on this CPU): {command}"
     if not is_weight_only(spec):
-        return (told,)
+        return (line,)
     dense = f"faq export {fingerprint[:8]} DIR --to dense"
-    return told, f"serve it on any hardware, as large as the original: {dense}"
+    return line, f"serve it on any hardware, as large as the original: {dense}"

@@ -99,20 +99,20 @@ def fetch_dataset(dataset: HubDataset, home: Path) -> Fetched:
         pass
     except (ValueError, KeyError, TypeError):
         raise FaqError("is damaged", hint="remove it: it is fetched again", file=kept) from None
-    told = _look_up(dataset)
-    split, rows = _open(dataset, told.sha)
+    info = _look_up(dataset)
+    split, rows = _open(dataset, info.sha)
     each = enumerate(_each(dataset, rows), start=1)
     first = list(islice(each, LOOKED_AT))
     form = _form(dataset, [row for _, row in first])
-    licence = " and ".join(told.licences) or "unknown"
+    licence = " and ".join(info.licences) or "unknown"
     all_rows = islice(chain(first, each), MOST_ROWS)
-    source = f"{dataset.name}@{told.sha}"
+    source = f"{dataset.name}@{info.sha}"
     labelled = ((line, _labelled(dataset, row, source, licence)) for line, row in all_rows)
     found = convert(form, labelled, dataset.name.partition("/")[2])
     if not found.seeds:
         why = found.refused[0].reason if found.refused else "it has no rows"
         raise FaqError(f"data set {dataset.name}, {split}: no usable row, the first: {why}", hint=HOW)
-    fetched = Fetched(split, told.sha, licence, found)
+    fetched = Fetched(split, info.sha, licence, found)
     try:
         make_folder(kept.parent)
         write_atomic(kept, json.dumps(asdict(fetched), ensure_ascii=False))
@@ -137,18 +137,18 @@ def _from_json(text: str) -> Fetched:
 
 def _look_up(dataset: HubDataset) -> RepositoryInfo:
     with HubClient.connected() as client:
-        told = client.dataset(dataset.name, dataset.revision)
-        if isinstance(told, Gone):
+        info = client.dataset(dataset.name, dataset.revision)
+        if isinstance(info, Gone):
             raise FaqError(
                 f"no seed file {dataset.name!r} here, and the hub has no data set of that name",
                 hint="check the name; a private one needs HF_TOKEN",
             )
-        if told.gated and not client.may_read(dataset.name, "dataset"):
+        if info.gated and not client.may_read(dataset.name, "dataset"):
             raise FaqError(
                 f"data set {dataset.name} is gated, and HF_TOKEN does not open it",
                 hint="accept its terms on the hub, and set HF_TOKEN",
             )
-    return told
+    return info
 
 
 def _open(dataset: HubDataset, commit: str) -> tuple[str, Any]:

@@ -35,20 +35,20 @@ def look_up(repository: str) -> RepositoryInfo:
             does not answer.
     """
     with HubClient.connected() as client:
-        told = client.info(repository)
-        if isinstance(told, Gone):
+        found = client.info(repository)
+        if isinstance(found, Gone):
             raise FaqError(
                 f"the hub has no repository {repository!r}",
                 hint="check the name; a private one needs HF_TOKEN",
             )
-        if told.parameters is None:
+        if found.parameters is None:
             raise FaqError(f"{repository} holds no safetensors", hint="name a repository that does")
-        if told.gated and not client.may_read(repository):
+        if found.gated and not client.may_read(repository):
             raise FaqError(
                 f"{repository} is gated, and HF_TOKEN does not open it",
                 hint="accept its licence on the hub, and set HF_TOKEN",
             )
-    return told
+    return found
 
 
 def larger_siblings(member: Member) -> list[RepositoryInfo]:
@@ -63,8 +63,8 @@ def larger_siblings(member: Member) -> list[RepositoryInfo]:
         return []
     series = re.compile(f"{re.escape(owner)}/" + _but_for_size(name))
     with HubClient.connected() as client:
-        told = client.list(owner, lambda source: series.fullmatch(source) is not None)
-    larger = [one for one in told if one.parameters is not None and one.parameters > member.parameters]
+        listed = client.list(owner, lambda source: series.fullmatch(source) is not None)
+    larger = [one for one in listed if one.parameters is not None and one.parameters > member.parameters]
     return sorted(larger, key=lambda one: one.parameters or 0)
 
 

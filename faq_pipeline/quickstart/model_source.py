@@ -140,18 +140,18 @@ def _called(folder: Path) -> str:
 
 def _new_hub_member(repository: str, taken: set[str]) -> Member:
     try:
-        told = look_up(repository)
+        info = look_up(repository)
     except FaqError as error:  # OWNER/NAME is a path, too
         known = f"; {error.hint}" if error.hint else ""
         hint = f"no folder {repository} exists{known}"
         raise FaqError(error.problem, hint=hint, file=error.file, line=error.line, key=error.key) from error
-    assert told.parameters is not None
+    assert info.parameters is not None
     return Member(
         name=member_name(repository, taken),
         hub=repository,
-        revision=told.sha,
-        parameters=told.parameters,
-        licence=told.licence or "unknown",
+        revision=info.sha,
+        parameters=info.parameters,
+        licence=info.licence or "unknown",
     )
 
 

@@ -137,14 +137,14 @@ def _in_preset(name: str, preset: Preset, home: Path) -> _Found:
 
 def _on_hub(dataset: HubDataset, home: Path, name: str = "", preset: Preset | None = None) -> _Found:
     read = fetch_dataset(dataset, home)
-    told = f"{dataset.name}, {read.split}, commit {read.revision[:8]}"
+    source = f"{dataset.name}, {read.split}, commit {read.revision[:8]}"
     licence = f"licence {'not stated' if read.licence == 'unknown' else read.licence}"
     notes = [f"read of the hub: {kept_rows(dataset, home)}; move it away to read it anew"]
     if preset is not None and read.licence.lower() != preset.licence.lower():
         notes.append(f"when the preset was written, the licence of {dataset.name} was {preset.licence}")
     return _Found(
         read.found,
-        f"{f'preset {name!r}: ' if name else ''}{told}, {licence} ({read.found.form})",
+        f"{f'preset {name!r}: ' if name else ''}{source}, {licence} ({read.found.form})",
         f"{dataset.name}, {read.split}",
         dataset.name.partition("/")[2],
         notes=tuple(notes),

@@ -207,14 +207,14 @@ def _offered(target: ModelSource, places: Places) -> RepositoryInfo | None:
     if target.repository is None:
         return None
     with suppress(FaqError):  # without the hub there is only no suggestion
-        for told in reversed(larger_siblings(target.member)):
-            if _fits(told.parameters or 0, places.device):
-                return told
+        for sibling in reversed(larger_siblings(target.member)):
+            if _fits(sibling.parameters or 0, places.device):
+                return sibling
     return None
 
 
-def _larger(told: RepositoryInfo, here: ModelSource) -> bool:
-    return (told.parameters or 0) > here.member.parameters
+def _larger(repository: RepositoryInfo, here: ModelSource) -> bool:
+    return (repository.parameters or 0) > here.member.parameters
 
 
 def _suggested(here: ModelSource | None, larger: RepositoryInfo | None) -> str:

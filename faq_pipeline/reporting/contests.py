@@ -61,8 +61,8 @@ def _contest(
 ) -> Contest:
     totals = {standing.candidate_id: standing.total for standing in group}
     lost = [one for one in group if not one.winner and texts[one.candidate_id].text != winner.text]
-    told = [one for one in lost if texts[one.candidate_id].text.strip()] or lost
-    worst = min(told, key=lambda one: one.total if one.total is not None else 0.0, default=None)
+    with_text = [one for one in lost if texts[one.candidate_id].text.strip()] or lost
+    worst = min(with_text, key=lambda one: one.total if one.total is not None else 0.0, default=None)
     return Contest(
         seed.domain,
         _cut(seed.text),

@@ -54,11 +54,11 @@ def _by_accuracy(settings: Settings, cell: Cell) -> str:
     compared = compare_member(settings, cell.target.partition).artifact
     rows = read_comparison(settings.store, compared.fingerprint)["recipes"]
     row = next(row for row in rows if row["recipe"] == cell.recipe.name)
-    told = [one for one in row["against"] if one["difference"] is not None]
-    if len(told) < len(row["against"]) or not told:
+    measured = [one for one in row["against"] if one["difference"] is not None]
+    if len(measured) < len(row["against"]) or not measured:
         return f"What regeneration gained cannot be told: {row['reason']}."
     # A positive difference is a larger loss; the least favourable one counts.
-    difference = max((one["difference"] for one in told), key=lambda one: one["value"])
+    difference = max((one["difference"] for one in measured), key=lambda one: one["value"])
     value, low, high = (0.0 - 100 * difference[name] for name in ("value", "high", "low"))
     figure = f"{value:+.1f} points of accuracy [{low:.1f}, {high:.1f}]"
     if row["verdict"] == "inconclusive":
@@ -84,11 +84,11 @@ def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
         min((divergence_change(own, other, scope) for other in others if other), key=lambda one: one.value)
         for scope in (TRACES, PROSE)
     )
-    told = f"{_described(replies)} on own replies and {_described(prose)} on prose"
+    change = f"{_described(replies)} on own replies and {_described(prose)} on prose"
     what, against = "the divergence (KL) from the unquantized model", "the better of the seeds as they are"
     if replies.low <= 0 <= replies.high:
-        return f"Whether regeneration helped cannot be told: {what} is {told}, against {against}."
-    return f"Against {against}, regeneration made {what} {told}. {ONE_DRAW}."
+        return f"Whether regeneration helped cannot be told: {what} is {change}, against {against}."
+    return f"Against {against}, regeneration made {what} {change}. {ONE_DRAW}."
 
 
 def divergence_change(own: Artifact, other: Artifact, scope: str = TRACES) -> IntervalEstimate:

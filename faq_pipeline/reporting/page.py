@@ -43,13 +43,13 @@ def write_page(resolver: CellResolver, cell: Cell, path: Path | None = None) -> 
     """
     finished = finished_cell(resolver.settings, cell)
     page = path or resolver.settings.home / "reports" / cell.target.partition / f"{cell.recipe.name}.html"
-    told = summary(resolver, finished)
-    text = page_text(resolver, finished, told)
+    sentences = summary(resolver, finished)
+    text = page_text(resolver, finished, sentences)
     try:
         write_atomic(page, text)
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=page) from error
-    return page, told
+    return page, sentences
 
 
 def summary(resolver: CellResolver, finished: FinishedCell) -> list[str]:
@@ -65,11 +65,11 @@ def summary(resolver: CellResolver, finished: FinishedCell) -> list[str]:
     return [*sentences, f"{less}; {kept}."]
 
 
-def page_text(resolver: CellResolver, finished: FinishedCell, told: Sequence[str]) -> str:
+def page_text(resolver: CellResolver, finished: FinishedCell, sentences: Sequence[str]) -> str:
     """The page's text. It depends only on the artifacts and the version of this package.
 
     Args:
-        told: the verdict, see `summary`.
+        sentences: the verdict, see `summary`.
     """
     cell, figures = finished.cell, finished.report.metadata
     arms = arms_of(resolver.settings, finished, _baselines(resolver, cell))
@@ -82,7 +82,7 @@ def page_text(resolver: CellResolver, finished: FinishedCell, told: Sequence[str
         recipe=cell.recipe,
         base=cell.target.member.hub or cell.target.name,
         teacher=facts.teacher if facts else None,
-        summary=told,
+        summary=sentences,
         account=facts.sentences() if facts else ["No calibration data was used."],
         figures=figures,
         arms=arms,

@@ -35,8 +35,8 @@ def read_rows(path: Path, record: type[Record]) -> list[Record]:
     Raises:
         FaqError: the file is damaged, or no Parquet file.
     """
-    told = library_errors("the table cannot be read", file=path, hint="see faq cache verify")
-    with told, pq.ParquetFile(path) as file:  # `pq.read_table` would load pandas
+    named_errors = library_errors("the table cannot be read", file=path, hint="see faq cache verify")
+    with named_errors, pq.ParquetFile(path) as file:  # `pq.read_table` would load pandas
         rows = file.read().to_pylist()
     return [record(**row) for row in rows]
 

@@ -27,15 +27,15 @@ def ask(python: Path) -> dict[str, Any]:
         FaqError: it cannot tell.
     """
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             [python, "-c", _ASK], env=clean_environment(), capture_output=True, text=True, timeout=120
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FaqError(f"its python does not run: {error}") from error
-    if told.returncode:
-        last = (told.stderr.strip().splitlines() or [f"exit code {told.returncode}"])[-1]
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise FaqError(f"its python does not run: {last}")
-    return dict(json.loads(told.stdout.strip().splitlines()[-1]))
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def clean_environment() -> dict[str, str]:

@@ -32,9 +32,9 @@ BEAT = 0.2
 
 def main() -> int:
     """Keep one server until it ends, our owner does, or we are told to stop."""
-    told: list[int] = []
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: told.append(received))
+        signal.signal(number, lambda received, _frame: signals.append(received))
     supervisor, owner = os.getpid(), os.getppid()
     line = _line()
     if not line:
@@ -48,7 +48,7 @@ def main() -> int:
         stdin=subprocess.DEVNULL,
         preexec_fn=lambda: _die_with(supervisor),
     )
-    while server.poll() is None and not told and _owned(owner):
+    while server.poll() is None and not signals and _owned(owner):
         pass
     _end(server, what["grace"])
     code = server.wait()

@@ -77,11 +77,13 @@ class fail_on_faq_error:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        told = disk_error(error) if isinstance(error, Exception) else None
-        told = told or (error if isinstance(error, FaqError) else None)
-        if told is not None:
+        mistake = disk_error(error) if isinstance(error, Exception) else None
+        mistake = mistake or (error if isinstance(error, FaqError) else None)
+        if mistake is not None:
             raise dg.Failure(
-                description=str(told), metadata={"faq_error": True, "key": told.key}, allow_retries=False
+                description=str(mistake),
+                metadata={"faq_error": True, "key": mistake.key},
+                allow_retries=False,
             ) from error
 
 

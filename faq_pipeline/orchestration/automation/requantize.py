@@ -36,7 +36,7 @@ def requantize_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     ]
 
 
-def told(plan: TickPlan) -> str:
+def plan_in_words(plan: TickPlan) -> str:
     """The cells that a tick does not request, with their reasons, as one message."""
     waiting = [f"{partition}: {reason}" for partition, reason in plan.waiting]
     if not waiting:
@@ -83,11 +83,11 @@ def _ask(
         chosen = [(c.judged.cell, reason_of(c)) for c in plan.chosen if c.judged.cell is not None]
         requests = [run_request(cell, reason) for cell, reason in chosen]
     if not requests:
-        return [dg.SkipReason(told(plan))]
+        return [dg.SkipReason(plan_in_words(plan))]
     register_cells(context.instance, [cell.partition for cell, _ in chosen])
     for cell, reason in chosen:
         context.log.info(f"{cell.partition}: {reason}")
-    context.log.info(told(plan))
+    context.log.info(plan_in_words(plan))
     return requests
 
 

@@ -50,15 +50,15 @@ def story(rng: Random, level: int) -> Draft:
         trail.append((now, sign, operand, then))
         parts.append(said)
         now = then
-    told = ". ".join(
+    events = ". ".join(
         f"{rng.choice(('Then', 'Next', 'Later', 'After that'))} {person} {said}" if i else f"{person} {said}"
         for i, said in enumerate(parts)
     )
     question = rng.choice(
         (
-            f"{person} has {start} {thing}. {told}. How many {thing} does {person} have now?",
-            f"{person} starts with {start} {thing}. {told}. How many {thing} are there in the end?",
-            f"There are {start} {thing} in {person}'s basket. {told}."
+            f"{person} has {start} {thing}. {events}. How many {thing} does {person} have now?",
+            f"{person} starts with {start} {thing}. {events}. How many {thing} are there in the end?",
+            f"There are {start} {thing} in {person}'s basket. {events}."
             f" How many {thing} does {person} have at last?",
         )
     )

@@ -21,7 +21,7 @@ def swap(rng: Random, level: int) -> Draft:
     for a, b in swaps:
         state[a], state[b] = state[b], state[a]
     given = ", ".join(f"{p} has {c}" for p, c in zip(people, colours, strict=True))
-    told = " ".join(f"{i}) {a} and {b} swap." for i, (a, b) in enumerate(swaps, 1))
+    exchanges = " ".join(f"{i}) {a} and {b} swap." for i, (a, b) in enumerate(swaps, 1))
     person = rng.choice(people)
     if rng.random() < 0.6:
         asked, answer = f"Which ball does {person} have at the end?", state[person]
@@ -31,7 +31,7 @@ def swap(rng: Random, level: int) -> Draft:
         asked, answer = f"Who has the {colour} ball at the end?", person
         last = (f"{colour}: {answer}", f"At the end {colour} is with {answer}.")
     question = rng.choice(("Balls: {g}. {t} {q}", "Each holds a ball. {g}. {t} {q}")).format(
-        g=given, t=told, q=asked
+        g=given, t=exchanges, q=asked
     )
 
     def steps() -> Steps:

@@ -13,17 +13,22 @@ def _relation(rng: Random, name: str, other: str, age: int, hard: bool) -> tuple
     """A person's age from another's: what is told, the age, and the step in both wordings."""
     kind = rng.random()
     if hard and kind < 0.2 and age <= 25:
-        told = f"{name} is twice as old as {other}"
-        return told, 2 * age, f"{age} * 2 = {2 * age}", f"twice {age} is {2 * age}"
+        relation = f"{name} is twice as old as {other}"
+        return relation, 2 * age, f"{age} * 2 = {2 * age}", f"twice {age} is {2 * age}"
     if hard and kind < 0.4 and age % 2 == 0 and age >= 10:
-        told = f"{name} is half as old as {other}"
-        return told, age // 2, f"{age} / 2 = {age // 2}", f"half of {age} is {age // 2}"
+        relation = f"{name} is half as old as {other}"
+        return relation, age // 2, f"{age} / 2 = {age // 2}", f"half of {age} is {age // 2}"
     years = rng.randint(2, 9)
     if kind < 0.7 or age - years < 2:
-        told = f"{name} is {years} years older than {other}"
-        return told, age + years, f"{age} + {years} = {age + years}", f"{age} plus {years} is {age + years}"
-    told = f"{name} is {years} years younger than {other}"
-    return told, age - years, f"{age} - {years} = {age - years}", f"{age} minus {years} is {age - years}"
+        relation = f"{name} is {years} years older than {other}"
+        return (
+            relation,
+            age + years,
+            f"{age} + {years} = {age + years}",
+            f"{age} plus {years} is {age + years}",
+        )
+    relation = f"{name} is {years} years younger than {other}"
+    return relation, age - years, f"{age} - {years} = {age - years}", f"{age} minus {years} is {age - years}"
 
 
 @task("ages")
@@ -31,12 +36,12 @@ def ages(rng: Random, level: int) -> Draft:
     """The last of two to five ages, told in order or (level 4) mixed; from level 3 in some years."""
     people = rng.sample(NAMES, {1: 2, 2: 3, 3: 3, 4: 4}[level])
     age = rng.randint(5, 30)
-    told: list[str] = []
+    relations: list[str] = []
     steps: Steps = []
     first = f"{people[0]} is {age}"
     for other, name in pairwise(people):
         said, age, terse, sentence = _relation(rng, name, other, age, hard=level > 1)
-        told.append(said)
+        relations.append(said)
         steps.append((f"{name}: {terse}", f"{name}: {sentence}."))
     last = people[-1]
     asked = f"How old is {last}?"
@@ -47,9 +52,9 @@ def ages(rng: Random, level: int) -> Draft:
         steps.append((f"later: {age} + {years} = {then}", f"In {years} years {last} will be {then}."))
         age = then
     if level == 4:
-        told.append(first)
-        rng.shuffle(told)
-        question = ". ".join(told) + f". {asked}"
+        relations.append(first)
+        rng.shuffle(relations)
+        question = ". ".join(relations) + f". {asked}"
     else:
-        question = ". ".join([first, *told]) + f". {asked}"
+        question = ". ".join([first, *relations]) + f". {asked}"
     return Draft(question, str(age), "from one to the next", lambda: steps)

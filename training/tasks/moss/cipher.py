@@ -40,18 +40,18 @@ def cipher(rng: Random, level: int) -> Draft:
     message = rng.choices(list(used), k=length)
     text = " ".join(message)
     a, b = rng.sample(NAMES, 2)
-    told = f"The code of {a} is {_shown(key.items())}."
+    codes = f"The code of {a} is {_shown(key.items())}."
     result, look = _look_up(message, used)
     looks: Steps = [look]
     if level == 4:
         second = _key(rng, rng.sample(list(key.values()), size), _DIGITS)
-        told += f" That of {b} is {_shown(second.items())}."
+        codes += f" That of {b} is {_shown(second.items())}."
         result, look = _look_up(result, second)
         looks.append(look)
     asked = {3: f"What does {text} mean?", 4: f"Put {text} into the first code, then that into the second."}
     answer = " ".join(result)
     return Draft(
-        f"{told} {asked.get(level, f'Put {text} into code.')}",
+        f"{codes} {asked.get(level, f'Put {text} into code.')}",
         answer,
         "look up each sign",
         lambda: [*looks, (f"code: {answer}", f"That gives {answer}.")],

@@ -36,13 +36,13 @@ def grid(rng: Random, level: int) -> Draft:
     """Where someone stands after some moves; x grows to the east and y to the north."""
     person = rng.choice(NAMES)
     start = place = (rng.randint(10, 40), rng.randint(10, 40))
-    ways, told = _turned(rng) if level == 4 else _straight(rng, level)
+    ways, route = _turned(rng) if level == 4 else _straight(rng, level)
     steps: Steps = []
     for way, count in ways:
         place, step = _go(place, way, count)
         steps.append(step)
     at = f"({start[0]}, {start[1]})"
-    question = told.format(p=person, at=at)
+    question = route.format(p=person, at=at)
     return Draft(question, f"({place[0]}, {place[1]})", "one move at a time", lambda: steps)
 
 
@@ -59,11 +59,11 @@ def _straight(rng: Random, level: int) -> tuple[list[tuple[str, int]], str]:
 def _turned(rng: Random) -> tuple[list[tuple[str, int]], str]:
     """Moves ahead, after a turn each, and how they are told."""
     facing = rng.randrange(4)
-    told = f"{{p}} is at {{at}} and looks {_COMPASS[facing]}. {{p}} "
+    route = f"{{p}} is at {{at}} and looks {_COMPASS[facing]}. {{p}} "
     ways, parts = [], []
     for _ in range(_MOVES[4]):
         turn, count = rng.choice((1, -1)), rng.randint(1, 6)
         facing = (facing + turn) % 4
         ways.append((_COMPASS[facing], count))
         parts.append(f"turns {'right' if turn > 0 else 'left'} and goes {count}")
-    return ways, told + ", ".join(parts) + ". Where is {p} now?"
+    return ways, route + ", ".join(parts) + ". Where is {p} now?"
