@@ -62,7 +62,8 @@ def _checks() -> list[list[str]]:
 
 
 def _device(settings: Settings) -> list[str]:
-    from faq_pipeline.models.device import choose_device, device_memory
+    from faq_pipeline.models.device import choose_device
+    from faq_pipeline.models.device_memory import device_memory
 
     try:
         device = choose_device(settings.device)

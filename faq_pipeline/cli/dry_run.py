@@ -16,7 +16,7 @@ from faq_pipeline.core.stage import Stage
 from faq_pipeline.execution.cost import PastRuns
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
-from faq_pipeline.models.device import memory_in_words
+from faq_pipeline.models.device_memory import memory_in_words
 from faq_pipeline.planning.cell_plan import declared_keys
 from faq_pipeline.quantization.methods import learns_rounding, time_over_gptq
 from faq_pipeline.settings import Settings

@@ -25,7 +25,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
-from faq_pipeline.models.device import assumed_memory
+from faq_pipeline.models.device_memory import assumed_memory
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import keep_what_is_loaded, rare_collections
 from faq_pipeline.util.memoize import memoizing

@@ -21,7 +21,8 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import target_gpus, target_identity, target_traits
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import check_fits, compute_identity
+from faq_pipeline.models.device import compute_identity
+from faq_pipeline.models.device_memory import check_fits
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.store.fingerprint import tool_version
 from faq_pipeline.store.records import Candidate, Score, Seed, Standing, Trace

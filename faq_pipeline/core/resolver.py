@@ -11,7 +11,8 @@ from faq_pipeline.config.recipe import AUTO, SELF, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import check_engines, teacher_traits
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import check_fits, choose_device, working_bytes
+from faq_pipeline.models.device import choose_device
+from faq_pipeline.models.device_memory import check_fits, working_bytes
 from faq_pipeline.models.weights import Weights, check_vocabulary, find_weights
 
 

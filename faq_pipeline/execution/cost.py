@@ -13,7 +13,7 @@ from typing import Any
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Stage
-from faq_pipeline.models.device import peak_bytes
+from faq_pipeline.models.device_memory import peak_bytes
 from faq_pipeline.store.store import Store
 
 GIB = 2**30

@@ -15,7 +15,8 @@ from faq_pipeline.inference.client.server_address import ServerAddress
 from faq_pipeline.inference.engine import Completion, Request, Unit
 from faq_pipeline.inference.environment.environment import engine_identity, find_environment
 from faq_pipeline.inference.server.server import Server
-from faq_pipeline.models.device import compute_identity, threads_for
+from faq_pipeline.models.cpu_threads import threads_for
+from faq_pipeline.models.device import compute_identity
 from faq_pipeline.models.precision import Precision
 from faq_pipeline.models.weights import Weights
 

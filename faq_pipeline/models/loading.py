@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.json_objects import read_object
 from faq_pipeline.errors import FaqError, library_errors
-from faq_pipeline.models.device import fix_threads, torch_device
+from faq_pipeline.models.cpu_threads import fix_threads
+from faq_pipeline.models.device import torch_device
 from faq_pipeline.models.own_template import template_text
 from faq_pipeline.models.precision import Precision, precision_for
 from faq_pipeline.models.tokenizer_files import tokenizer_files

@@ -8,7 +8,7 @@ import math
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import teacher_traits
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.models.device import working_bytes
+from faq_pipeline.models.device_memory import working_bytes
 
 GPU_POOL = "gpu"
 """Pool of all stages that load a model. The instance limits how many run at once, one by default.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage_work import StageWork
-from faq_pipeline.models.device import device_kind, runs_on_cpu
+from faq_pipeline.models.device import device_kind
+from faq_pipeline.models.device_memory import runs_on_cpu
 from faq_pipeline.quantization.methods import learns_rounding, needs_calibration, time_over_gptq
 from faq_pipeline.quantization.methods.autoround import BATCH
 

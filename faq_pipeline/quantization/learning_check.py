@@ -8,7 +8,7 @@ from faq_pipeline.config.family import Member
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.architecture import Architecture, LinearLayer
-from faq_pipeline.models.device import runs_on_cpu
+from faq_pipeline.models.device_memory import runs_on_cpu
 from faq_pipeline.quantization.layer_check import line_to_add
 from faq_pipeline.quantization.methods import learns_rounding
 from faq_pipeline.quantization.methods.autoround import FLOATS

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.family import Member
-from faq_pipeline.models.device import fix_threads, torch_device
+from faq_pipeline.models.cpu_threads import fix_threads
+from faq_pipeline.models.device import torch_device
 from faq_pipeline.models.loading import in_precision, load_folder
 from faq_pipeline.models.precision import Precision, precision_for
 from faq_pipeline.quantization.quiet import quiet_llmcompressor

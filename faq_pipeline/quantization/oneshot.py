@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.models.architecture import architecture_of
-from faq_pipeline.models.device import fix_threads
+from faq_pipeline.models.cpu_threads import fix_threads
 from faq_pipeline.models.loading import load_folder, load_tokenizer, release
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.models.weights import Weights

@@ -11,7 +11,8 @@ from faq_pipeline.config.registry import plugin_identity
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
-from faq_pipeline.models.device import compute_identity, roomy_device
+from faq_pipeline.models.device import compute_identity
+from faq_pipeline.models.device_memory import roomy_device
 from faq_pipeline.models.precision import precision_for
 from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from faq_pipeline.config.quantization import Quantization
-from faq_pipeline.models.device import roomy_device
+from faq_pipeline.models.device_memory import roomy_device
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.util.progress import Progress
 

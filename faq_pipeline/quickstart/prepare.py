@@ -7,7 +7,8 @@ from pathlib import Path
 
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.chat import check_renders
-from faq_pipeline.models.device import choose_device, device_memory
+from faq_pipeline.models.device import choose_device
+from faq_pipeline.models.device_memory import device_memory
 from faq_pipeline.models.loading import load_tokenizer
 from faq_pipeline.quantization.methods import find_method
 from faq_pipeline.quantization.schemes import SCHEMES

@@ -16,7 +16,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.client.served_model import served_name
 from faq_pipeline.inference.client.server_address import server_addresses
 from faq_pipeline.models import hub
-from faq_pipeline.models.device import device_memory, member_bytes
+from faq_pipeline.models.device_memory import device_memory, member_bytes
 from faq_pipeline.models.vocabulary import vocabulary_digests
 from faq_pipeline.models.weights import count_parameters
 from faq_pipeline.quickstart.hub_repository import larger_siblings

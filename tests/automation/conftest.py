@@ -40,7 +40,7 @@ def site(
         monkeypatch.setenv(name, str(value))
     (tmp_path / "shipped/data/recipes").mkdir(parents=True)  # none of the families that ship: they take time
     monkeypatch.setattr("faq_pipeline.settings.REPOSITORY", tmp_path / "shipped")
-    monkeypatch.setattr("faq_pipeline.models.device.device_memory", lambda device: 10**15)
+    monkeypatch.setattr("faq_pipeline.models.device_memory.device_memory", lambda device: 10**15)
     with dg.instance_for_test() as instance:
         repository = build_defs(Settings.from_environment()).get_repository_def()
         yield Site(hub.folder, data, tmp_path / "home", instance, repository)

@@ -12,7 +12,7 @@ from faq_pipeline.config.family import Serving
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.execution.cost import CostEstimate, PastRuns
 from faq_pipeline.execution.graph import STAGES
-from faq_pipeline.models.device import RUNTIME
+from faq_pipeline.models.device_memory import RUNTIME
 from faq_pipeline.store.artifact import MANIFEST, FileEntry, Manifest
 from faq_pipeline.store.store import Store
 

@@ -33,7 +33,7 @@ def make_gpus(*names: str) -> tuple[Gpu, ...]:
 def have_cores(patch: pytest.MonkeyPatch, count: int, limit: Path = Path("/nowhere")) -> None:
     """So many CPU cores, whatever this machine has; `limit` is the file that tells a container's share."""
     patch.setattr("os.sched_getaffinity", lambda process: set(range(count)), raising=False)
-    patch.setattr("faq_pipeline.models.device.CONTAINERS_LIMIT", limit)
+    patch.setattr("faq_pipeline.models.cpu_threads.CONTAINERS_LIMIT", limit)
 
 
 @cache

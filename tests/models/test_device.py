@@ -14,19 +14,17 @@ from hypothesis import strategies as st
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models.cpu_threads import usable_cores
 from faq_pipeline.models.device import (
     check_device,
-    check_fits,
     choose_device,
     compute_identity,
     device_gpus,
     device_kind,
-    device_memory,
     device_of,
     torch_device,
-    usable_cores,
-    working_bytes,
 )
+from faq_pipeline.models.device_memory import check_fits, device_memory, working_bytes
 from faq_pipeline.models.precision import WIDENED, has_bf16_arithmetic, precision_for
 from tests.gpu.fakes import MEMORY, have_cores, make_gpus
 
@@ -224,7 +222,9 @@ def test_precision_is_declared_only_where_it_is_float32(monkeypatch: pytest.Monk
 
 
 def test_float32_takes_twice_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faq_pipeline.models.device.device_memory", lambda device: int(working_bytes(1000)))
+    monkeypatch.setattr(
+        "faq_pipeline.models.device_memory.device_memory", lambda device: int(working_bytes(1000))
+    )
     monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: True)
     check_fits(member("one", 1000), "cpu")
     monkeypatch.setattr("faq_pipeline.models.precision.has_bf16_arithmetic", lambda: False)

@@ -19,7 +19,8 @@ from types import SimpleNamespace
 import torch
 from faq_pipeline.config.family import Member
 from faq_pipeline.models import precision
-from faq_pipeline.models.device import compute_identity, fix_threads
+from faq_pipeline.models.cpu_threads import fix_threads
+from faq_pipeline.models.device import compute_identity
 
 precision.has_bf16_arithmetic = lambda: sys.argv[1] == "bf16"
 small = Member(name="s", path=Path("."), parameters=10**6)

@@ -58,7 +58,7 @@ class Here:
 
 @pytest.fixture
 def here(faq: Run, tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> Here:
-    monkeypatch.setattr("faq_pipeline.models.device.device_memory", lambda device: 10**15)
+    monkeypatch.setattr("faq_pipeline.models.device_memory.device_memory", lambda device: 10**15)
     pin = hub.folder.add("acme/Ace-1B", parameters=BILLION)
     return Here(faq, make_data(tmp_path / "data", pin), hub.folder)
 

@@ -17,7 +17,7 @@ from faq_pipeline.config.family import Member
 from faq_pipeline.config.quantization import BitPlan
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.device import assumed_memory
+from faq_pipeline.models.device_memory import assumed_memory
 from faq_pipeline.models.loading import load_model
 from faq_pipeline.models.weights import Weights, find_weights
 from faq_pipeline.quantization.bit_plan import make_plan

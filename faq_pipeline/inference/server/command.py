@@ -13,7 +13,9 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.inference.environment.environment import Environment
 from faq_pipeline.inference.environment.python_probe import clean_environment
 from faq_pipeline.inference.server.ports import HOST
-from faq_pipeline.models.device import device_gpus, device_memory, usable_cores
+from faq_pipeline.models.cpu_threads import usable_cores
+from faq_pipeline.models.device import device_gpus
+from faq_pipeline.models.device_memory import device_memory
 from faq_pipeline.models.gpus import VISIBLE
 from faq_pipeline.models.model_context import context_of
 

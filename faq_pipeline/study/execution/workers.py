@@ -23,7 +23,8 @@ from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.runner import materialize
 from faq_pipeline.gpu.lease import Lease
-from faq_pipeline.models.device import device_gpus, usable_cores
+from faq_pipeline.models.cpu_threads import usable_cores
+from faq_pipeline.models.device import device_gpus
 from faq_pipeline.models.gpus import Gpu
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.stages import STUDY_STAGES
