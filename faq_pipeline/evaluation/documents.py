@@ -88,7 +88,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _from_harness(spec: Evaluation, scratch: Path) -> Iterator[Document]:
-    from faq_pipeline.evaluation.harness import load_tasks
+    from faq_pipeline.evaluation.task_loading import load_tasks
 
     for name, task in load_tasks(spec, scratch).items():
         question, answer = task.config.doc_to_text, task.config.doc_to_target

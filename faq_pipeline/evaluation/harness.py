@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
-from faq_pipeline.errors import FaqError, library_errors
+from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.divergence import Passage
 from faq_pipeline.evaluation.quiet import quiet_lm_eval
-from faq_pipeline.evaluation.tasks import TaskFolder
+from faq_pipeline.evaluation.task_loading import task_errors, task_manager
 from faq_pipeline.store.records import Answer
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
-    from lm_eval.tasks import TaskManager
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from faq_pipeline.evaluation.drafts import Drafts
@@ -87,7 +86,7 @@ def run_tasks(opened: Callable[[], AbstractContextManager[Recording]], spec: Eva
 
     with TemporaryDirectory() as scratch, quiet_lm_eval():
         manager = task_manager(spec, Path(scratch))
-        with opened() as lm, _task_errors(spec):
+        with opened() as lm, task_errors(spec):
             results = simple_evaluate(
                 model=lm,
                 tasks=list(spec.tasks),
@@ -107,58 +106,6 @@ def run_tasks(opened: Callable[[], AbstractContextManager[Recording]], spec: Eva
         for task, samples in results["samples"].items()
         for sample in _first_filter(samples)
     ]
-
-
-def task_manager(spec: Evaluation, scratch: Path) -> TaskManager:
-    """lm-eval's index of the tasks of `spec`: local tasks, copied to `scratch`, or lm-eval's own tasks.
-
-    Raises:
-        FaqError: a task is unknown, or a data file is missing.
-    """
-    from lm_eval.tasks import TaskManager
-
-    if spec.include is not None:
-        TaskFolder(spec.include).resolve(spec.tasks, scratch)
-        with _task_errors(spec):
-            return TaskManager(include_path=str(scratch), include_defaults=False)
-    manager = TaskManager()
-    for name in spec.tasks:
-        if name not in manager.task_index:
-            raise FaqError(f"lm-eval has no task {name!r}", hint="see `lm-eval ls tasks`, or set 'include'")
-    return manager
-
-
-def load_tasks(spec: Evaluation, scratch: Path) -> dict[str, Any]:
-    """lm-eval's tasks of `spec` by name, with their documents.
-
-    Raises:
-        FaqError: see `task_manager`, or lm-eval cannot load one.
-    """
-    manager = task_manager(spec, scratch)
-    with _task_errors(spec):
-        loaded: dict[str, Any] = manager.load(list(spec.tasks))["tasks"]
-    return loaded
-
-
-def check_tasks(spec: Evaluation) -> None:
-    """Load the tasks of `spec` as an evaluation will, and form the first question of each.
-
-    Raises:
-        FaqError: see `load_tasks`; or a template of a task raises.
-    """
-    with TemporaryDirectory() as scratch, quiet_lm_eval():
-        for task in load_tasks(spec, Path(scratch)).values():
-            with _task_errors(spec):
-                first = next(iter(task.eval_docs), None)
-                if first is not None:
-                    task.doc_to_text(first)
-                    task.doc_to_target(first)
-
-
-def _task_errors(spec: Evaluation) -> library_errors:
-    """Of lm-eval's calls, and of what the user's task files have it do."""
-    what = f"lm-eval cannot do {' or '.join(map(repr, spec.tasks))}"
-    return library_errors(what, file=spec.include, hint="correct the task", key="evaluation.tasks")
 
 
 def _first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -175,12 +175,15 @@ def _preflight(cell: Cell) -> None:
 
 
 def _preflight_missing(cell: Cell) -> None:
-    """Local tasks load, with their documents."""
-    if cell.recipe.evaluation.include is not None:
-        evaluation_documents(cell.recipe.evaluation)
-        from faq_pipeline.evaluation.harness import check_tasks
+    """Local tasks load, with their documents; lm-eval has the others, which may lie on the hub."""
+    from faq_pipeline.evaluation.task_loading import check_task_names, check_tasks
 
-        check_tasks(cell.recipe.evaluation)
+    spec = cell.recipe.evaluation
+    if spec.include is None:
+        check_task_names(spec.tasks)
+        return
+    evaluation_documents(spec)
+    check_tasks(spec)
 
 
 _LABELS = {

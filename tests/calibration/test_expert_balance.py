@@ -77,7 +77,6 @@ def test_the_expert_with_the_fewest_tokens_gets_more_than_in_the_draws_order(
 
 def test_a_target_without_experts_is_refused_before_work(tiny_cell: Cell) -> None:
     cell = with_calibration(tiny_cell, selection="expert_balance")
-    assert CALIBRATION_SET.preflight_missing is not None
     with pytest.raises(FaqError, match="has no routed experts") as caught:
         CALIBRATION_SET.preflight_missing(cell)
     assert caught.value.hint and caught.value.key == "calibration.selection"

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from faq_pipeline.config.family import Thinking
 from faq_pipeline.config.recipe import Evaluation
+from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.harness import answer_questions
+from faq_pipeline.evaluation.stage import REFERENCE_EVAL
 from faq_pipeline.util.progress import SilentProgress
 from tests.evaluation.choices import CHOICES
 
@@ -160,10 +162,20 @@ def test_a_task_that_lm_eval_does_not_know(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Its real index takes many seconds to read.
-    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda: SimpleNamespace(task_index={"gsm8k": None}))
+    monkeypatch.setattr("faq_pipeline.evaluation.task_loading._own_tasks", lambda: {"gsm8k"})
     spec = spec.model_copy(update={"tasks": ["gsm9k"], "include": None})
-    with pytest.raises(FaqError, match="lm-eval has no task 'gsm9k'"):
+    with pytest.raises(FaqError, match="lm-eval has no task 'gsm9k'") as caught:
         answer_questions(model, tokenizer, spec, Thinking(), SilentProgress())
+    assert "gsm8k" in caught.value.hint
+
+
+def test_it_is_refused_before_work(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faq_pipeline.evaluation.task_loading._own_tasks", lambda: {"gsm8k"})
+    spec = tiny_cell.recipe.evaluation.model_copy(update={"tasks": ["gsm9k"], "include": None})
+    recipe = tiny_cell.recipe.model_copy(update={"evaluation": spec})
+    with pytest.raises(FaqError, match="lm-eval has no task 'gsm9k'") as caught:
+        REFERENCE_EVAL.preflight_missing(replace(tiny_cell, recipe=recipe))
+    assert caught.value.key == "evaluation.tasks"
 
 
 def test_a_task_without_a_score_per_question_is_refused(
