@@ -9,7 +9,8 @@ rest is what the stage adds: the inspection of the checkpoint, digests, the comm
 `bare-unbatched` is the bare script with GPTQ's `batched_quantization` off, as ours has it so that
 bytes repeat.
 
-`unkept` is ours without the journal of finished layers; for `ours` the seconds of writing it are told.
+`unkept` is ours without the journal of finished layers; for `ours` the seconds of writing it are told. For
+both, anonymous memory (`blocks.anonymous_bytes`) after each block of layers is told too.
 
 `ranks` is ours on two GPUs (`quantization.ranks: 2`), whose parts are not told apart, and `reversed` ours on
 one with the rows in the opposite order: with `--keep FOLDER` the checkpoints of these stay there, and the
@@ -33,6 +34,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.gpu.blocks import Blocks
 from faq_pipeline.config.family import Member
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build
@@ -67,7 +69,7 @@ def main() -> None:
     rows = [draws.choices(range(vocabulary), k=options.length) for _ in range(options.rows)]
     runs: list[tuple[str, dict[str, Any]]] = []
     for arm in options.arms.split(","):
-        found = _run(arm, options.folder, rows, options.scratch, options.keep)
+        found = _run(arm, rows, options)
         runs.append((arm, found))
         print(_line(arm, found, layers), flush=True)
     ratios = _ratios(runs)
@@ -109,21 +111,21 @@ def differences(one: Path, other: Path) -> dict[str, Any]:
     return {"weights": round(share, 6), "by_layer": shares, "other_tensors": others}
 
 
-def _run(
-    arm: str, folder: Path, rows: list[list[int]], scratch: Path | None, keep: Path | None
-) -> dict[str, Any]:
+def _run(arm: str, rows: list[list[int]], options: argparse.Namespace) -> dict[str, Any]:
     """One arm in a process of its own; what it writes goes away with it."""
-    with TemporaryDirectory(dir=scratch) as temporary:
+    with TemporaryDirectory(dir=options.scratch) as temporary:
         place = Path(temporary)
         (place / "rows.json").write_text(json.dumps(rows))
         results = place / "results.json"
         if arm in OURS:
-            command = ["-m", "benchmarks.gpu.quantization", folder, "--ours", place, results, *OURS[arm]]
-            command += ["--keep", keep / arm] if keep else []
+            command = ["-m", "benchmarks.gpu.quantization", options.folder, "--ours", place, results]
+            command += OURS[arm]
+            command += ["--keep", options.keep / arm] if options.keep else []
+            command += ["--parameters", options.parameters] if options.parameters else []
         else:
             batched = {"bare": "auto", "bare-unbatched": "none"}[arm]
             script = Path(__file__).with_name("bare_quantize.py")
-            command = [script, folder, place / "rows.json", place / "checkpoint", results, batched]
+            command = [script, options.folder, place / "rows.json", place / "checkpoint", results, batched]
         subprocess.run([sys.executable, *map(str, command)], check=True)
         return dict(json.loads(results.read_text(encoding="utf-8")))
 
@@ -144,7 +146,8 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
     rows = rows[::-1] if options.reverse else rows
     write_rows(place / "rows.parquet", [TokenRow(i, ids) for i, ids in enumerate(rows)], TokenRow)
     catalog = Settings.from_environment().catalog
-    target = Weights(Member(name="shape", path=folder, parameters=_parameters(folder)), "random", "random")
+    parameters = options.parameters or _parameters(folder)
+    target = Weights(Member(name="shape", path=folder, parameters=parameters), "random", "random")
     cell = Cell(catalog.member("kin-4m")[0], catalog.recipe(RECIPE), target, None, choose_device("auto"))
     if options.ranks:
         ranked = cell.recipe.quantization.model_copy(update={"ranks": options.ranks})
@@ -165,7 +168,7 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
 
         return patch.object(owner, name, run)
 
-    progress = _Blocks()
+    progress = Blocks()
     started = time.perf_counter()
     share = patch.object(placement, "SHARE", placement.SHARE if options.stay else 0.0)
 
@@ -176,7 +179,8 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
         return STAGE.build(job)
 
     journal = timed("write", Journal)
-    with share, timed("quantize"), timed("run"), timed("load_folder"), timed("save"), journal:
+    watched = progress.watching()
+    with watched, share, timed("quantize"), timed("run"), timed("load_folder"), timed("save"), journal:
         artifact, _ = store.produce(Key(STAGE.name, STAGE.version, "benchmark", {}, {}, {}), build)
     seconds = time.perf_counter() - started
     if options.ranks:  # its processes do these, and are not asked
@@ -193,6 +197,8 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
         "stage_seconds": seconds,
         "journal_seconds": spent.get("write", 0.0),
         "block_seconds": progress.seconds,
+        "block_anonymous_bytes": progress.anonymous,
+        "anonymous_bytes": progress.peak,
         "gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         "host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "rtn_fallback": len(artifact.metadata["rtn_fallback"]),
@@ -200,28 +206,6 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
         "digest": artifact.manifest.digest,
     }
     results.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-
-
-class _Blocks:
-    """Notes how long each block of layers took."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._last = 0.0
-
-    def start(self, what: str, total: int) -> None:
-        self._last = time.perf_counter()
-
-    def advance(self, done: int = 1) -> None:
-        now = time.perf_counter()
-        self.seconds.append(round(now - self._last, 3))
-        self._last = now
-
-    def detail(self, text: str) -> None:
-        pass
-
-    def note(self, message: str) -> None:
-        print(message, flush=True)
 
 
 def _parameters(folder: Path) -> int:
@@ -255,9 +239,15 @@ def _line(arm: str, found: dict[str, Any], layers: int) -> str:
     if "stage_seconds" in found:
         line += f", the whole stage {found['stage_seconds']:.1f} s, digest {found['digest']}"
         line += f", writing the journal {found['journal_seconds']:.2f} s"
+        line += f"; anonymous GB after each block: {_gigabytes(*found['block_anonymous_bytes'])}"
+        line += f", at most {_gigabytes(found['anonymous_bytes'])}"
     return (
         f"{line}; peak GPU {found['gpu_bytes'] / 2**30:.2f} GiB, host {found['host_bytes'] / 2**30:.1f} GiB"
     )
+
+
+def _gigabytes(*sizes: int) -> str:
+    return " ".join(f"{size / 1e9:.2f}" for size in sizes)
 
 
 def _options() -> argparse.Namespace:
@@ -267,6 +257,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=2048, help="tokens of a row")
     parser.add_argument("--unkept", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--arms", default="ours,bare")
+    parser.add_argument("--parameters", type=int, help="what it counts as: from 2 billion it stays bf16")
     parser.add_argument("--scratch", type=Path, help="folder on a disk with room for two checkpoints")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--ours", type=Path, nargs=2, help=argparse.SUPPRESS)
