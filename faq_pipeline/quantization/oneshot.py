@@ -73,6 +73,9 @@ def quantize(
 
     Returns:
         `Quantized.log`.
+
+    Raises:
+        FaqError: see `run` and `LentFiles.check`.
     """
     if spec.ranks is not None:
         from faq_pipeline.quantization.ranks import quantize_on_ranks
@@ -80,6 +83,8 @@ def quantize(
         return quantize_on_ranks(spec, weights, rows, folder, device, progress, samples)
     quantized = run(spec, weights, rows, device, progress, samples, journal)
     save(quantized.model, weights, folder, quantized.adapter)
+    if journal is not None:
+        journal.lent.check()
     log = quantized.log
     del quantized
     release()
@@ -196,7 +201,7 @@ def run_once(
         wide = precision_for(weights.member, device) == "float32"
         stored = widen(model, modifiers) if wide else None
         with (
-            resuming(kept, model, modifiers, log, compensator, progress),
+            resuming(kept, model, modifiers, log, compensator, device, progress),
             reporting_to(progress, _blocks(model, modifiers)),
         ):
             data = _data(rows, counts, between) if needs_calibration(spec) else {}

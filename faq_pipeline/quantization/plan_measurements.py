@@ -68,6 +68,7 @@ class PlanMeasurements:
         kl = self._divergence(found, held_out) if held_out else 0.0
         measured = {"layers": dict(layers), "sizes": sizes, "costs": costs, "kl": kl}
         del found
+        self._check()
         self._note(f"plan-{bits}", measured)
         self.forget(everywhere)
         release()
@@ -77,6 +78,7 @@ class PlanMeasurements:
         """The divergence with the bits of each module."""
         if (known := self._noted(CHOICE)) is None:
             known = {"kl": self._divergence(self._quantized(bits), held_out)}
+            self._check()
             self._note(CHOICE, known)
         return float(known["kl"])
 
@@ -104,6 +106,11 @@ class PlanMeasurements:
         """From the unquantized model, with these weights in the place of its own."""
         with _replaced(self._candidate, weights):
             return mean_divergence(self._reference, self._candidate, samples)
+
+    def _check(self) -> None:
+        """Refuse to note what was measured on weights that are not those that were made."""
+        if self._journal is not None:
+            self._journal.lent.check()
 
     def _noted(self, name: str) -> dict[str, Any] | None:
         return None if self._journal is None else self._journal.noted(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from llmcompressor.modifiers.gptq import GPTQModifier
 
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.quantization import layer_log
+from faq_pipeline.errors import FaqError
+from faq_pipeline.quantization import layer_log, oneshot
 from faq_pipeline.quantization.layer_log import LayerLog
 from faq_pipeline.quantization.methods.gptq import Gptq, settings
 from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.quantization.resuming import journal as journals
+from faq_pipeline.quantization.resuming import step_files
 from faq_pipeline.quantization.resuming.journal import Journal
 from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import make_rows, make_spec
@@ -142,7 +146,7 @@ def test_a_damaged_layer_is_made_again_and_the_others_are_not(
     def unreadable(path: Path) -> str:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(journals, "hash_file", unreadable)
+    monkeypatch.setattr(step_files, "hash_file", unreadable)
     files, _, told = work.run()
     assert files == expected and work.compressed == 2 * MODULES
     assert told == "finished layers are not kept any more: Input/output error"
@@ -189,3 +193,48 @@ def test_a_full_disk_costs_the_journal_and_not_the_run(
     files, _, told = work.run()
     assert files and told.count("finished layers are not kept any more: the disk has") == 1
     assert work.compressed == 2 * MODULES and not work.data
+
+
+def test_finished_layers_lie_in_the_journals_files(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After both passes of SmoothQuant. A file that changes is told of; one that is deleted is still there
+    for the model."""
+    work = bench("smoothquant", scheme="W8A8")
+    expected, _, _ = work.run(journal=False)
+    save = oneshot.save
+    act: Callable[[], Any] = lambda: flip_last_bit(work.data[0])  # noqa: E731
+    places: list[str] = []
+
+    def and_look(model: Any, *args: Any) -> None:
+        weights = [layer.mlp.up_proj.weight for layer in model.model.layers]
+        places[:] = [mapped_file(weight) for weight in weights]
+        act()
+        save(model, *args)
+
+    monkeypatch.setattr(oneshot, "save", and_look)
+    with pytest.raises(FaqError, match=r"safetensors: a finished layer differs from what was written"):
+        work.run()
+    assert len(places) == 2 and all("/journal/" in place for place in places)
+    act = lambda: shutil.rmtree(work.folder / "journal")  # noqa: E731
+    files, _, told = work.run()
+    assert files == expected and "1 layer from the interrupted run" in told
+    assert all("/journal/" in place for place in places), "restored ones too"
+
+
+def flip_last_bit(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+
+
+def mapped_file(tensor: torch.Tensor) -> str:
+    """The file that a tensor's memory is mapped from, "" where there is none."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, file = line.split(maxsplit=5)
+        first, end = (int(address, 16) for address in span.split("-"))
+        if first <= tensor.data_ptr() < end:
+            return file if file.startswith("/") else ""
+    return ""

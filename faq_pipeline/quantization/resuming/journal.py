@@ -6,6 +6,9 @@ out. A finished step of a run is two files: `P-SSSS.safetensors`, the tensors th
 then `P-SSSS.json`, one line with a checksum of itself, the size and SHA-256 of the first, and figures. P is
 the pass and SSSS the step within it. A step without both, or that differs from its checksums, counts as
 not there.
+
+The model of a run that goes on may have its weights in these files (`RunJournal.lend`). Nothing writes into
+a file of the journal: each appears by one rename, and is deleted as a whole.
 """
 
 from __future__ import annotations
@@ -13,8 +16,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +26,16 @@ from safetensors import SafetensorError
 
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.models.processor import processor_name
-from faq_pipeline.store import checked_json
-from faq_pipeline.store.fingerprint import hash_file, short_hash, tool_version
-from faq_pipeline.util.atomic_files import (
-    fsync_path,
-    make_folder,
-    set_mode,
-    staging_path,
-    write_atomic,
+from faq_pipeline.quantization.resuming.lent_files import LentFiles
+from faq_pipeline.quantization.resuming.step_files import (
+    mapped_tensors,
+    read_line,
+    size_and_digest,
+    write_tensors,
 )
+from faq_pipeline.store import checked_json
+from faq_pipeline.store.fingerprint import short_hash, tool_version
+from faq_pipeline.util.atomic_files import make_folder, write_atomic
 from faq_pipeline.util.files import subfolders
 from faq_pipeline.util.progress import Progress
 
@@ -68,6 +71,7 @@ class Journal:
         room: bytes of its disk that it leaves free, for the checkpoint.
         failed: why nothing more is kept.
         own: runs that this process has begun.
+        lent: files that models of this process have weights in.
         resumed: whether anything was taken from it that a killed run had made.
     """
 
@@ -76,6 +80,7 @@ class Journal:
     room: int = 0
     failed: str = ""
     own: set[str] = field(default_factory=set)
+    lent: LentFiles = field(default_factory=LentFiles)
     resumed: bool = False
 
     def __post_init__(self) -> None:
@@ -101,22 +106,27 @@ class Journal:
 
     def noted(self, name: str) -> dict[str, Any] | None:
         """The figures under a name; None where there are none, or they are damaged."""
-        content = _line(self._here / f"{name}.json")
+        content = read_line(self._here / f"{name}.json")
         if content is None:
             return None
         self.resumed = True
         return content["figures"]
 
-    def write(self, path: Path, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-        """Write a line of JSON, and before it the tensors that it tells of, if there are any."""
+    def write(self, path: Path, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bool:
+        """Write a line of JSON, and before it the tensors that it tells of, if there are any.
+
+        Returns:
+            Whether all is on disk.
+        """
         if self.failed:
-            return
+            return False
         try:
             self._check_room(sum(tensor.nbytes for tensor in tensors.values()))
-            data = _write_tensors(path.with_suffix(DATA), tensors) if tensors else None
+            data = write_tensors(path.with_suffix(DATA), tensors) if tensors else None
             write_atomic(path, checked_json.written({"data": data, **content}))
         except (OSError, SafetensorError, RuntimeError) as error:  # the last: tensors that share memory
             self.failed = str(getattr(error, "strerror", None) or error)
+        return not self.failed
 
     def tell(self) -> None:
         """Say once, where it failed, that it did."""
@@ -152,15 +162,32 @@ class RunJournal:
 
     def read(self, number: int, step: int) -> Recorded:
         """A step that is `sound`."""
-        from safetensors.torch import load_file
-
         content = json.loads(checked_json.checked(self._path(number, step).read_bytes())[0])
         data = self._path(number, step).with_suffix(DATA)
-        return Recorded({} if content["data"] is None else load_file(data), content["figures"])
+        return Recorded({} if content["data"] is None else mapped_tensors(data), content["figures"])
 
-    def record(self, number: int, step: int, recorded: Recorded) -> None:
-        """Keep a finished step; on disk when this returns, unless the journal has failed (`Journal.tell`)."""
-        self.journal.write(self._path(number, step), {"figures": recorded.figures}, recorded.tensors)
+    def lend(self, number: int, step: int, take: Callable[[Mapping[str, torch.Tensor]], bool]) -> None:
+        """Offer a model the tensors of a step, in the place of its own; not if they cannot be read any more.
+
+        Args:
+            take: is given them by name, and says whether the model has any of them from now on.
+        """
+        path = self._path(number, step)
+        data = path.with_suffix(DATA)
+        content = read_line(path)
+        if content is None or content["data"] is None:
+            return
+        with suppress(OSError, SafetensorError):  # deleted by hand
+            if take(mapped_tensors(data)):
+                self.journal.lent.written[data] = content["data"]
+
+    def record(self, number: int, step: int, recorded: Recorded) -> bool:
+        """Keep a finished step.
+
+        Returns:
+            Whether it is on disk; if it is not, the journal has failed (`Journal.tell`).
+        """
+        return self.journal.write(self._path(number, step), {"figures": recorded.figures}, recorded.tensors)
 
     def remove(self) -> None:
         """Delete the steps: the run's result is kept in another form."""
@@ -171,53 +198,16 @@ class RunJournal:
 
     def _is_sound(self, number: int, step: int) -> bool:
         path = self._path(number, step)
-        content = _line(path)
+        content = read_line(path)
         if content is None:
             return False
         try:
-            return content["data"] is None or _size_and_digest(path.with_suffix(DATA)) == content["data"]
+            return content["data"] is None or size_and_digest(path.with_suffix(DATA)) == content["data"]
         except OSError:
             return False
-
-
-def _line(path: Path) -> dict[str, Any] | None:
-    """What `Journal.write` wrote; None where it is not there, damaged or cannot be read."""
-    try:
-        body, protected = checked_json.checked(path.read_bytes())
-    except (OSError, ValueError):  # as in `RunJournal.sound`
-        return None
-    return json.loads(body) if protected else None
-
-
-def _size_and_digest(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file.
-
-    Raises:
-        OSError: it is not there, or cannot be read.
-    """
-    return {"bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 
 def _surroundings() -> dict[str, Any]:
     """What the bytes of a run may depend on besides the build's fingerprint and the run's settings."""
     tools = {name: tool_version(name) for name in TOOLS}
     return {"form": FORM, "processor": processor_name(), "tools": tools}
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Write them by one rename; the file's size and SHA-256."""
-    from safetensors.torch import save_file
-
-    make_folder(path.parent)
-    fresh = staging_path(path)
-    try:
-        save_file(dict(tensors), fresh)
-        set_mode(fresh, stat.S_IMODE(path.parent.stat().st_mode) & 0o666)  # safetensors' own is 0600
-        written = _size_and_digest(fresh)
-        fsync_path(fresh)
-        fresh.replace(path)
-        fsync_path(path.parent)
-    finally:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-    return written
