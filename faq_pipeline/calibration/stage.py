@@ -20,6 +20,7 @@ from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.errors import FaqError
+from faq_pipeline.models import hub
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.chat import check_renders
 from faq_pipeline.models.device import compute_identity
@@ -206,9 +207,10 @@ def _preflight_missing(cell: Cell) -> None:
     """A local target has what the selection needs, and its template renders samples if it is used."""
     from faq_pipeline.models.loading import shared_tokenizer
 
+    if cell.target.member.path is not None or hub.cached(cell.target.member) is not None:
+        _check_experts(cell)
     if cell.target.member.path is None:
         return
-    _check_experts(cell)
     if cell.recipe.calibration.template == "chat":
         check_renders(shared_tokenizer(cell.target), cell.family.thinking, replies=True)
 

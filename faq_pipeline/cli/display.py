@@ -32,11 +32,14 @@ def say(text: str) -> None:
 
 def wrapped(text: str) -> None:
     """Print a sentence, wrapped to the terminal (to 80 columns at most), with later lines indented."""
-    width = min(out().width, 80)
-    for line in textwrap.wrap(
-        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    ):
+    for line in in_lines(text):
         say(line)
+
+
+def in_lines(text: str) -> list[str]:
+    """The lines of a sentence, as `wrapped` prints them."""
+    width = min(out().width, 80)
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def print_json(content: Any) -> None:

@@ -19,7 +19,8 @@ def export(
         str,
         typer.Argument(
             metavar="ID",
-            help="Fingerprint of a checkpoint or calibration set, or its first digits; or 'member|recipe'.",
+            help="Fingerprint of a checkpoint or calibration set, or its first digits; 'member|recipe'; or a"
+            " folder that faq quantize made.",
         ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],

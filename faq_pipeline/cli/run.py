@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faq_pipeline.cli.display import err, print_json, say, seconds, wrapped
+from faq_pipeline.cli.display import err, in_lines, print_json, say, seconds, wrapped
 from faq_pipeline.cli.figures import show_figures
 from faq_pipeline.cli.options import (
     DEFAULT_MEMBER,
@@ -125,7 +125,8 @@ def execute(resolver: CellResolver, cells: list[Cell], last: str = stage_names.E
 
     settings, member = resolver.settings, cells[-1].target.partition
     if line := slow_method_line(settings, cells):
-        err().print(line, markup=False)
+        for part in in_lines(line):
+            err().print(part, markup=False)
     progress = TerminalProgress()
     with open_instance(settings) as instance:
         runs = Runs(settings, instance, progress, resolver)

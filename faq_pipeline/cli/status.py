@@ -34,7 +34,7 @@ def status(
 ) -> None:
     """Show whether each member x recipe is complete, stale, partial, missing or impossible, and why.
 
-    Your own members come first. A checkpoint that nobody asked to evaluate is complete, not evaluated.
+    Your own members come first. "not evaluated": the checkpoint alone is made.
     A recipe that is not for the member's family is not listed. Members of which nothing is made are
     named in one line, but for --member and --json.
     """

@@ -30,7 +30,7 @@ def task_manager(spec: Evaluation, scratch: Path) -> TaskManager:
         with task_errors(spec):
             return TaskManager(include_path=str(scratch), include_defaults=False)
     check_task_names(spec.tasks)
-    return TaskManager()
+    return _own_tasks()
 
 
 def check_task_names(names: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ def check_task_names(names: Sequence[str]) -> None:
         FaqError: names the nearest that it has.
     """
     for name in names:
-        if name not in (known := _own_tasks()):
+        if name not in (known := _own_tasks().task_index):
             hint = nearest_of_many(name, known, "`lm-eval ls tasks`")
             raise FaqError(
                 f"lm-eval has no task {name!r}", hint=f"{hint}; or set 'include'", key="evaluation.tasks"
@@ -48,12 +48,12 @@ def check_task_names(names: Sequence[str]) -> None:
 
 
 @cache
-def _own_tasks() -> frozenset[str]:
-    """Names of lm-eval's tasks and groups. It reads thousands of files: seconds."""
+def _own_tasks() -> TaskManager:
+    """The index of lm-eval's own tasks and groups. To make it, thousands of files are read: seconds."""
     from lm_eval.tasks import TaskManager
 
     with quiet_lm_eval():
-        return frozenset(TaskManager().task_index)
+        return TaskManager()
 
 
 def load_tasks(spec: Evaluation, scratch: Path) -> dict[str, Any]:

@@ -40,14 +40,16 @@ def read_mark(folder: Path) -> str | None:
 
 
 def fingerprint_in(folder: Path, store: Store) -> str:
-    """The fingerprint of the checkpoint in a folder: one with a mark, or one of the store itself.
+    """The fingerprint of the artifact in a folder: a checkpoint's with a mark, or one of the store itself.
 
     Raises:
         FaqError: it is neither.
     """
-    place, stage = folder.resolve(), (store.root / stage_names.QUANTIZED_CHECKPOINT).resolve()
-    if stage in place.parents:
-        return place.relative_to(stage).parts[0]
+    place = folder.resolve()
+    for name in (stage_names.QUANTIZED_CHECKPOINT, stage_names.CALIBRATION_SET):
+        stage = (store.root / name).resolve()
+        if stage in place.parents:
+            return place.relative_to(stage).parts[0]
     fingerprint = read_mark(folder)
     if fingerprint is None:
         raise FaqError(

@@ -30,8 +30,8 @@ class State(StrEnum):
     """Everything that it declares is made, on this or another device."""
     STALE = "stale"
     """It was completed, but declares something else now."""
-    UNEVALUATED = "complete, not evaluated"
-    """Its checkpoint is made, and no run of it began to evaluate: none was asked to."""
+    UNEVALUATED = "not evaluated"
+    """Its checkpoint is made, and no run has finished a stage of its evaluation, as with `--no-eval`."""
     PARTIAL = "partial"
     """A run of it started, but it was never completed."""
     MISSING = "missing"
@@ -77,7 +77,7 @@ def freshness(seen: CellPlan, store: Store) -> Freshness:
         return Freshness(State.STALE, _in_words(newest), stage)
     made = f"{seen.made} of {len(STAGES)} stages are made"
     if _is_unevaluated(missing, uses):
-        return Freshness(State.UNEVALUATED, "", waiting)
+        return Freshness(State.UNEVALUATED, f"the checkpoint is made, {made}", waiting)
     if uses:
         return Freshness(State.PARTIAL, f"never completed, {made}", waiting)
     never = f"never made, {made} for other cells" if seen.made else "never made"
@@ -85,7 +85,7 @@ def freshness(seen: CellPlan, store: Store) -> Freshness:
 
 
 def _is_unevaluated(missing: list[str], uses: list[Use]) -> bool:
-    """Whether a run made the checkpoint and was to evaluate nothing: it begins with the reference."""
+    """Whether a run made the checkpoint, and none has used a stage of the evaluation."""
     used = {use.stage for use in uses}
     return EVALUATION.issuperset(missing) and used.isdisjoint(EVALUATION) and QUANTIZED_CHECKPOINT in used
 

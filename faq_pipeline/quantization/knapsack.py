@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 CELLS = 4000
-"""Most steps that a budget is divided into; sizes are rounded up to steps, so the budget is kept."""
+"""Most steps that a budget is divided into; sizes are rounded up to steps, so the budget is kept. What the
+smallest options take is no part of it, so that these always fit where they should."""
 
 
 class Option(NamedTuple):
@@ -27,8 +28,13 @@ def cheapest(units: Sequence[Sequence[Option]], budget: int) -> list[int]:
     Raises:
         ValueError: even the smallest options do not fit.
     """
-    step = max(math.gcd(*(option.size for unit in units for option in unit)), -(-budget // CELLS))
-    sizes = [[-(-option.size // step) for option in unit] for unit in units]
+    least = [min(option.size for option in unit) for unit in units]
+    budget -= sum(least)
+    if budget < 0:
+        raise ValueError("no choice fits the budget")
+    more = [[option.size - own for option in unit] for unit, own in zip(units, least, strict=True)]
+    step = max(math.gcd(*(size for unit in more for size in unit)), -(-budget // CELLS), 1)
+    sizes = [[-(-size // step) for size in unit] for unit in more]
     cells = budget // step
     # best[s]: the least cost of the units so far at a size of s steps; chosen: by which options.
     best: list[float] = [0.0, *[math.inf] * cells]
@@ -45,8 +51,6 @@ def cheapest(units: Sequence[Sequence[Option]], budget: int) -> list[int]:
         best = following
         chosen.append(picked)
     size = min(range(cells + 1), key=lambda at: (best[at], at))
-    if best[size] == math.inf:
-        raise ValueError("no choice fits the budget")
     answer = []
     for picked, own in zip(reversed(chosen), reversed(sizes), strict=True):
         answer.append(picked[size])

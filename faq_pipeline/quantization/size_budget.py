@@ -60,13 +60,17 @@ def _quantized(spec: Quantization, weights: Weights) -> list[LinearLayer]:
 
 
 def _fixed_bits(spec: Quantization, plan: BitPlan, weights: Weights, layers: list[LinearLayer]) -> int:
-    """Bits of the files but for the integers, at most."""
-    tensors = read_tensors(weights.folder)
-    packed = {f"{layer.stored}.weight" for layer in layers}
-    dense = sum(math.prod(tensor.shape) for name, tensor in tensors.items() if name not in packed)
-    return (
-        DENSE_BITS * dense + HEADER_BITS * (len(tensors) + 3 * len(layers)) + sum(_beside(spec, plan, layers))
-    )
+    """Bits of the files but for the integers, at most. Without the files, by the number of parameters."""
+    tensors, kept = read_tensors(weights.folder), set(architecture_of(weights).tensors)
+    if tensors:
+        # A head that is tied and stored all the same, say, is not saved again.
+        saved = kept if kept <= tensors.keys() else tensors.keys()
+        packed = {f"{layer.stored}.weight" for layer in layers}
+        dense = sum(math.prod(tensors[name].shape) for name in saved - packed)
+    else:
+        dense = max(0, weights.member.parameters - sum(layer.rows * layer.columns for layer in layers))
+    headers = HEADER_BITS * (len(tensors or kept) + 3 * len(layers))
+    return DENSE_BITS * dense + headers + sum(_beside(spec, plan, layers))
 
 
 def _beside(spec: Quantization, plan: BitPlan, layers: list[LinearLayer]) -> Iterator[int]:
@@ -78,6 +82,8 @@ def _beside(spec: Quantization, plan: BitPlan, layers: list[LinearLayer]) -> Ite
     for layer in layers:
         groups = layer.columns // spec.group_size if isinstance(spec.group_size, int) else 1
         last = WORD * layer.rows if layer.columns % WORD else 0
+        if not arguments.symmetric and layer.rows % WORD:
+            last += WORD * groups  # zero points are packed along rows
         yield layer.rows * groups * each + SHAPE_BITS + last
 
 

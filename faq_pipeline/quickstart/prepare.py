@@ -56,6 +56,7 @@ def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantiz
         FaqError: the model, the teacher, the seeds, an option or a file of ours that was edited.
     """
     scheme, method = SCHEMES.find(options.scheme).name, find_method(options.method_name).name
+    options.check_size()
     device = choose_device(settings.device)
     places = Places(settings.catalog, settings.home, settings.digests, device, options.template)
     target = places.find(options.model)

@@ -51,6 +51,20 @@ class QuantizeOptions:
         """What the checkpoint's files may take at most, where a bit plan is to fit them in."""
         return self.changed("quantization", "plan").get("size")
 
+    def check_size(self) -> None:
+        """Refuse a scheme whose bits are none of those that a layer can have.
+
+        Raises:
+            FaqError: see above.
+        """
+        bits = self.changed("quantization", "plan").get("bits")
+        own = SCHEMES.find(self.scheme).weight_bits
+        if self.size is not None and isinstance(bits, list) and own not in bits:
+            raise FaqError(
+                f"--scheme {self.scheme}: with --size layers have {' or '.join(map(str, bits))} bits",
+                hint=f"leave --scheme out, or add --set 'quantization.plan.bits=[{own}, ...]'",
+            )
+
     @property
     def label(self) -> str:
         """What tells the checkpoint from others of the model by this method: the scheme, the size or both."""
@@ -118,7 +132,10 @@ def with_size(changes: Mapping[str, Any], size: str) -> dict[str, Any]:
         parse_size(size)
     except ValueError as error:
         raise FaqError(f"--size: {error}", hint="write it as --size 5GB") from None
-    return overlay({"quantization": {"plan": {"size": size, "bits": list(SERVED_WIDTHS)}}}, changes)
+    made = overlay({"quantization": {"plan": {"size": size, "bits": list(SERVED_WIDTHS)}}}, changes)
+    if made["quantization"].get("plan", {}).get("size") != size:
+        raise FaqError("--size and --set quantization.plan contradict each other", hint="leave one out")
+    return made
 
 
 def usual_method(scheme: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-FILE_SIZE = r"^\s*(\d+(?:\.\d+)?)\s*([kMGT]i?)?B\s*$"
+FILE_SIZE = r"^\s*(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B\s*$"
 """A size as a regular expression: a number, and a decimal (GB) or binary (GiB) unit."""
 _PREFIXES = "kMGT"
 
@@ -22,7 +22,7 @@ def parse_size(text: str) -> int:
     if prefix is None:
         return int(float(number))
     base = 1024 if prefix.endswith("i") else 1000
-    return int(float(number) * base ** (1 + _PREFIXES.index(prefix[0])))
+    return int(float(number) * base ** (1 + _PREFIXES.index(prefix[0].replace("K", "k"))))
 
 
 def written_size(count: float) -> str:

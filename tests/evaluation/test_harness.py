@@ -155,14 +155,19 @@ def test_mistakes_are_one_clear_line(
         answer_questions(model, tokenizer, spec.model_copy(update=changes), Thinking(), SilentProgress())
 
 
+class Index:
+    """In the place of lm-eval's, whose real one takes many seconds to read."""
+
+    task_index = ("gsm8k",)
+
+
 def test_a_task_that_lm_eval_does_not_know(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     spec: Evaluation,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Its real index takes many seconds to read.
-    monkeypatch.setattr("faq_pipeline.evaluation.task_loading._own_tasks", lambda: {"gsm8k"})
+    monkeypatch.setattr("faq_pipeline.evaluation.task_loading._own_tasks", Index)
     spec = spec.model_copy(update={"tasks": ["gsm9k"], "include": None})
     with pytest.raises(FaqError, match="lm-eval has no task 'gsm9k'") as caught:
         answer_questions(model, tokenizer, spec, Thinking(), SilentProgress())
@@ -170,7 +175,7 @@ def test_a_task_that_lm_eval_does_not_know(
 
 
 def test_it_is_refused_before_work(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faq_pipeline.evaluation.task_loading._own_tasks", lambda: {"gsm8k"})
+    monkeypatch.setattr("faq_pipeline.evaluation.task_loading._own_tasks", Index)
     spec = tiny_cell.recipe.evaluation.model_copy(update={"tasks": ["gsm9k"], "include": None})
     recipe = tiny_cell.recipe.model_copy(update={"evaluation": spec})
     with pytest.raises(FaqError, match="lm-eval has no task 'gsm9k'") as caught:

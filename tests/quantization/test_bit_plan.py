@@ -26,7 +26,7 @@ from faq_pipeline.models.architecture import LinearLayer, architecture_of
 from faq_pipeline.quantization.carried_plan import carried_bits
 from faq_pipeline.quantization.fused_layers import disagreeing, fused_layers, fused_name
 from faq_pipeline.quantization.inspection import bits_per_weight
-from faq_pipeline.quantization.knapsack import Option, cheapest
+from faq_pipeline.quantization.knapsack import Option, cheapest, cheapest_bits
 from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.spec_check import check_spec
@@ -155,6 +155,17 @@ def test_a_plan_keeps_its_budget_and_is_better_than_uniform_bits(tiny_cell: Cell
     again = carried_bits(costs, quantized, 4)
     chosen = {row.layer: row.bits for row in rows}
     assert {fused_name(module): bits for module, bits in again.items()} == chosen
+
+
+@pytest.mark.parametrize("average", [4.0, 4.02, 4.1, 4.2, 7.9])
+def test_a_large_model_has_a_choice_near_its_fewest_bits(average: float) -> None:
+    """Layers of 80 blocks in the shape of a 70B model: far more steps of size than the solver divides."""
+    block = {"qkv": 83_886_080, "o": 67_108_864, "gate_up": 469_762_048, "down": 234_881_024}
+    sizes = {f"{n}.{part}": size for n in range(80) for part, size in block.items()}
+    costs = {name: [1.0 + (n % 7), 0.1] for n, name in enumerate(sizes)}
+    chosen = cheapest_bits([4, 8], costs, sizes, average)
+    spent = sum(sizes[name] * (4, 8)[index] for name, index in chosen.items()) / sum(sizes.values())
+    assert average - 0.05 < spent <= average
 
 
 def test_a_plan_of_a_size_keeps_it(tiny_cell: Cell, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ from faq_pipeline.config.family import Member
 from faq_pipeline.config.quantization import BitPlan
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
-from faq_pipeline.models.weights import find_weights
-from faq_pipeline.quantization.layers import weight_bytes
+from faq_pipeline.models.weights import Weights, find_weights
+from faq_pipeline.quantization.layers import read_tensors, weight_bytes
 from faq_pipeline.quantization.oneshot import quantize
 from faq_pipeline.quantization.size_budget import mean_bits
 from faq_pipeline.quantization.spec_check import check_spec
@@ -48,6 +50,19 @@ def test_a_size_that_no_bits_fit_in_is_refused_with_the_least(tiny_cell: Cell) -
     assert caught.value.key == "quantization.plan.size"
     least = caught.value.problem.partition("take ")[2]
     check_spec(make_spec("gptq", plan=BitPlan(size=least)), tiny_cell.target)
+
+
+def test_without_files_it_is_reckoned_by_the_number_of_parameters(tmp_path: Path) -> None:
+    """A hub member that is not downloaded: its configuration is all that is here."""
+    folder = REPOSITORY / "data/models/kin-2m"
+    parameters = sum(math.prod(tensor.shape) for tensor in read_tensors(folder).values())
+    shutil.copy(folder / "config.json", tmp_path)
+    spec, plan = make_spec("rtn", "W4A16", 64), BitPlan(size="2MB")
+    fitting = []
+    for place in (folder, tmp_path):
+        member = Member(name="kin-2m", path=place, parameters=parameters)
+        fitting.append(mean_bits(spec, plan, Weights(member, "digest", "tokenizer")))
+    assert fitting[1] == pytest.approx(fitting[0], abs=0.05)
 
 
 @pytest.mark.parametrize(

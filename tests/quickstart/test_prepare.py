@@ -64,6 +64,10 @@ def test_a_size_makes_a_bit_plan_and_names_the_folder(settings: Settings, llama:
     )
     with pytest.raises(FaqError, match="--size: 'big' is no size such as 5GB"):
         with_size({}, "big")
+    with pytest.raises(FaqError, match="contradict each other"):
+        with_size({"quantization": {"plan": None}}, "5GB")
+    with pytest.raises(FaqError, match="--scheme W3A16: with --size layers have 4 or 8 bits"):
+        prepare(settings, QuantizeOptions(str(llama), scheme="W3A16", changes=changes))
 
 
 def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(
