@@ -97,6 +97,11 @@ def test_without_evaluation_only_the_checkpoint_is_made(
     checkpoint = home / "store/quantized_checkpoint" / found["fingerprint"] / "checkpoint"
     layers = [asked(faq, "layers", str(folder), home=home) for folder in (nowhere / "mine", checkpoint)]
     assert layers[0] == layers[1] and layers[0]["fingerprint"] == found["fingerprint"]
+    exported = faq("", "export", str(nowhere / "mine"), str(nowhere / "copy"), home=home)
+    assert exported.code == 0, exported.err
+    assert (nowhere / "copy/model.safetensors").read_bytes() == (
+        nowhere / "mine/model.safetensors"
+    ).read_bytes()
 
 
 def test_folders_without_a_layer_report_are_refused_in_a_line(faq: Run, nowhere: Path, llama: Path) -> None:
