@@ -140,7 +140,11 @@ def plan_summary(rows: list[dict[str, Any]]) -> str:
     known = [row["seconds"] for row in misses if row["seconds"] is not None]
     times = [f"about {duration(sum(known))}"] if known or not misses else []
     unknown = len(misses) - len(known)
-    times += [f"{unknown} stages of unknown time (no comparable run here yet)"] if unknown else []
+    times += (
+        [f"{unknown} stage{'s' * (unknown > 1)} of unknown time (no comparable run here yet)"]
+        if unknown
+        else []
+    )
     hits = f"{len(rows) - len(misses)} hits" + (
         f" ({shared} made by another cell of this plan)" if shared else ""
     )

@@ -18,6 +18,7 @@ from faq_pipeline.quickstart.recipe_tree import parse_changes
 from faq_pipeline.quickstart.written_files import undone_if_refused
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
+from faq_pipeline.util.interruption import sigterm_interrupts
 from faq_pipeline.util.memoize import memoizing
 
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ def quantize(
             model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
         with rare_collections():
-            # A call that is refused leaves the files of an earlier one as they were.
-            with undone_if_refused(settings.own_data):
+            # A call that is refused or interrupted leaves the files of an earlier one as they were.
+            with sigterm_interrupts(), undone_if_refused(settings.own_data):
                 prepared = prepare(settings, replace(options, judged=evaluate))
                 folder = out or Path(prepared.folder)
                 resolver = CellResolver(settings.reread())

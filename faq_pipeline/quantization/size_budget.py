@@ -46,8 +46,7 @@ def mean_bits(spec: Quantization, plan: BitPlan, weights: Weights) -> float:
         raise FaqError(
             f"{plan.size} is too little for {weights.name!r}: with {plan.bits[0]} bits everywhere its files"
             f" take {written_size((fixed + plan.bits[0] * count) / 8)}",
-            hint=f"raise it{', take larger groups' if _groups_are_small(spec) else ''}"
-            f"{' or allow fewer bits (quantization.plan.bits)' if plan.bits[0] > 2 else ''}",
+            hint=f"raise it{', take larger groups' if _groups_are_small(spec) else ''}{_fewer_bits(plan)}",
             key="quantization.plan.size",
         )
     return found
@@ -85,6 +84,14 @@ def _beside(spec: Quantization, plan: BitPlan, layers: list[LinearLayer]) -> Ite
         if not arguments.symmetric and layer.rows % WORD:
             last += WORD * groups  # zero points are packed along rows
         yield layer.rows * groups * each + SHAPE_BITS + last
+
+
+def _fewer_bits(plan: BitPlan) -> str:
+    """What allows fewer bits; "" where there are none."""
+    if plan.bits[0] == 2:
+        return ""
+    bits = ", ".join(map(str, [*range(2, plan.bits[0]), *plan.bits]))
+    return f" or allow fewer bits: quantization.plan.bits=[{bits}]"
 
 
 def _groups_are_small(spec: Quantization) -> bool:

@@ -11,7 +11,7 @@ from faq_pipeline.config.files import overlay
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.yaml import look
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quantization.methods import needs_calibration
+from faq_pipeline.quantization.methods import find_method, needs_calibration
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.quickstart.recipe_tree import MOST_SEEDS
 from faq_pipeline.settings import REPOSITORY
@@ -52,17 +52,28 @@ class QuantizeOptions:
         return self.changed("quantization", "plan").get("size")
 
     def check_size(self) -> None:
-        """Refuse a scheme whose bits are none of those that a layer can have.
+        """Refuse a scheme or method by which layers cannot have bits of their own, where there is a size.
 
         Raises:
             FaqError: see above.
         """
-        bits = self.changed("quantization", "plan").get("bits")
-        own = SCHEMES.find(self.scheme).weight_bits
-        if self.size is not None and isinstance(bits, list) and own not in bits:
+        if self.size is None:
+            return
+        bits, scheme = self.changed("quantization", "plan").get("bits"), SCHEMES.find(self.scheme)
+        if scheme.float_weights:
             raise FaqError(
-                f"--scheme {self.scheme}: with --size layers have {' or '.join(map(str, bits))} bits",
-                hint=f"leave --scheme out, or add --set 'quantization.plan.bits=[{own}, ...]'",
+                f"--size: the bits of {scheme.name} are fixed by its format",
+                hint="leave --size out, or use a scheme with integer weights, such as W4A16",
+            )
+        if isinstance(bits, list) and scheme.weight_bits not in bits:
+            raise FaqError(
+                f"--scheme {scheme.name}: with --size layers have {' or '.join(map(str, bits))} bits",
+                hint=f"leave --scheme out, or add --set 'quantization.plan.bits=[{scheme.weight_bits}, ...]'",
+            )
+        if "plan" not in find_method(self.method_name).variants:
+            raise FaqError(
+                f"--size: method {self.method_name!r} gives all layers the same bits",
+                hint="leave --size or --method out",
             )
 
     @property

@@ -74,7 +74,7 @@ def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> Non
 
 @contextmanager
 def undone_if_refused(folder: Path) -> Iterator[None]:
-    """YAML files below a folder are again as they were where what is done meanwhile is refused.
+    """YAML files below a folder are again as they were where what is done meanwhile is refused or interrupted.
 
     Raises:
         FaqError: what was raised meanwhile, without a place in a file that is gone again.
@@ -83,15 +83,23 @@ def undone_if_refused(folder: Path) -> Iterator[None]:
     try:
         yield
     except FaqError as error:
-        written = [path for path in folder.rglob("*.yaml") if before.get(path) != path.read_bytes()]
-        for path in written:
-            if path in before:
-                write_atomic(path, before[path].decode())
-            else:
-                path.unlink()
-        if error.file in written:
+        if error.file in _put_back(folder, before):
             raise FaqError(error.problem, hint=error.hint, key=error.key) from error
         raise
+    except BaseException:
+        _put_back(folder, before)
+        raise
+
+
+def _put_back(folder: Path, before: Mapping[Path, bytes]) -> list[Path]:
+    """The YAML files that are not as they were before; they are now."""
+    written = [path for path in folder.rglob("*.yaml") if before.get(path) != path.read_bytes()]
+    for path in written:
+        if path in before:
+            write_atomic(path, before[path].decode())
+        else:
+            path.unlink()
+    return written
 
 
 def is_unedited(text: str) -> bool:

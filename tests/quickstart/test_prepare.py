@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,10 +24,12 @@ from faq_pipeline.quickstart.prepare import PROSE, prepare
 from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.quickstart.seeds import DEVELOPMENT
+from faq_pipeline.quickstart.written_files import undone_if_refused
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.regeneration.traces import load_development
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.records import Sample
+from faq_pipeline.util.interruption import sigterm_interrupts
 
 
 @pytest.fixture
@@ -68,6 +72,19 @@ def test_a_size_makes_a_bit_plan_and_names_the_folder(settings: Settings, llama:
         with_size({"quantization": {"plan": None}}, "5GB")
     with pytest.raises(FaqError, match="--scheme W3A16: with --size layers have 4 or 8 bits"):
         prepare(settings, QuantizeOptions(str(llama), scheme="W3A16", changes=changes))
+    with pytest.raises(FaqError, match="--size: the bits of FP8_DYNAMIC are fixed by its format"):
+        prepare(settings, QuantizeOptions(str(llama), scheme="FP8_DYNAMIC", changes=changes))
+    with pytest.raises(FaqError, match="--size: method 'awq' gives all layers the same bits"):
+        prepare(settings, QuantizeOptions(str(llama), method="awq", changes=changes))
+
+
+def test_files_are_put_back_after_an_interruption(tmp_path: Path) -> None:
+    (tmp_path / "kept.yaml").write_text("a: 1\n")
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), undone_if_refused(tmp_path):
+        (tmp_path / "kept.yaml").write_text("a: 2\n")
+        (tmp_path / "new.yaml").write_text("b: 1\n")
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"kept.yaml": "a: 1\n"}
 
 
 def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(

@@ -164,7 +164,7 @@ class RunState:
         where = f" of pass {self.number + 1} of {self.passes}" if self.passes > 1 else ""
         source = "an earlier pass of this run" if self.journal.begun else "the interrupted run"
         if first is None:
-            return f"All {layers} layers{where} are from {source}"
+            return f"All {layers} decoder layers{where} are from {source}"
         return f"Resuming at layer {first} of {layers}{where}: {kept} layer{'s' * (kept > 1)} from {source}"
 
 
