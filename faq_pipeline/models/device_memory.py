@@ -18,7 +18,7 @@ WORKING_SPACE = 1.25
 
 RUNTIME = 1.2 * 2**30
 """Bytes of main memory that a process on a CPU takes besides: for its libraries (torch, transformers,
-llmcompressor, Dagster and others: 0.7 to 0.8 GB) and for batches. Runs of the embedded family peak at 1.1 to
+llmcompressor, Dagster and others: 0.7 to 0.8 GB) and for batches. Runs of the embedded family peak at 0.9 to
 1.3 GB."""
 
 _assumed: ContextVar[int | None] = ContextVar("assumed_memory", default=None)

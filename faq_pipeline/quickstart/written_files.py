@@ -74,7 +74,7 @@ def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> Non
 
 @contextmanager
 def undone_if_refused(folder: Path) -> Iterator[None]:
-    """YAML files below a folder are again as they were where what is done meanwhile is refused or interrupted.
+    """YAML files below a folder are again as they were if what is done meanwhile is refused or interrupted.
 
     Raises:
         FaqError: what was raised meanwhile, without a place in a file that is gone again.
