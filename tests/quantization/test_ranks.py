@@ -159,5 +159,6 @@ def test_no_rank_outlives_the_process_that_started_it(tiny_cell: Cell, tmp_path:
     time.sleep(2)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert not alive
+    # One that has ended stays as a zombie until process 1 takes note of it, which may be long.
+    _, there = psutil.wait_procs(family, timeout=20)
+    assert not [one for one in there if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
