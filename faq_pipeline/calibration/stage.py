@@ -87,12 +87,13 @@ def build(task: Build) -> dict[str, Any]:
     A mixture also gets `experts.parquet`, the tokens that each routed expert sees.
 
     Raises:
-        FaqError: another base tokenizer, rows longer than the context, or a set that fills less than
-            half of its budget.
+        FaqError: another base tokenizer, rows longer than the context, a selection by routed experts for a
+            target without any, or a set that fills less than half of its budget.
     """
     from faq_pipeline.activations.routing import routing_figures
 
     _check_teacher(task)
+    _check_experts(task.cell)  # the files of a hub member may be here only now
     made, fill = _assembled(task)
     check_filled(task.cell, fill)
     for note in fill.notes:

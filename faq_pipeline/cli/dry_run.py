@@ -140,11 +140,8 @@ def plan_summary(rows: list[dict[str, Any]]) -> str:
     known = [row["seconds"] for row in misses if row["seconds"] is not None]
     times = [f"about {duration(sum(known))}"] if known or not misses else []
     unknown = len(misses) - len(known)
-    times += (
-        [f"{unknown} stage{'s' * (unknown > 1)} of unknown time (no comparable run here yet)"]
-        if unknown
-        else []
-    )
+    if unknown:
+        times.append(f"{unknown} stage{'s' * (unknown > 1)} of unknown time (no comparable run here yet)")
     hits = f"{len(rows) - len(misses)} hits" + (
         f" ({shared} made by another cell of this plan)" if shared else ""
     )

@@ -17,7 +17,7 @@ from faq_pipeline.exports.source import find_source
 from faq_pipeline.lineage.uses import partitions_that_use
 from faq_pipeline.models.weights import find_weights
 from faq_pipeline.quantization.carried_plan import carried_bits
-from faq_pipeline.quantization.layers import is_ignored
+from faq_pipeline.quantization.layers import not_ignored
 from faq_pipeline.quantization.stage import LAYERS, PLAN_COSTS
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
@@ -92,9 +92,7 @@ def _carry(settings: Settings, plan: Artifact, member: str, average_bits: float,
     _check_family(settings, plan, family, member)
     weights = find_weights(settings.catalog.revision(of_now, rev8), settings.digests)
     ignored = plan.manifest.identity["quantization"]["ignore"]
-    layers = [
-        layer for layer in architecture_of(weights).quantizable if not is_ignored(layer.module, ignored)
-    ]
+    layers = not_ignored(architecture_of(weights), ignored)
     bits = carried_bits(read_rows(file, PlannedLayer), layers, average_bits)
     sizes = {layer.module: layer.rows * layer.columns for layer in layers}
     mean = sum(sizes[module] * own for module, own in bits.items()) / sum(sizes.values())

@@ -21,8 +21,9 @@ class Option(NamedTuple):
 def cheapest(units: Sequence[Sequence[Option]], budget: int) -> list[int]:
     """The index of the option of each unit: the least sum of costs with a sum of sizes of `budget` at most.
 
-    Multiple-choice knapsack by dynamic programming over sizes; exact where the sizes' greatest common
-    divisor divides the budget into at most `CELLS` steps, and where not, exact for sizes rounded up.
+    Multiple-choice knapsack by dynamic programming over sizes; what counts is what options take above
+    the smallest of their unit. Exact where the greatest common divisor of that divides the rest of the budget
+    into at most `CELLS` steps, and where not, exact for sizes rounded up.
     Of equal costs the smaller size.
 
     Raises:

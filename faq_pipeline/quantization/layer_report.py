@@ -8,7 +8,7 @@ from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.models.architecture import architecture_of
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layer_log import LayerLog
-from faq_pipeline.quantization.layers import is_ignored
+from faq_pipeline.quantization.layers import not_ignored
 from faq_pipeline.quantization.schemes import SCHEMES, with_exact_names
 from faq_pipeline.store.records import QuantizedLayer
 
@@ -23,9 +23,7 @@ def quantized_layers(
         log: of the run that quantized it.
         stored: bits that the checkpoint has of each layer.
     """
-    layers = [
-        layer for layer in architecture_of(target).quantizable if not is_ignored(layer.module, spec.ignore)
-    ]
+    layers = not_ignored(architecture_of(target), spec.ignore)
     exact = with_exact_names(spec, [layer.module for layer in layers]).layer_bits or {}
     own, failed = SCHEMES.find(spec.scheme).weight_bits, set(log.fallback)
     return [

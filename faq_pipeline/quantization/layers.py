@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from faq_pipeline.errors import FaqError, library_errors
-from faq_pipeline.models.architecture import LinearLayer
+from faq_pipeline.models.architecture import Architecture, LinearLayer
 
 BITS = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16, "I16": 16}
 """Width of safetensors' dtypes; those left out are 8 bits wide."""
@@ -65,6 +65,15 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 def is_quantized(layer: LinearLayer, tensors: dict[str, Tensor]) -> bool:
     """Whether a checkpoint holds the layer's weight with scales."""
     return f"{layer.stored}.weight_scale" in tensors
+
+
+def not_ignored(architecture: Architecture, ignore: Collection[str]) -> list[LinearLayer]:
+    """The layers that a recipe with this `ignore` quantizes, in the model's order.
+
+    Raises:
+        FaqError: see `is_ignored`.
+    """
+    return [layer for layer in architecture.quantizable if not is_ignored(layer.module, ignore)]
 
 
 def is_ignored(module: str, ignore: Iterable[str]) -> bool:

@@ -13,7 +13,7 @@ from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.architecture import LinearLayer, architecture_of
 from faq_pipeline.models.weights import Weights
-from faq_pipeline.quantization.layers import is_ignored, read_tensors
+from faq_pipeline.quantization.layers import not_ignored, read_tensors
 from faq_pipeline.quantization.schemes import SCHEMES
 from faq_pipeline.util.file_size import parse_size, written_size
 
@@ -38,7 +38,7 @@ def mean_bits(spec: Quantization, plan: BitPlan, weights: Weights) -> float:
     if plan.average_bits is not None:
         return plan.average_bits
     assert plan.size is not None
-    layers = _quantized(spec, weights)
+    layers = not_ignored(architecture_of(weights), spec.ignore)
     count = sum(layer.rows * layer.columns for layer in layers)
     fixed = _fixed_bits(spec, plan, weights, layers)
     found = (8 * parse_size(plan.size) - fixed) / count
@@ -50,12 +50,6 @@ def mean_bits(spec: Quantization, plan: BitPlan, weights: Weights) -> float:
             key="quantization.plan.size",
         )
     return found
-
-
-def _quantized(spec: Quantization, weights: Weights) -> list[LinearLayer]:
-    return [
-        layer for layer in architecture_of(weights).quantizable if not is_ignored(layer.module, spec.ignore)
-    ]
 
 
 def _fixed_bits(spec: Quantization, plan: BitPlan, weights: Weights, layers: list[LinearLayer]) -> int:

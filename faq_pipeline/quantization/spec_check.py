@@ -17,7 +17,7 @@ from faq_pipeline.quantization.fused_layers import disagreeing
 from faq_pipeline.quantization.group_check import check_groups, check_groups_chosen
 from faq_pipeline.quantization.kv_cache import check_kv_cache
 from faq_pipeline.quantization.layer_check import check_layers
-from faq_pipeline.quantization.layers import is_ignored
+from faq_pipeline.quantization.layers import is_ignored, not_ignored
 from faq_pipeline.quantization.learning_check import check_learned_layers, check_learned_settings
 from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.methods.decoupleq import check_fitted_scales
@@ -77,7 +77,7 @@ def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     check_rotation(spec, weights)
     architecture = architecture_of(weights)
     _check_ignore(spec, weights, architecture)
-    layers = [layer for layer in architecture.quantizable if not is_ignored(layer.module, spec.ignore)]
+    layers = not_ignored(architecture, spec.ignore)
     check_layers(spec, architecture, layers)
     check_kv_cache(spec, weights.name, [layer.module for layer in architecture.layers])
     _check_layer_bits(spec, [layer.module for layer in layers])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-FILE_SIZE = r"^\s*(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B\s*$"
+from pydantic import ByteSize, TypeAdapter
+
+FILE_SIZE = r"^\s*\d+(?:\.\d+)?\s*(?:[kKMGT]i?)?B\s*$"
 """A size as a regular expression: a number, and a decimal (GB) or binary (GiB) unit."""
 _PREFIXES = "kMGT"
 
@@ -15,14 +17,9 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: it is not written like `FILE_SIZE`.
     """
-    found = re.match(FILE_SIZE, text)
-    if found is None:
+    if re.match(FILE_SIZE, text) is None:
         raise ValueError(f"{text!r} is no size such as 5GB")
-    number, prefix = found.groups()
-    if prefix is None:
-        return int(float(number))
-    base = 1024 if prefix.endswith("i") else 1000
-    return int(float(number) * base ** (1 + _PREFIXES.index(prefix[0].replace("K", "k"))))
+    return int(TypeAdapter(ByteSize).validate_python(text.strip()))
 
 
 def written_size(count: float) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from faq_pipeline.calibration.selectors.protocol import Pool
-from faq_pipeline.errors import FaqError
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,19 +31,9 @@ class ExpertBalance:
     needs_experts: bool = True
 
     def start(self, pool: Pool) -> _Balancing:
-        """Send every sample through the routers: one figure is kept an expert and sample.
-
-        Raises:
-            FaqError: the target has no routed experts.
-        """
+        """Send every sample through the routers: one figure is kept an expert and sample."""
         assert pool.activations is not None
         counts = [own.numpy() for own in pool.activations.routed(pool.samples)]
-        if not counts[0].size:
-            raise FaqError(
-                f"selection {self.name!r} is for mixtures of experts, and this target has no routed experts",
-                hint="use another selection, such as draw or fidelity",
-                key="calibration.selection",
-            )
         return _Balancing(np.array(counts, dtype=np.float64), np.array([len(ids) for ids in pool.samples]))
 
 

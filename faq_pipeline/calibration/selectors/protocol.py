@@ -77,8 +77,8 @@ class Chooser(Protocol):
 class Selector(Protocol):
     """One way to choose samples across seeds.
 
-    One that needs a mixture of experts has an attribute `needs_experts` that is true: other targets whose
-    files are here are then refused before any work.
+    One that needs a mixture of experts has an attribute `needs_experts` that is true: other targets are
+    refused, before any work where their files are here, else before the set is made.
     """
 
     @property
