@@ -1,8 +1,10 @@
 """`quantized_checkpoint` beside a bare llmcompressor script on the same model and rows: time and memory.
 
-    python -m benchmarks.gpu.quantization FOLDER [--rows 128] [--arms ours,bare,bare,ours] [--out FILE]
+    python -m benchmarks.gpu.quantization FOLDER [--method gptq] [--rows 128] [--arms ours,bare,bare,ours]
+        [--out FILE]
 
-GPTQ W4A16 in groups of 128 on random rows. Each arm is a fresh process and runs in the order given;
+GPTQ or AWQ W4A16 in groups of 128, or SmoothQuant then GPTQ W8A8, on random rows; both arms have the same
+options (`METHODS`). Each arm is a fresh process and runs in the order given;
 importing libraries is outside the clock of each. `ours` is the stage as a run makes it, in a store of
 its own; its `quantize` (load, oneshot, save) is what the bare script (`bare_quantize.py`) does too, the
 rest is what the stage adds: the inspection of the checkpoint, digests, the commit to disk. An arm
@@ -36,6 +38,7 @@ from unittest.mock import patch
 
 from benchmarks.gpu.blocks import Blocks
 from faq_pipeline.config.family import Member
+from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.stage import Build
 from faq_pipeline.models.device import choose_device
@@ -47,6 +50,12 @@ from faq_pipeline.store.store import Key, Store
 from faq_pipeline.store.tables import write_rows
 
 RECIPE = "faq-gptq-w4a16"
+METHODS = {
+    "gptq": Quantization(method="gptq", scheme="W4A16", group_size=128, actorder="static"),
+    "awq": Quantization(method="awq", scheme="W4A16", group_size=128),
+    "smoothquant": Quantization(method="smoothquant", scheme="W8A8", group_size="channel"),
+}
+"""llmcompressor's own defaults, but for GPTQ's `batched_quantization`."""
 OURS = {
     "ours": [],
     "ours-main-memory": ["--no-stay"],
@@ -120,12 +129,14 @@ def _run(arm: str, rows: list[list[int]], options: argparse.Namespace) -> dict[s
         if arm in OURS:
             command = ["-m", "benchmarks.gpu.quantization", options.folder, "--ours", place, results]
             command += OURS[arm]
+            command += ["--method", options.method]
             command += ["--keep", options.keep / arm] if options.keep else []
             command += ["--parameters", options.parameters] if options.parameters else []
         else:
             batched = {"bare": "auto", "bare-unbatched": "none"}[arm]
             script = Path(__file__).with_name("bare_quantize.py")
             command = [script, options.folder, place / "rows.json", place / "checkpoint", results, batched]
+            command.append(options.method)
         subprocess.run([sys.executable, *map(str, command)], check=True)
         return dict(json.loads(results.read_text(encoding="utf-8")))
 
@@ -149,9 +160,8 @@ def _ours(folder: Path, place: Path, results: Path, *, options: argparse.Namespa
     parameters = options.parameters or _parameters(folder)
     target = Weights(Member(name="shape", path=folder, parameters=parameters), "random", "random")
     cell = Cell(catalog.member("kin-4m")[0], catalog.recipe(RECIPE), target, None, choose_device("auto"))
-    if options.ranks:
-        ranked = cell.recipe.quantization.model_copy(update={"ranks": options.ranks})
-        cell = cell.with_recipe(cell.recipe.model_copy(update={"quantization": ranked}))
+    spec = METHODS[options.method].model_copy(update={"ranks": options.ranks})
+    cell = cell.with_recipe(cell.recipe.model_copy(update={"quantization": spec}))
     store, inputs = Store(place / "store"), {"calibration_set": Artifact(place)}
     spent: dict[str, float] = {}
 
@@ -253,6 +263,7 @@ def _gigabytes(*sizes: int) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, help="made by benchmarks.gpu.shape")
+    parser.add_argument("--method", choices=list(METHODS), default="gptq")
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--length", type=int, default=2048, help="tokens of a row")
     parser.add_argument("--unkept", action="store_true", help=argparse.SUPPRESS)

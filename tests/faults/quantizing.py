@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ STAGES = {
 def quantize(data: Path, store: Store, recipe: str) -> list[str]:
     """Make the checkpoint if need be; what the user is told."""
     catalog = Catalog((data,))
-    cell = resolve_cell(catalog, MEMBER, catalog.recipe(recipe), "cpu", store.root.parent / "digests")
+    device = os.environ.get("FAQ_DEVICE", "cpu")
+    cell = resolve_cell(catalog, MEMBER, catalog.recipe(recipe), device, store.root.parent / "digests")
     for name in ("calibration_set", "inference_traces"):
         materialize(name, cell, STAGES, store)
     told = RecordingProgress()
