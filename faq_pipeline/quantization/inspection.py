@@ -50,7 +50,7 @@ class Inspection:
 
 
 def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> Inspection:
-    """Load a checkpoint and try it on the device; meanwhile look through it, a tensor at a time.
+    """Load a checkpoint and try it on the device, a layer at a time; meanwhile look through its tensors.
 
     Args:
         target: the member that was quantized.
@@ -148,11 +148,22 @@ def _load_error(folder: Path, member: Member, device: str) -> str:
 
 
 def _first_logits_are_finite(folder: Path, member: Member, device: str) -> bool:
+    """A decoder layer at a time is decompressed; where that fails, the whole model is, whose error counts."""
     import torch
 
+    from faq_pipeline.models.loading import release
+    from faq_pipeline.quantization.layerwise import layerwise_logits
     from faq_pipeline.quantization.load import load_quantized
 
-    model = load_quantized(folder, member, device)
-    with torch.no_grad():
-        logits = model(torch.arange(8, device=model.device).unsqueeze(0)).logits
+    ids, logits = torch.arange(8).unsqueeze(0), None
+    try:
+        logits = layerwise_logits(folder, member, device, ids)
+    except Exception as error:  # see `layerwise_logits`
+        if is_out_of_memory(error):
+            raise
+    if logits is None:
+        release()  # what the error held is gone only now
+        model = load_quantized(folder, member, device)
+        with torch.no_grad():
+            logits = model(ids.to(model.device)).logits
     return bool(torch.isfinite(logits).all())

@@ -35,9 +35,24 @@ def load_quantized(
     Raises:
         FaqError: the folder cannot be loaded.
     """
-    from transformers.utils.quantization_config import CompressedTensorsConfig
-
     from faq_pipeline.quantization.compensation.adapter import add_adapter, read_adapter
+
+    model = load_stored(folder, member, device, dequantize=True)
+    model = in_precision(model, precision or precision_for(member, device))
+    add_adapter(model, read_adapter(folder))
+    return model
+
+
+def load_stored(folder: Path, member: Member, device: str, *, dequantize: bool) -> PreTrainedModel:
+    """A member's checkpoint without its adapter, in bf16; fixes the process's CPU threads.
+
+    Args:
+        dequantize: whether its integers are decompressed.
+
+    Raises:
+        FaqError: the folder cannot be loaded.
+    """
+    from transformers.utils.quantization_config import CompressedTensorsConfig
 
     fix_threads(member, device)
     # On a GPU integers are unpacked there: on CPU cores that takes minutes where a model is large.
@@ -46,13 +61,11 @@ def load_quantized(
         model = load_folder(
             folder,
             device,
-            quantization_config=CompressedTensorsConfig(dequantize=True),
+            quantization_config=CompressedTensorsConfig(dequantize=dequantize),
             trust_remote_code=member.trust_remote_code,
             **place,
         )
-    model = in_precision(_plain(model), precision or precision_for(member, device))
-    add_adapter(model, read_adapter(folder))
-    return model
+    return _plain(model)
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:

@@ -20,6 +20,7 @@ from faq_pipeline.quantization.dense import write_dense
 from faq_pipeline.quantization.export import export, spec_of
 from faq_pipeline.quantization.inspection import bits_per_weight
 from faq_pipeline.quantization.layers import weight_bytes
+from faq_pipeline.quantization.layerwise import layerwise_logits
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.serving_format import serve_command, served_as
 from faq_pipeline.quantization.spec_check import check_spec
@@ -120,6 +121,7 @@ def test_the_loaded_model_is_the_packed_one_with_the_adapter(
         module.register_forward_hook(lambda _, x, y, down=down, up=up: y + x[0] @ down.T @ up.T)
     beside = logits(model)
     merged = logits(load_quantized(folder, member, "cpu", "float32"))
+    assert torch.equal(layerwise_logits(folder, member, "cpu", IDS, "float32"), merged)
     assert torch.allclose(merged, beside, atol=1e-4)
     assert (beside - without).abs().max() > 100 * (merged - beside).abs().max()
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from compressed_tensors.compressors import decompress_module
 from safetensors.torch import load_file, save_file
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.quantization.inspection import bits_per_weight, inspect_checkpoint
-from faq_pipeline.quantization.load import load_quantized
+from faq_pipeline.quantization.layerwise import layerwise_logits
 from tests.quantization.conftest import Make
 
 SCALE = "model.layers.1.mlp.up_proj.weight_scale"
@@ -75,13 +77,13 @@ def test_a_full_gpu_says_nothing_of_the_checkpoint(
 ) -> None:
     tried = []
 
-    def load(folder: Path, member: Member, device: str) -> object:
+    def logits(folder: Path, member: Member, device: str, ids: torch.Tensor) -> torch.Tensor:
         tried.append(device)
         if device != "cpu":
             raise error
-        return load_quantized(folder, member, device)
+        return layerwise_logits(folder, member, device, ids)
 
-    monkeypatch.setattr("faq_pipeline.quantization.load.load_quantized", load)
+    monkeypatch.setattr("faq_pipeline.quantization.layerwise.layerwise_logits", logits)
     found = inspect_checkpoint(rtn_checkpoint, tiny_cell.target, "cuda:0")
     assert found.loads and tried == ["cuda:0", "cpu"]
 
@@ -95,6 +97,41 @@ def test_full_main_memory_is_no_verdict_either(
     monkeypatch.setattr("faq_pipeline.quantization.load.load_folder", load)
     with pytest.raises(RuntimeError, match="allocate"):
         inspect_checkpoint(rtn_checkpoint, tiny_cell.target)
+
+
+def test_one_decoder_layer_at_a_time_is_dense(
+    rtn_checkpoint: Path, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    at_once = []
+
+    def decompress(module: torch.nn.Module) -> None:
+        decompress_module(module)
+        dense.add(module.weight)
+        at_once.append(len(dense))
+
+    def load(*_: object) -> None:
+        raise AssertionError("the whole model is decompressed")
+
+    monkeypatch.setattr("compressed_tensors.compressors.decompress_module", decompress)
+    monkeypatch.setattr("faq_pipeline.quantization.load.load_quantized", load)
+    assert inspect_checkpoint(rtn_checkpoint, tiny_cell.target).loads
+    assert at_once == [*range(1, 8)] * 2  # two decoder layers of seven linear layers
+
+
+def test_a_model_that_goes_past_its_layers_is_loaded_whole(
+    rtn_checkpoint: Path, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose code uses a weight of a decoder layer without a call of the layer."""
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
+
+    def call(layer: Qwen3DecoderLayer, *args: object, **kwargs: object) -> object:
+        return Qwen3DecoderLayer.forward(layer, *args, **kwargs)
+
+    monkeypatch.setattr(Qwen3DecoderLayer, "__call__", call)
+    with pytest.raises(AttributeError):
+        layerwise_logits(rtn_checkpoint, tiny_cell.target.member, "cpu", torch.arange(8)[None])
+    assert inspect_checkpoint(rtn_checkpoint, tiny_cell.target).loads
 
 
 def test_layers_left_unquantized_are_listed(make_checkpoint: Make, tiny_cell: Cell) -> None:

@@ -17,6 +17,7 @@ from faq_pipeline.models.weights import find_weights
 from faq_pipeline.quantization.inspection import inspect_checkpoint
 from faq_pipeline.quantization.kv_cache import check_cached_attention, check_kv_cache
 from faq_pipeline.quantization.layers import read_tensors, weight_bytes
+from faq_pipeline.quantization.layerwise import layerwise_logits
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.methods import needs_calibration
 from faq_pipeline.quantization.oneshot import quantize, run
@@ -96,6 +97,8 @@ def test_a_saved_checkpoint_is_the_model_that_was_quantized(
         tmp_path, "cpu", quantization_config=CompressedTensorsConfig(dequantize=True)
     )
     assert torch.equal(loaded, logits(as_the_library_does))
+    ids = torch.tensor(make_rows(2))
+    assert torch.equal(loaded, layerwise_logits(tmp_path, tiny_cell.target.member, "cpu", ids).float())
     assert torch.isfinite(loaded).all()
     assert torch.allclose(loaded, in_memory, atol=1e-3)
     assert not torch.allclose(loaded, logits(load_model(tiny_cell.target, "cpu")), atol=1e-3)
@@ -150,6 +153,8 @@ def test_the_cache_is_rounded_with_scales_of_the_calibration_set(
     assert not torch.equal(rounded, exact) and torch.allclose(rounded, exact, atol=0.5)
     reloaded = load_folder(folder, "cpu", quantization_config=CompressedTensorsConfig(dequantize=True))
     assert torch.equal(rounded, logits(reloaded))
+    ids = torch.tensor(make_rows(2))
+    assert torch.equal(rounded, layerwise_logits(folder, tiny_cell.target.member, "cpu", ids).float())
     # Other data has other scales, and with round-to-nearest nothing else.
     draws = ([[token + more for token in row] for row in make_rows(2)] for more in (0, 40))
     mine, other = (make_checkpoint("rtn", kv_cache="fp8", rows=rows) for rows in draws)
