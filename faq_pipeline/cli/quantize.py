@@ -10,11 +10,22 @@ import typer
 
 from faq_pipeline.cli.display import print_json, say, wrapped
 from faq_pipeline.cli.options import AssumeMemoryOption, DeviceOption, JsonOption
+from faq_pipeline.cli.quantize_arguments import (
+    BaselinesOption,
+    MethodOption,
+    ModelArgument,
+    SchemeOption,
+    SeedsOption,
+    SetOption,
+    SizeOption,
+    TasksOption,
+    TeacherOption,
+    TemplateOption,
+    as_options,
+)
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.prepare import Prepared, prepare
-from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
-from faq_pipeline.quickstart.recipe_tree import parse_changes
 from faq_pipeline.quickstart.written_files import undone_if_refused
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
@@ -24,56 +35,6 @@ from faq_pipeline.util.memoize import memoizing
 if TYPE_CHECKING:
     from faq_pipeline.core.cell import Cell
     from faq_pipeline.execution.cell_resolver import CellResolver
-
-ModelArgument = Annotated[str, typer.Argument(help="A model folder, or a hub id: OWNER/NAME.")]
-SeedsOption = Annotated[
-    str,
-    typer.Option(
-        "--seeds",
-        help="Prompts: JSONL (ours, chat messages, ShareGPT, Alpaca), CSV, Parquet, text; a hub data set"
-        " OWNER/NAME[,text=COLUMN,...]; or a preset of `faq seeds`.",
-    ),
-]
-SchemeOption = Annotated[
-    str, typer.Option("--scheme", help="W4A16, W8A8, FP8_DYNAMIC, NVFP4A16, ...; see docs/SCHEMES.md.")
-]
-SizeOption = Annotated[
-    str,
-    typer.Option(
-        "--size",
-        help="What the weights may take: 5GB. Each layer gets 4 or 8 bits, by the divergence that it costs.",
-    ),
-]
-MethodOption = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        help="gptq, gptaq, foem, quantease, decoupleq, autoround, awq, smoothquant or rtn; by default gptq,"
-        " for FP8 rtn.",
-    ),
-]
-TeacherOption = Annotated[
-    str,
-    typer.Option(
-        "--teacher", help="self (default), a folder, a hub id, a server's URL, or auto: the largest sibling."
-    ),
-]
-TemplateOption = Annotated[
-    str,
-    typer.Option(
-        "--chat-template",
-        help="A Jinja file for a model without a chat template; or plain: User:, Assistant:.",
-    ),
-]
-TasksOption = Annotated[
-    str, typer.Option("--tasks", help="lm-eval tasks to measure accuracy on, or task YAMLs; comma-separated.")
-]
-BaselinesOption = Annotated[
-    bool, typer.Option("--baselines/--no-baselines", help="Quantize with the seeds as they are, too.")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Set a key of the recipe: quantization.dampening=0.1.")
-]
 
 
 def init(
@@ -92,7 +53,7 @@ def init(
 ) -> None:
     """Write the family and the recipe for a model, to be read and edited before `faq run`."""
     settings = _settings(device)
-    options = _options(model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines, set_)
+    options = as_options(model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines, set_)
     prepared = prepare(settings, options, by="faq init")
     if json:
         print_json(_as_json(prepared))
@@ -140,7 +101,7 @@ def quantize(
 
     with planned_memory(assume_memory, dry_run=dry_run):
         settings = _settings(device)
-        options = _options(
+        options = as_options(
             model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
         with rare_collections():
@@ -209,32 +170,6 @@ def _finished(resolver: CellResolver, cells: list[Cell], last: str) -> tuple[lis
 def _settings(device: str) -> Settings:
     settings = Settings.from_environment()
     return replace(settings, device=device) if device else settings
-
-
-def _options(
-    model: str,
-    seeds: str,
-    scheme: str,
-    size: str,
-    method: str,
-    teacher: str,
-    chat_template: str,
-    tasks: str,
-    baselines: bool,
-    set_: list[str] | None,
-) -> QuantizeOptions:
-    changes = parse_changes(set_ or ())
-    return QuantizeOptions(
-        model=model,
-        seeds=seeds or None,
-        teacher=teacher or None,
-        scheme=scheme,
-        method=method or None,
-        chat_template=chat_template or None,
-        tasks=tuple(task.strip() for task in tasks.split(",") if task.strip()),
-        baselines=baselines,
-        changes=with_size(changes, size) if size else changes,
-    )
 
 
 def _as_json(prepared: Prepared) -> dict[str, Any]:
