@@ -121,12 +121,23 @@ class PlanMeasurements:
 
 
 def _rounded(model: PreTrainedModel) -> Rounded:
-    """The weights of the quantized layers of a model that was quantized in memory."""
+    """The weights of the quantized layers of a model that was quantized in memory, as they will be packed."""
     return {
-        name: module.weight.detach()
+        name: _on_grid(module)
         for name, module in model.named_modules()
         if getattr(getattr(module, "quantization_scheme", None), "weights", None) is not None
     }
+
+
+def _on_grid(module: Any) -> torch.Tensor:
+    """A layer's own weight where the method has rounded it, and a rounded copy where that is left to packing,
+    as by `rtn`."""
+    import torch
+    from compressed_tensors.quantization.lifecycle.forward import forward_quantize
+
+    weight: torch.Tensor = module.weight.detach()
+    rounded = forward_quantize(module, weight, "weight", module.quantization_scheme.weights)
+    return weight if torch.equal(weight, rounded.to(weight)) else rounded.to(weight)
 
 
 @contextmanager

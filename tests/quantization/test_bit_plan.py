@@ -23,6 +23,7 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.runner import materialize
 from faq_pipeline.lineage.uses import record_use
 from faq_pipeline.models.architecture import LinearLayer, architecture_of
+from faq_pipeline.quantization.bit_plan import make_plan
 from faq_pipeline.quantization.carried_plan import carried_bits
 from faq_pipeline.quantization.fused_layers import disagreeing, fused_layers, fused_name
 from faq_pipeline.quantization.inspection import bits_per_weight
@@ -36,6 +37,7 @@ from faq_pipeline.store.key import Key
 from faq_pipeline.store.records import PlannedLayer, Trace
 from faq_pipeline.store.store import Store
 from faq_pipeline.store.tables import read_rows, write_rows
+from faq_pipeline.util.progress import SilentProgress
 from tests.quantization.conftest import Make, make_rows, make_spec
 from tests.quantization.test_methods import logits
 from tests.quantization.test_stage import CALIBRATION, with_quantization
@@ -119,6 +121,14 @@ def test_layers_get_their_own_bits_and_load_back(method: str, make_checkpoint: M
     assert sizes == sorted(sizes)
     made = load_quantized(folder, tiny_cell.target.member, "cpu")
     assert torch.isfinite(logits(made)).all()
+
+
+def test_what_only_packing_rounds_is_measured_rounded(tiny_cell: Cell) -> None:
+    spec, plan, traces = make_spec("rtn", group_size=32), BitPlan(average_bits=4, bits=[3, 6]), make_rows(4)
+    made = make_plan(spec, plan, tiny_cell.target, [], traces, "cpu", SilentProgress())
+    costs = {(row.layer, row.bits): row.cost for row in made.costs}
+    assert all(costs[row.layer, 3] > costs[row.layer, 6] > 0 for row in made.layers)
+    assert made.uniform_kl > 0 and made.kl > 0
 
 
 def write_traces(job: Build) -> dict[str, Any]:
