@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import llmcompressor
 import pytest
 import torch
+from compressed_tensors.offload.cache import CPUCache
 
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.quantization import compute_device as placement
@@ -68,3 +70,44 @@ def test_full_main_memory_is_an_error(tiny_cell: Cell, monkeypatch: pytest.Monke
     with pytest.raises(torch.OutOfMemoryError):
         run(make_spec("gptq", "W4A16", 64), tiny_cell.target, make_rows(), "cpu", SilentProgress())
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "autoround", "scheme": "W4A16_ASYM", "iterations": 1},
+        {"method": "gptaq", "scheme": "W3A16", "compensation": {"rank": 4}},
+    ],
+    ids=["autoround", "gptaq"],
+)
+def test_what_is_done_on_a_device_gets_back_to_main_memory(
+    fields: dict[str, Any], tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+):
+    """On a GPU, the weights that are computed with are copies of those that are saved."""
+    from auto_round.utils.device_manager import CpuARDevice
+
+    monkeypatch.setattr(CpuARDevice, "supports_bf16", lambda self: True)
+
+    def made() -> Any:
+        spec = make_spec(group_size=64, **fields)
+        return run(spec, tiny_cell.target, make_rows(2, 16) + make_rows(1, 9), "cpu", SilentProgress())
+
+    expected, copies = made(), []
+
+    def copied(cache: CPUCache, tensor: torch.Tensor | None) -> torch.Tensor | None:
+        if tensor is None:
+            return None
+        copy = tensor.detach().clone()
+        copy.__class__, copy.__dict__ = tensor.__class__, dict(tensor.__dict__)
+        copies.append(copy)
+        return copy
+
+    monkeypatch.setattr(CPUCache, "onload", copied)
+    found = made()
+    assert copies
+    state = found.model.state_dict()
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(state[name], tensor) and state[name].dtype == tensor.dtype, name
+    assert found.log == expected.log
+    for name, own in expected.adapter.items():
+        assert torch.equal(found.adapter[name].product, own.product)
