@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,15 +16,20 @@ app = typer.Typer(help="Trace samples and checkpoints to their sources.", no_arg
 
 @app.command("trace")
 def trace(
-    id: Annotated[str, typer.Argument(help="A fingerprint, seed id, candidate id or sample id.")],
+    id: Annotated[
+        str,
+        typer.Argument(help="A fingerprint, seed id, candidate id or sample id, or a checkpoint's folder."),
+    ],
     json: JsonOption = False,
 ) -> None:
     """Trace a checkpoint back to its seeds, or a seed to everything made from it."""
+    from faq_pipeline.exports.marked_folder import fingerprint_in
     from faq_pipeline.lineage.trace_queries import trace as trace_id
     from faq_pipeline.lineage.trace_text import render
 
     settings = Settings.from_environment()
-    found = trace_id(settings.lineage, id)
+    folder = Path(id)
+    found = trace_id(settings.lineage, fingerprint_in(folder, settings.store) if folder.is_dir() else id)
     if json:
         print_json(found.as_dict())
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -105,21 +107,23 @@ def quantize(
             model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
         with rare_collections():
-            # A call that is refused or interrupted leaves the files of an earlier one as they were.
-            with sigterm_interrupts(), undone_if_refused(settings.own_data):
+            # A call that is refused or interrupted, and a dry run, leave an earlier one's files as they were.
+            undone = undone_if_refused(settings.own_data, keep_older=dry_run)
+            with sigterm_interrupts(), undone as before:
                 prepared = prepare(settings, replace(options, judged=evaluate))
                 folder = out or Path(prepared.folder)
                 resolver = CellResolver(settings.reread())
                 with memoizing():
                     cells = wanted_cells(resolver, prepared.member, prepared.recipe)
-                if not dry_run:
-                    check_folder_free(resolver.settings, cells[-2:], folder)
+                if dry_run:
+                    if not json:
+                        _show(prepared, before)
+                    unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
+                    show_plan(resolver.settings, cells, json=json, unwanted=unwanted)
+                    return
+                check_folder_free(resolver.settings, cells[-2:], folder)
             if not json:
                 _show(prepared)
-            if dry_run:
-                unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
-                show_plan(resolver.settings, cells, json=json, unwanted=unwanted)
-                return
             _run(resolver, prepared, cells, folder, evaluate=evaluate, json=json)
 
 
@@ -181,8 +185,10 @@ def _as_json(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _show(prepared: Prepared) -> None:
+def _show(prepared: Prepared, kept: Mapping[Path, bytes] = MappingProxyType({})) -> None:
+    """Choices and files. Those of `kept` that have another content now are put back after a dry run."""
     for note in prepared.notes:
         wrapped(note)
     for path in prepared.files:
-        say(f"written: {path}")
+        replaced = path in kept and kept[path] != path.read_bytes()
+        say(f"{'would be replaced' if replaced else 'written'}: {path}")

@@ -19,6 +19,7 @@ from faq_pipeline.cli.options import DeviceOption, JsonOption
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 from faq_pipeline.study.design.cells import Design, resolve_study
+from faq_pipeline.util.memoize import memoizing
 
 app = typer.Typer(
     help="Run and report studies: compare ways to make calibration data over quantizers and random draws.",
@@ -203,7 +204,8 @@ def _show(results: dict[str, Any]) -> None:
 
 
 def _design(settings: Settings, name: str) -> Design:
-    return resolve_study(settings.catalog, name, settings.device, settings.digests)
+    with memoizing():
+        return resolve_study(settings.catalog, name, settings.device, settings.digests)
 
 
 def _shard(text: str) -> tuple[int, int]:

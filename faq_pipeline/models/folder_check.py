@@ -38,8 +38,13 @@ def check_folder(member: Member, folder: Path) -> None:
     shards = weight_files(folder)
     if not shards:
         other = next((p for g in ("*.bin", "*.pt", "*.pth") for p in folder.glob(g)), None)
-        what = f"weights are not safetensors ({other.name})" if other else "weights are missing"
-        raise FaqError(f"member {member.name!r}: {what}", hint="convert them to *.safetensors", file=folder)
+        if other is None:
+            raise FaqError(f"member {member.name!r}: no *.safetensors in this folder", file=folder)
+        raise FaqError(
+            f"member {member.name!r}: weights are not safetensors ({other.name})",
+            hint="convert them to *.safetensors",
+            file=folder,
+        )
     _check_index(member, folder, shards)
     if missing := _missing_parts(shards):
         raise FaqError(

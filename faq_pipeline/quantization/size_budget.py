@@ -20,6 +20,7 @@ from faq_pipeline.util.file_size import parse_size, written_size
 DENSE_BITS = SCALE_BITS = 16
 SHAPE_BITS = 2 * 64
 """The shape that is stored beside packed integers."""
+LEAST_BITS = 2
 WORD = 32
 """Bits of a word of packed integers; a row ends with a whole one."""
 HEADER_BITS = 8 * 200
@@ -33,7 +34,7 @@ def mean_bits(spec: Quantization, plan: BitPlan, weights: Weights) -> float:
         weights: the target, whose files are here; only their headers are read.
 
     Raises:
-        FaqError: no choice of bits fits in the plan's size.
+        FaqError: no choice of bits fits in the plan's size, or the unquantized model does.
     """
     if plan.average_bits is not None:
         return plan.average_bits
@@ -41,12 +42,25 @@ def mean_bits(spec: Quantization, plan: BitPlan, weights: Weights) -> float:
     layers = not_ignored(architecture_of(weights), spec.ignore)
     count = sum(layer.rows * layer.columns for layer in layers)
     fixed = _fixed_bits(spec, plan, weights, layers)
+
+    def size(bits: int) -> str:
+        return written_size((fixed + bits * count) / 8)
+
     found = (8 * parse_size(plan.size) - fixed) / count
     if found < plan.bits[0]:
+        fewer = _fewer_bits(plan)
+        least = f" (then {size(LEAST_BITS)} at least)" if fewer else ""
         raise FaqError(
             f"{plan.size} is too little for {weights.name!r}: with {plan.bits[0]} bits everywhere its files"
-            f" take {written_size((fixed + plan.bits[0] * count) / 8)}",
-            hint=f"raise it{', take larger groups' if _groups_are_small(spec) else ''}{_fewer_bits(plan)}",
+            f" take {size(plan.bits[0])}",
+            hint=f"raise it{', take larger groups' if _groups_are_small(spec) else ''}{fewer}{least}",
+            key="quantization.plan.size",
+        )
+    if found > DENSE_BITS:
+        raise FaqError(
+            f"{plan.size} is more than {weights.name!r} takes unquantized: with {plan.bits[-1]} bits"
+            f" everywhere its files take {size(plan.bits[-1])}",
+            hint="lower it",
             key="quantization.plan.size",
         )
     return found
@@ -82,9 +96,9 @@ def _beside(spec: Quantization, plan: BitPlan, layers: list[LinearLayer]) -> Ite
 
 def _fewer_bits(plan: BitPlan) -> str:
     """What allows fewer bits; "" where there are none."""
-    if plan.bits[0] == 2:
+    if plan.bits[0] == LEAST_BITS:
         return ""
-    bits = ", ".join(map(str, [*range(2, plan.bits[0]), *plan.bits]))
+    bits = ", ".join(map(str, [*range(LEAST_BITS, plan.bits[0]), *plan.bits]))
     return f" or allow fewer bits: quantization.plan.bits=[{bits}]"
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -214,8 +217,19 @@ def _notes(
         return (
             (*lines, f"{len(refused)} more of it are too long for this context") if refused else tuple(lines)
         )
-    for row in sorted(refused, key=lambda one: one.line)[:SHOWN]:
+    for row in _shown(refused):
         lines.append(f"{found.place}:{row.line}: refused: {row.reason}")
-    if len(refused) > SHOWN:
-        lines.append(f"{found.place}: {len(refused) - SHOWN} more rows refused")
+    if more := len(refused) - SHOWN if len(refused) > SHOWN else 0:
+        lines.append(f"{found.place}: {more} more row{'s' * (more > 1)} refused")
     return tuple(lines)
+
+
+def _shown(refused: Sequence[Refused]) -> list[Refused]:
+    """The refused rows to print, by line. Rare reasons first: many duplicates do not hide a broken line."""
+
+    def kind(row: Refused) -> str:
+        return re.sub(r"\d+", "", row.reason.partition(":")[0])
+
+    of_kind = Counter(map(kind, refused))
+    rarest = sorted(refused, key=lambda row: (of_kind[kind(row)], row.line))[:SHOWN]
+    return sorted(rarest, key=lambda row: row.line)

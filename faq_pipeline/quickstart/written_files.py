@@ -73,15 +73,25 @@ def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> Non
 
 
 @contextmanager
-def undone_if_refused(folder: Path) -> Iterator[None]:
+def undone_if_refused(folder: Path, *, keep_older: bool = False) -> Iterator[Mapping[Path, bytes]]:
     """YAML files below a folder are again as they were if what is done meanwhile is refused or interrupted.
+
+    Args:
+        keep_older: files that were there are again as they were in any case; new ones stay.
+
+    Yields:
+        The files that were there, with their content.
 
     Raises:
         FaqError: what was raised meanwhile, without a place in a file that is gone again.
     """
     before = {path: path.read_bytes() for path in folder.rglob("*.yaml")}
     try:
-        yield
+        yield before
+        if keep_older:
+            for path, content in before.items():
+                if path.read_bytes() != content:
+                    write_atomic(path, content.decode())
     except FaqError as error:
         if error.file in _put_back(folder, before):
             raise FaqError(error.problem, hint=error.hint, key=error.key) from error

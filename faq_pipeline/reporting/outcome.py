@@ -101,7 +101,8 @@ def _described(reduction: IntervalEstimate) -> str:
     """A reduction in words and as a change: `lower, -21% [-35, -6],`."""
     value, low, high = (-100 * bound for bound in (reduction.value, reduction.high, reduction.low))
     word = "lower" if high < 0 else "higher" if low > 0 else "not clearly different"
-    return f"{word} ({value:+.0f}% [{low:.0f}, {high:.0f}])"
+    digits = int(word != "not clearly different" and 0 in (round(low), round(high)))  # no bound that reads 0
+    return f"{word} ({value:+.{digits}f}% [{low:.{digits}f}, {high:.{digits}f}])"
 
 
 def _nats(report: Artifact, scope: str) -> list[float]:

@@ -102,7 +102,7 @@ def test_digests_of_unchanged_files_are_remembered(
     [
         ("", "member 'tiny-s' has no weights here"),
         ("config.json", "member 'tiny-s' has no weights here"),
-        ("model.safetensors", "member 'tiny-s': weights are missing"),
+        ("model.safetensors", "member 'tiny-s': no *.safetensors in this folder"),
         ("tokenizer_config.json", "member 'tiny-s' has no tokenizer here"),
     ],
 )

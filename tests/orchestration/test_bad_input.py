@@ -379,7 +379,7 @@ def ask_for_code(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (remove, "weights are missing"),
+        (remove, "no *.safetensors in this folder"),
         (shutil.rmtree, "has no weights here"),
         (cut, "corrupt safetensors file"),
         (pickle, "weights are not safetensors (pytorch_model.bin)"),

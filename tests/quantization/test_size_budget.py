@@ -52,6 +52,13 @@ def test_a_size_that_no_bits_fit_in_is_refused_with_the_least(tiny_cell: Cell) -
     check_spec(make_spec("gptq", plan=BitPlan(size=least)), tiny_cell.target)
 
 
+def test_a_size_that_the_unquantized_model_fits_in_is_refused(tiny_cell: Cell) -> None:
+    with pytest.raises(
+        FaqError, match=r"5GB is more than 'tiny-s' takes unquantized: with 6 bits .* take [\d.]+ kB"
+    ):
+        check_spec(make_spec("gptq", plan=BitPlan(size="5GB")), tiny_cell.target)
+
+
 def test_without_files_it_is_reckoned_by_the_number_of_parameters(tmp_path: Path) -> None:
     """A hub member that is not downloaded: its configuration is all that is here."""
     folder = REPOSITORY / "data/models/kin-2m"
