@@ -18,18 +18,19 @@ app = typer.Typer(help="Trace samples and checkpoints to their sources.", no_arg
 def trace(
     id: Annotated[
         str,
-        typer.Argument(help="A fingerprint, seed id, candidate id or sample id, or a checkpoint's folder."),
+        typer.Argument(
+            help="A fingerprint, seed id, candidate id or sample id, or a folder that faq quantize made."
+        ),
     ],
     json: JsonOption = False,
 ) -> None:
     """Trace a checkpoint back to its seeds, or a seed to everything made from it."""
-    from faq_pipeline.exports.marked_folder import fingerprint_in
+    from faq_pipeline.exports.marked_folder import read_mark
     from faq_pipeline.lineage.trace_queries import trace as trace_id
     from faq_pipeline.lineage.trace_text import render
 
     settings = Settings.from_environment()
-    folder = Path(id)
-    found = trace_id(settings.lineage, fingerprint_in(folder, settings.store) if folder.is_dir() else id)
+    found = trace_id(settings.lineage, (id and read_mark(Path(id))) or id)
     if json:
         print_json(found.as_dict())
     else:

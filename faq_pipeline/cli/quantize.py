@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +26,7 @@ from faq_pipeline.cli.quantize_arguments import (
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.prepare import Prepared, prepare
-from faq_pipeline.quickstart.written_files import undone_if_refused
+from faq_pipeline.quickstart.written_files import put_back, undone_if_refused
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
 from faq_pipeline.util.interruption import sigterm_interrupts
@@ -107,9 +105,8 @@ def quantize(
             model, seeds, scheme, size, method, teacher, chat_template, tasks, baselines and evaluate, set_
         )
         with rare_collections():
-            # A call that is refused or interrupted, and a dry run, leave an earlier one's files as they were.
-            undone = undone_if_refused(settings.own_data, keep_older=dry_run)
-            with sigterm_interrupts(), undone as before:
+            # A call that is refused or interrupted, and a dry run, leave the files as they were.
+            with sigterm_interrupts(), undone_if_refused(settings.own_data) as before:
                 prepared = prepare(settings, replace(options, judged=evaluate))
                 folder = out or Path(prepared.folder)
                 resolver = CellResolver(settings.reread())
@@ -117,9 +114,10 @@ def quantize(
                     cells = wanted_cells(resolver, prepared.member, prepared.recipe)
                 if dry_run:
                     if not json:
-                        _show(prepared, before)
+                        _show(prepared, "would be written")
                     unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
                     show_plan(resolver.settings, cells, json=json, unwanted=unwanted)
+                    put_back(prepared.files, before)
                     return
                 check_folder_free(resolver.settings, cells[-2:], folder)
             if not json:
@@ -185,10 +183,8 @@ def _as_json(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _show(prepared: Prepared, kept: Mapping[Path, bytes] = MappingProxyType({})) -> None:
-    """Choices and files. Those of `kept` that have another content now are put back after a dry run."""
+def _show(prepared: Prepared, done: str = "written") -> None:
     for note in prepared.notes:
         wrapped(note)
     for path in prepared.files:
-        replaced = path in kept and kept[path] != path.read_bytes()
-        say(f"{'would be replaced' if replaced else 'written'}: {path}")
+        say(f"{done}: {path}")

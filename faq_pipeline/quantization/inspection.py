@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from faq_pipeline.util.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ def _first_logits_are_finite(folder: Path, member: Member, device: str) -> bool:
     except Exception as error:  # see `layerwise_logits`
         if is_out_of_memory(error):
             raise
+        _log.info("%s: one layer at a time: %s: %s", folder, type(error).__name__, error)
     if logits is None:
         release()  # what the error held is gone only now
         model = load_quantized(folder, member, device)

@@ -1,4 +1,4 @@
-"""A forward pass through a quantized checkpoint of which one decoder layer at a time is decompressed.
+"""A forward pass through a quantized checkpoint, with one decoder layer decompressed at a time.
 
 Integers and unquantized tensors stay as they were loaded: on a CPU in the checkpoint's files, which are
 mapped, so the system can drop them from main memory and read them again. The exceptions are routed experts,
@@ -62,7 +62,7 @@ class _PackedLayers:
 
     Args:
         model: as `load_stored` gives it, with its integers.
-        adapter, precision: that `load_quantized` gives its model.
+        adapter, precision: those of the model that `load_quantized` gives.
     """
 
     def __init__(self, model: PreTrainedModel, adapter: Mapping[str, LowRank], precision: Precision) -> None:

@@ -58,7 +58,7 @@ def mean_bits(spec: Quantization, plan: BitPlan, weights: Weights) -> float:
         )
     if found > DENSE_BITS:
         raise FaqError(
-            f"{plan.size} is more than {weights.name!r} takes unquantized: with {plan.bits[-1]} bits"
+            f"{plan.size} is more than {weights.name!r} takes unquantized in bf16: with {plan.bits[-1]} bits"
             f" everywhere its files take {size(plan.bits[-1])}",
             hint="lower it",
             key="quantization.plan.size",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -73,14 +73,11 @@ def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> Non
 
 
 @contextmanager
-def undone_if_refused(folder: Path, *, keep_older: bool = False) -> Iterator[Mapping[Path, bytes]]:
+def undone_if_refused(folder: Path) -> Iterator[Mapping[Path, bytes]]:
     """YAML files below a folder are again as they were if what is done meanwhile is refused or interrupted.
 
-    Args:
-        keep_older: files that were there are again as they were in any case; new ones stay.
-
     Yields:
-        The files that were there, with their content.
+        The files that were there, with their content; see `put_back`.
 
     Raises:
         FaqError: what was raised meanwhile, without a place in a file that is gone again.
@@ -88,22 +85,18 @@ def undone_if_refused(folder: Path, *, keep_older: bool = False) -> Iterator[Map
     before = {path: path.read_bytes() for path in folder.rglob("*.yaml")}
     try:
         yield before
-        if keep_older:
-            for path, content in before.items():
-                if path.read_bytes() != content:
-                    write_atomic(path, content.decode())
     except FaqError as error:
-        if error.file in _put_back(folder, before):
+        if error.file in put_back(folder.rglob("*.yaml"), before):
             raise FaqError(error.problem, hint=error.hint, key=error.key) from error
         raise
     except BaseException:
-        _put_back(folder, before)
+        put_back(folder.rglob("*.yaml"), before)
         raise
 
 
-def _put_back(folder: Path, before: Mapping[Path, bytes]) -> list[Path]:
-    """The YAML files that are not as they were before; they are now."""
-    written = [path for path in folder.rglob("*.yaml") if before.get(path) != path.read_bytes()]
+def put_back(files: Iterable[Path], before: Mapping[Path, bytes]) -> list[Path]:
+    """Make files again what they were before; those that were not there are removed. Returns which."""
+    written = [path for path in files if path.is_file() and before.get(path) != path.read_bytes()]
     for path in written:
         if path in before:
             write_atomic(path, before[path].decode())

@@ -101,7 +101,9 @@ def _described(reduction: IntervalEstimate) -> str:
     """A reduction in words and as a change: `lower, -21% [-35, -6],`."""
     value, low, high = (-100 * bound for bound in (reduction.value, reduction.high, reduction.low))
     word = "lower" if high < 0 else "higher" if low > 0 else "not clearly different"
-    digits = int(word != "not clearly different" and 0 in (round(low), round(high)))  # no bound that reads 0
+    digits = 0
+    while word != "not clearly different" and 0 in (round(low, digits), round(high, digits)) and digits < 3:
+        digits += 1  # a bound that is shown not to be zero does not read as one
     return f"{word} ({value:+.{digits}f}% [{low:.{digits}f}, {high:.{digits}f}])"
 
 

@@ -15,6 +15,7 @@ from faq_pipeline.config.catalog import Catalog
 from faq_pipeline.core.resolver import resolve_cell
 from faq_pipeline.core.stage import Build, Stage
 from faq_pipeline.execution.runner import materialize
+from faq_pipeline.models.device import choose_device
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.store.records import TokenRow, Trace
 from faq_pipeline.store.store import Store
@@ -65,7 +66,7 @@ STAGES = {
 def quantize(data: Path, store: Store, recipe: str) -> list[str]:
     """Make the checkpoint if need be; what the user is told."""
     catalog = Catalog((data,))
-    device = os.environ.get("FAQ_DEVICE", "cpu")
+    device = choose_device(os.environ.get("FAQ_DEVICE", "cpu"))
     cell = resolve_cell(catalog, MEMBER, catalog.recipe(recipe), device, store.root.parent / "digests")
     for name in ("calibration_set", "inference_traces"):
         materialize(name, cell, STAGES, store)

@@ -82,7 +82,7 @@ def test_full_main_memory_is_an_error(tiny_cell: Cell, monkeypatch: pytest.Monke
 )
 def test_what_is_done_on_a_device_gets_back_to_main_memory(
     fields: dict[str, Any], tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """On a GPU, the weights that are computed with are copies of those that are saved."""
     from auto_round.utils.device_manager import CpuARDevice
 

@@ -54,7 +54,7 @@ def test_a_size_that_no_bits_fit_in_is_refused_with_the_least(tiny_cell: Cell) -
 
 def test_a_size_that_the_unquantized_model_fits_in_is_refused(tiny_cell: Cell) -> None:
     with pytest.raises(
-        FaqError, match=r"5GB is more than 'tiny-s' takes unquantized: with 6 bits .* take [\d.]+ kB"
+        FaqError, match=r"5GB is more than 'tiny-s' takes unquantized in bf16: with 6 bits .* take [\d.]+ kB"
     ):
         check_spec(make_spec("gptq", plan=BitPlan(size="5GB")), tiny_cell.target)
 
