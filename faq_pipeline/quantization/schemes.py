@@ -100,7 +100,9 @@ def _hint(name: str, known: Sequence[str]) -> str:
     # Among equally similar names, suggest the one with the same bits rather than the same letters.
     near.sort(key=lambda scheme: _bits(scheme) != _bits(name))
     suggestion = f"did you mean {near[0]!r}?" if near else f"such as {', '.join(_OFTEN_USED)};"
-    return f"{suggestion} docs/SCHEMES.md lists all {len(known)}"
+    built_in = f"{suggestion} docs/SCHEMES.md lists all {len(SCHEMES.built_in)}"
+    added = [scheme for scheme in known if scheme not in SCHEMES.built_in]
+    return f"{built_in}; plugins add {', '.join(map(repr, added))}" if added else built_in
 
 
 PACKED = "pack-quantized"

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,16 @@ def test_an_unknown_scheme_names_a_near_one_and_where_all_are(tiny_cell: Cell) -
         with pytest.raises(FaqError) as caught:
             check_spec(make_spec("rtn", name), tiny_cell.target)
         assert re.fullmatch(rf"{re.escape(hint)} docs/SCHEMES.md lists all \d+", caught.value.hint)
+
+
+def test_a_plugins_scheme_is_not_counted_as_one_of_the_documentation(
+    tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("OWN", "acme:OWN", SCHEMES.group)
+    monkeypatch.setattr("faq_pipeline.config.registry._offered", lambda path, group: (point,))
+    with pytest.raises(FaqError) as caught:
+        check_spec(make_spec("rtn", "best"), tiny_cell.target)
+    assert caught.value.hint.endswith(f"lists all {len(SCHEMES.built_in)}; plugins add 'OWN'")
 
 
 def test_a_target_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
