@@ -9,6 +9,7 @@ from typing import Any
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quantization.methods import needs_calibration
+from faq_pipeline.regeneration.seeds import load_seeds
 
 NOTED = 0.02
 """Share of the budget that may stay empty without a note."""
@@ -24,6 +25,7 @@ class Fill:
     Attributes:
         left_out: seeds that gave no sample, by reason; see `Assembled.left_out`.
         wrong_alone: of those without a winner, the seeds whose only usable candidate has a wrong answer.
+        all_seeds: whether the recipe takes every seed that there is, so that `seeds.count` cannot be raised.
     """
 
     tokens: int
@@ -32,6 +34,7 @@ class Fill:
     seeds: int
     left_out: Mapping[str, int]
     wrong_alone: int = 0
+    all_seeds: bool = False
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Fill:
@@ -40,7 +43,8 @@ class Fill:
         samples = int(metadata.get("samples", 0))
         seeds = int(metadata.get("seeds", samples + sum(left_out.values())))
         wrong = int(metadata.get("wrong_alone", 0))
-        return cls(int(metadata["tokens"]), int(metadata["budget"]), samples, seeds, left_out, wrong)
+        every = bool(metadata.get("all_seeds", False))
+        return cls(int(metadata["tokens"]), int(metadata["budget"]), samples, seeds, left_out, wrong, every)
 
     def as_dict(self) -> dict[str, Any]:
         """As metadata of the artifact."""
@@ -69,17 +73,20 @@ class Fill:
     @property
     def hint(self) -> str:
         """What helps most."""
-        general = "raise seeds.count or lower calibration.tokens"
+        more = more_seeds(self.all_seeds)
+        general = f"{more} or lower calibration.tokens"
         if 2 * (self._lost + self._too_long) < self.seeds:
             return general
         if self._lost < self._too_long:
-            return "raise calibration.sequence_length or seeds.count, or lower calibration.tokens"
+            return f"raise calibration.sequence_length, {general}"
         if 2 * self.wrong_alone > self._lost:
             return (
-                "raise regeneration.candidates or seeds.count, or lower calibration.tokens; answers are"
+                f"raise regeneration.candidates, {general}; answers are"
                 " compared as numbers or word for word, so leave out 'answer' where it is free text"
             )
-        return f"{general}; candidates that are cut need a larger regeneration.sampling.max_new_tokens"
+        candidates = "raise regeneration.candidates, " if self.all_seeds else ""
+        cut = "candidates that are cut need a larger regeneration.sampling.max_new_tokens"
+        return f"{candidates}{general}; {cut}"
 
     @property
     def notes(self) -> list[str]:
@@ -87,6 +94,15 @@ class Fill:
         if self.tokens >= (1 - NOTED) * self.budget:
             return []
         return [f"the set holds {self}: {self.hint}, and compare only sets of equal size"]
+
+
+def more_seeds(all_seeds: bool) -> str:
+    """What gives a recipe more seeds.
+
+    Args:
+        all_seeds: see `Fill`.
+    """
+    return "add seeds and raise seeds.count" if all_seeds else "raise seeds.count"
 
 
 def check_filled(cell: Cell, fill: Fill) -> None:
@@ -113,12 +129,23 @@ def check_can_fill(cell: Cell) -> None:
     samples = count * (2 if spec.originals else 1)
     most = samples * spec.sequence_length
     if is_used(cell) and most < LEAST * spec.tokens:
+        more = more_seeds(_takes_all(cell))
         raise FaqError(
             f"{count} seeds of at most {spec.sequence_length} tokens each fill less than half of"
             f" {spec.tokens:,} calibration tokens",
-            hint="raise seeds.count or calibration.sequence_length, or lower calibration.tokens",
+            hint=f"{more} or calibration.sequence_length, or lower calibration.tokens",
             key=KEY,
         )
+
+
+def _takes_all(cell: Cell) -> bool:
+    """Whether the recipe takes every seed of its file.
+
+    Raises:
+        FaqError: the file is invalid; see `load_seeds`.
+    """
+    seeds = cell.recipe.seeds
+    return seeds.path is not None and len(load_seeds(seeds.path, seeds.count)) == seeds.count
 
 
 def is_used(cell: Cell) -> bool:

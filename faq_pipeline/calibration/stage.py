@@ -148,7 +148,9 @@ def _assembled(task: Build) -> tuple[Assembled, Fill]:
     made = assemble(seeds, winners, cell.family, cell.recipe.calibration, tokenizer, order_of(task))
     wrong = sum(group.wrong_alone for group in lost)
     budget = cell.recipe.calibration.tokens
-    return made, Fill(made.tokens, budget, len(made.samples), len(seeds), made.left_out, wrong)
+    known = task.inputs[stage_names.SEED_DATA].metadata.get("known")
+    every = known == len(seeds)
+    return made, Fill(made.tokens, budget, len(made.samples), len(seeds), made.left_out, wrong, every)
 
 
 def _measured(task: Build, rows: list[TokenRow]) -> tuple[list[ChannelMismatch], list[RoutedTokens]]:

@@ -27,7 +27,7 @@ THOUGHT = "<think>\n{} - 5 = {}\n</think>\n\nAnswer: {}"
 
 
 def inputs(
-    root: Path, source: str = "teacher", count: int = 16, vocabulary: str | None = None
+    root: Path, source: str = "teacher", count: int = 16, vocabulary: str | None = None, known: int = 17
 ) -> dict[str, Artifact]:
     """Upstream artifacts: question and text seeds in turn, over three domains; seed 3 has no winner."""
     made = {name: root / name for name in CALIBRATION_SET.inputs}
@@ -55,12 +55,16 @@ def inputs(
     write_rows(made["regenerated_corpus"] / "candidates.parquet", candidates, Candidate)
     write_rows(made["competition_scores"] / "standings.parquet", standings, Standing)
     write_rows(made["inference_traces"] / "traces.parquet", traces, Trace)
-    manifest = Manifest(
-        stage="regenerated_corpus", stage_version=1, fingerprint="f", digest="d", identity={}, inputs={},
-        upstream={}, files=[], metadata={"vocabulary": vocabulary} if vocabulary else {}, created="",
-        seconds=1,
-    )  # fmt: skip
-    (made["regenerated_corpus"] / MANIFEST).write_text(manifest.model_dump_json())
+    told = {
+        "seed_data": {"known": known},
+        "regenerated_corpus": {"vocabulary": vocabulary} if vocabulary else {},
+    }
+    for stage, metadata in told.items():
+        manifest = Manifest(
+            stage=stage, stage_version=1, fingerprint="f", digest="d", identity={}, inputs={}, upstream={},
+            files=[], metadata=metadata, created="", seconds=1,
+        )  # fmt: skip
+        (made[stage] / MANIFEST).write_text(manifest.model_dump_json())
     return {name: Artifact(folder) for name, folder in made.items()}
 
 
@@ -181,6 +185,27 @@ def test_a_set_that_fills_less_than_half_of_its_budget_fails(tiny_cell: Cell, tm
     assert error.value.key == "calibration.tokens" and not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("known", "hint"),
+    [(17, "(raise seeds.count or"), (16, "(add seeds and raise seeds.count or")],
+)
+def test_more_seeds_are_asked_for_where_the_recipe_takes_all(
+    known: int, hint: str, tiny_cell: Cell, tmp_path: Path
+):
+    cell = with_calibration(tiny_cell, tokens=9000, sequence_length=400)
+    with pytest.raises(FaqError) as error:
+        build(cell, inputs(tmp_path / "in", known=known), tmp_path / "out")
+    assert hint in str(error.value)
+
+
+def test_more_candidates_are_named_where_all_seeds_are_taken_and_most_are_left_out():
+    fill = Fill.of({"samples": 1, "tokens": 10, "budget": 99, "left_out": {"no_winner": 9}})
+    assert fill.hint.startswith("raise seeds.count or")
+    assert dataclasses.replace(fill, all_seeds=True).hint.startswith(
+        "raise regeneration.candidates, add seeds and raise seeds.count or lower calibration.tokens;"
+    )
+
+
 def test_a_method_without_calibration_needs_no_full_set(tiny_cell: Cell, tmp_path: Path):
     """The set of an RTN cell is there to be looked at; a cell that would use it is refused by the check."""
     rtn = tiny_cell.recipe.quantization.model_copy(update={"method": "rtn", "actorder": None})
@@ -216,6 +241,14 @@ def test_seeds_that_cannot_fill_half_of_the_budget_are_refused_before_work_begin
     with pytest.raises(FaqError, match="8 seeds of at most 128 tokens each fill less than half of 2,050"):
         CALIBRATION_SET.preflight(with_calibration(tiny_cell, tokens=2050))
     CALIBRATION_SET.preflight(with_calibration(tiny_cell, tokens=2050, originals=0.5))
+    seeds = tiny_cell.recipe.seeds
+    assert seeds.path is not None
+    every = seeds.model_copy(update={"count": len(seeds.path.read_text().splitlines())})
+    for spec, hint in ((seeds, "raise seeds.count or"), (every, "add seeds and raise seeds.count or")):
+        cell = tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update={"seeds": spec}))
+        with pytest.raises(FaqError) as error:
+            CALIBRATION_SET.preflight(with_calibration(cell, tokens=9000))
+        assert str(error.value.hint).startswith(hint)
 
 
 def test_a_sample_longer_than_a_row_is_left_out_and_counted(tiny_cell: Cell, tmp_path: Path):
