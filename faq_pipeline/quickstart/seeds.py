@@ -219,7 +219,7 @@ def _notes(
         )
     for row in _shown(refused):
         lines.append(f"{found.place}:{row.line}: refused: {row.reason}")
-    if more := len(refused) - SHOWN if len(refused) > SHOWN else 0:
+    if (more := len(refused) - SHOWN) > 0:
         lines.append(f"{found.place}: {more} more row{'s' * (more > 1)} refused")
     return tuple(lines)
 

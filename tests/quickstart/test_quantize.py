@@ -97,6 +97,11 @@ def test_without_evaluation_only_the_checkpoint_is_made(
     checkpoint = home / "store/quantized_checkpoint" / found["fingerprint"] / "checkpoint"
     layers = [asked(faq, "layers", str(folder), home=home) for folder in (nowhere / "mine", checkpoint)]
     assert layers[0] == layers[1] and layers[0]["fingerprint"] == found["fingerprint"]
+    traced = [
+        asked(faq, "lineage", "trace", name, home=home)
+        for name in (str(nowhere / "mine"), found["fingerprint"])
+    ]
+    assert traced[0] == traced[1]
     exported = faq("", "export", str(nowhere / "mine"), str(nowhere / "copy"), home=home)
     assert exported.code == 0, exported.err
     assert (nowhere / "copy/model.safetensors").read_bytes() == (
