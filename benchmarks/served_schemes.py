@@ -9,18 +9,20 @@ texts, and the two are compared as distributions: KL(transformers || vLLM), a to
 one term for all others, which is a lower bound of the exact one. `none` is the member itself: the two
 engines' rounding alone. `+kv_fp8` rounds keys and values, too. With `--recipe` both engines also answer the
 recipe's evaluation questions, and their accuracies are compared question by question. Prints a JSON line for
-each scheme, with the reason where vLLM does not load it.
+each scheme, with the reason where vLLM does not load it; and to stderr a line after each phase, with the
+seconds since the scheme was begun, so that a run which is cut short tells how far it came.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,23 @@ class Comparison:
     thinking: Thinking
 
 
+@dataclass(frozen=True)
+class Phases:
+    """Tells on stderr what is done of a scheme, and after how many seconds."""
+
+    scheme: str
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the scheme was begun."""
+        return time.monotonic() - self.begun
+
+    def done(self, phase: str) -> None:
+        """A phase has ended."""
+        print(f"{self.scheme}: {phase}: {self.seconds:.1f} s", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Measure, and print or write a JSON line for each scheme."""
     options = _options()
@@ -94,12 +113,12 @@ def main() -> None:
         thinking=family.thinking,
     )
     for name in options.schemes.split(","):
-        begun = time.monotonic()
+        phases = Phases(name)
         try:
-            found = _compare(name, comparison)
+            found = _compare(name, comparison, phases)
         except FaqError as error:
             found = {"problem": str(error)}
-        row = {"scheme": name, "member": options.member, **found, "seconds": round(time.monotonic() - begun)}
+        row = {"scheme": name, "member": options.member, **found, "seconds": round(phases.seconds)}
         line = json.dumps(row | {"vllm": engine_identity(device)})
         print(line, flush=True)
         if options.out:
@@ -107,11 +126,13 @@ def main() -> None:
                 file.write(line + "\n")
 
 
-def _compare(name: str, comparison: Comparison) -> dict[str, Any]:
+def _compare(name: str, comparison: Comparison, phases: Phases) -> dict[str, Any]:
     """Quantize, serve, and compare."""
     weights, device = comparison.weights, comparison.device
     if name == "none":
-        return {"served": "dense"} | _engines(comparison, weights, load_model(weights, device))
+        model = load_model(weights, device)
+        phases.done("loaded in transformers")
+        return {"served": "dense"} | _engines(comparison, weights, model, phases)
     scheme = name.removesuffix(KV)
     columns = "channel" if scheme == "W8A8" else groups(scheme)  # grouped, vLLM does not read it
     spec = Quantization(
@@ -120,27 +141,38 @@ def _compare(name: str, comparison: Comparison) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory) / "checkpoint"
         quantize(spec, weights, comparison.texts, folder, device, SilentProgress())
+        phases.done("quantized")
         form = served_as(spec, device)
         kept = folder
         if form == "dense":
             kept = write_dense(folder, weights.member, folder.with_name("dense"), device)
+            phases.done("written dense")
         served = replace(weights, member=weights.member.model_copy(update={"path": kept}))
-        return {"served": form} | _engines(comparison, served, load_quantized(folder, weights.member, device))
+        model = load_quantized(folder, weights.member, device)
+        phases.done("loaded in transformers")
+        return {"served": form} | _engines(comparison, served, model, phases)
 
 
-def _engines(comparison: Comparison, served: Weights, model: PreTrainedModel) -> dict[str, Any]:
+def _engines(
+    comparison: Comparison, served: Weights, model: PreTrainedModel, phases: Phases
+) -> dict[str, Any]:
     """The same weights in vLLM (`served`) and in transformers (`model`)."""
     tokenizer, questions = load_tokenizer(comparison.weights), comparison.questions
     theirs: list[Answered] = []
     with VllmEngine(served, comparison.device, comparison.serving) as engine:
+        phases.done("vLLM ready")
         likeliest = _likeliest(engine, comparison.texts)
+        phases.done("vLLM's likeliest tokens")
         if questions is not None:
             lm = ServedLM(engine, tokenizer, comparison.thinking, SilentProgress())
             theirs = run_tasks(lambda: nullcontext(lm), questions)
+            phases.done("vLLM's answers")
     found = _divergence(model, likeliest, comparison.texts)
+    phases.done("divergence from transformers")
     if questions is None:
         return found
     ours = answer_questions(model, tokenizer, questions, comparison.thinking, SilentProgress())
+    phases.done("answers in transformers")
     both = compare_paired([given.answer for given in ours], [given.answer for given in theirs])
     return found | {
         "questions": both.questions,

@@ -16,6 +16,7 @@ NOTED = 0.02
 LEAST = 0.5
 """A set that fills less than this share of its budget is refused: the recipe asked for another set."""
 KEY = "calibration.tokens"
+COMPARED = "answers are compared as numbers or word for word, so leave out 'answer' where it is free text"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Fill:
         left_out: seeds that gave no sample, by reason; see `Assembled.left_out`.
         wrong_alone: of those without a winner, the seeds whose only usable candidate has a wrong answer.
         all_seeds: whether the recipe takes every seed that there is, so that `seeds.count` cannot be raised.
+        answered: seeds whose answer is known; 0 where an earlier version did not count them.
     """
 
     tokens: int
@@ -35,6 +37,7 @@ class Fill:
     left_out: Mapping[str, int]
     wrong_alone: int = 0
     all_seeds: bool = False
+    answered: int = 0
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Fill:
@@ -44,7 +47,8 @@ class Fill:
         seeds = int(metadata.get("seeds", samples + sum(left_out.values())))
         wrong = int(metadata.get("wrong_alone", 0))
         every = bool(metadata.get("all_seeds", False))
-        return cls(int(metadata["tokens"]), int(metadata["budget"]), samples, seeds, left_out, wrong, every)
+        sizes = int(metadata["tokens"]), int(metadata["budget"]), samples, seeds
+        return cls(*sizes, left_out, wrong, every, int(metadata.get("answered", 0)))
 
     def as_dict(self) -> dict[str, Any]:
         """As metadata of the artifact."""
@@ -62,9 +66,15 @@ class Fill:
     def _too_long(self) -> int:
         return self.left_out.get("too_long", 0)
 
+    @property
+    def _wrong(self) -> str:
+        """How many seeds are left out for a wrong answer, of how many that have one."""
+        of = f"the {self.answered} seeds with an answer" if self.answered else "them"
+        return f"{self.wrong_alone} of {of}"
+
     def __str__(self) -> str:
         share = f"{self.tokens:,} of {self.budget:,} tokens ({100 * self.tokens // self.budget}%)"
-        wrong = f", {self.wrong_alone} of them for a wrong answer" if self.wrong_alone else ""
+        wrong = f", {self._wrong} for a wrong answer" if self.wrong_alone else ""
         causes = [f"{self._lost} left out{wrong}"] if self._lost else []
         causes += [f"{self._too_long} longer than calibration.sequence_length"] if self._too_long else []
         without = f" ({'; '.join(causes)})" if causes else ""
@@ -80,20 +90,21 @@ class Fill:
         if self._lost < self._too_long:
             return f"raise calibration.sequence_length, {general}"
         if 2 * self.wrong_alone > self._lost:
-            return (
-                f"raise regeneration.candidates, {general}; answers are"
-                " compared as numbers or word for word, so leave out 'answer' where it is free text"
-            )
+            return f"raise regeneration.candidates, {general}; {COMPARED}"
         candidates = "raise regeneration.candidates, " if self.all_seeds else ""
         cut = "candidates that are cut need a larger regeneration.sampling.max_new_tokens"
         return f"{candidates}{general}; {cut}"
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the set's size."""
-        if self.tokens >= (1 - NOTED) * self.budget:
-            return []
-        return [f"the set holds {self}: {self.hint}, and compare only sets of equal size"]
+        """What the user should know of the set's size, and of most answers being left out."""
+        if self.tokens < (1 - NOTED) * self.budget:
+            return [f"the set holds {self}: {self.hint}, and compare only sets of equal size"]
+        if self.wrong_alone and 2 * self.wrong_alone > self.answered > 0:
+            # The set is full, yet of other data than the recipe seems to ask for.
+            helps = f"raise regeneration.candidates; {COMPARED}"
+            return [f"{self._wrong} are left out for a wrong answer: {helps}"]
+        return []
 
 
 def more_seeds(all_seeds: bool) -> str:

@@ -150,7 +150,9 @@ def _assembled(task: Build) -> tuple[Assembled, Fill]:
     budget = cell.recipe.calibration.tokens
     known = task.inputs[stage_names.SEED_DATA].metadata.get("known")
     every = known == len(seeds)
-    return made, Fill(made.tokens, budget, len(made.samples), len(seeds), made.left_out, wrong, every)
+    answered = sum(seed.answer is not None for seed in seeds)
+    sizes = made.tokens, budget, len(made.samples), len(seeds)
+    return made, Fill(*sizes, made.left_out, wrong, every, answered)
 
 
 def _measured(task: Build, rows: list[TokenRow]) -> tuple[list[ChannelMismatch], list[RoutedTokens]]:

@@ -42,7 +42,11 @@ def summarise(groups: Sequence[Group], verdicts: Sequence[GroupResult]) -> dict[
 
 
 def _lost_seeds(groups: Sequence[Group], winners: int) -> list[str]:
-    """A note on seeds that give no calibration sample."""
+    """A note on seeds that give no calibration sample.
+
+    It counts the seeds with an answer where most of them are left out for a wrong one: then the set holds
+    other data than the recipe seems to ask for.
+    """
     wrong, lost = sum(g.wrong_alone for g in groups), len(groups) - winners
     if not lost:
         return []
@@ -50,8 +54,11 @@ def _lost_seeds(groups: Sequence[Group], winners: int) -> list[str]:
         (wrong, "the only usable candidate gives a wrong answer"),
         (lost - wrong, "all candidates are cut, failed, empty or looping"),
     ]
-    counted = [(count, why) for count, why in reasons if count]
-    parts = [why if len(counted) == 1 else f"of {count} {why}" for count, why in counted]
+    counted = [(str(count), why) for count, why in reasons if count]
+    answered = sum(g.seed.answer is not None for g in groups)
+    if most := 2 * wrong > answered:
+        counted[0] = f"{wrong} of the {answered} seeds with an answer", counted[0][1]
+    parts = [why if len(counted) == 1 and not most else f"of {count} {why}" for count, why in counted]
     return [f"{lost} of {len(groups)} seeds are left out: {', '.join(parts)}"]
 
 

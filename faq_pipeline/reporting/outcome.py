@@ -84,7 +84,7 @@ def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
         min((divergence_change(own, other, scope) for other in others if other), key=lambda one: one.value)
         for scope in (TRACES, PROSE)
     )
-    change = f"{_described(replies)} on own replies and {_described(prose)} on prose"
+    change = f"{described_change(replies)} on own replies and {described_change(prose)} on prose"
     what, against = "the divergence (KL) from the unquantized model", "the better of the seeds as they are"
     if replies.low <= 0 <= replies.high:
         return f"Whether regeneration helped cannot be told: {what} is {change}, against {against}."
@@ -97,13 +97,16 @@ def divergence_change(own: Artifact, other: Artifact, scope: str = TRACES) -> In
     return bootstrap_estimate(np.array(pairs, dtype=np.float64).T, lambda m: 1 - m[:, 0] / m[:, 1])
 
 
-def _described(reduction: IntervalEstimate) -> str:
-    """A reduction in words and as a change: `lower, -21% [-35, -6],`."""
-    value, low, high = (-100 * bound for bound in (reduction.value, reduction.high, reduction.low))
+def described_change(reduction: IntervalEstimate) -> str:
+    """A reduction in words and as a change: `lower (-21% [-35, -6])`.
+
+    No bound beyond 0.001% that is not 0 is shown as 0: digits are added.
+    """
+    value, low, high = (0.0 - 100 * bound for bound in (reduction.value, reduction.high, reduction.low))
     word = "lower" if high < 0 else "higher" if low > 0 else "not clearly different"
     digits = 0
-    while word != "not clearly different" and 0 in (round(low, digits), round(high, digits)) and digits < 3:
-        digits += 1  # a bound that is shown not to be zero does not read as one
+    while digits < 3 and any(bound != 0 and round(bound, digits) == 0 for bound in (low, high)):
+        digits += 1
     return f"{word} ({value:+.{digits}f}% [{low:.{digits}f}, {high:.{digits}f}])"
 
 

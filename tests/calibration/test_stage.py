@@ -226,13 +226,48 @@ def test_a_method_without_calibration_needs_no_full_set(tiny_cell: Cell, tmp_pat
         ({}, 0, "in 9 samples of 9 seeds", "raise seeds.count or lower"),
         ({"over_budget": 4, "no_winner": 1}, 0, "of 14 seeds (1 left out)", "raise seeds.count"),
         ({"no_winner": 9}, 0, "of 18 seeds (9 left out)", "sampling.max_new_tokens"),
-        ({"no_winner": 9}, 8, "(9 left out, 8 of them for a wrong answer)", "leave out 'answer'"),
+        ({"no_winner": 9}, 8, "(9 left out, 8 of the 12 seeds with an answer for", "leave out 'answer'"),
         ({"no_winner": 1, "too_long": 9}, 1, "; 9 longer than", "raise calibration.sequence_length"),
     ],
 )
 def test_a_shortfall_names_its_cause_and_what_helps(left_out: dict, wrong: int, why: str, hint: str):
-    fill = Fill.of({"samples": 9, "tokens": 10, "budget": 99, "left_out": left_out, "wrong_alone": wrong})
+    told = {"samples": 9, "tokens": 10, "budget": 99, "left_out": left_out, "wrong_alone": wrong}
+    fill = Fill.of(told | {"answered": 12})
     assert why in str(fill) and hint in fill.hint
+    earlier = Fill.of(told)  # of a version that did not count seeds with an answer
+    assert earlier.hint == fill.hint and "with an answer" not in str(earlier)
+
+
+@pytest.mark.parametrize(("wrong", "most"), [(4, False), (5, True)])
+def test_most_answers_left_out_as_wrong_are_told_of_a_full_set_too(
+    wrong: int, most: bool, tiny_cell: Cell, tmp_path: Path
+):
+    """Its samples are then mostly of seeds without an answer."""
+    upstream = inputs(tmp_path / "in")  # 8 of 16 seeds have an answer
+    cell, share = with_calibration(tiny_cell, sequence_length=400), f"{wrong} of the 8 seeds with an answer"
+    lost = {f"c{2 * i}" for i in range(wrong)}
+    for stage, name, kind, changed in (
+        ("regenerated_corpus", "candidates.parquet", Candidate, {"answer": "Answer: 1"}),
+        ("competition_scores", "standings.parquet", Standing, {"winner": False}),
+    ):
+        file = upstream[stage].file(name)
+        key = "id" if kind is Candidate else "candidate_id"
+        rows = [
+            dataclasses.replace(row, **changed) if getattr(row, key) in lost else row
+            for row in read_rows(file, kind)
+        ]
+        write_rows(file, rows, kind)
+    short = build(with_calibration(cell, tokens=1200), upstream, tmp_path / "short")
+    (note,) = short["notes"]
+    assert f"({wrong + 1} left out, {share} for a wrong answer)" in note
+    told = Noting()
+    full = build(with_calibration(cell, tokens=short["tokens"]), upstream, tmp_path / "full", told)
+    assert full["answered"] == 8 and full["notes"] == told.notes
+    if most:
+        (note,) = told.notes
+        assert note.startswith(f"{share} are left out for a wrong answer: raise regeneration.candidates;")
+    else:
+        assert told.notes == []
 
 
 def test_seeds_that_cannot_fill_half_of_the_budget_are_refused_before_work_begins(tiny_cell: Cell):

@@ -85,6 +85,18 @@ def test_a_seed_without_a_winner_is_told_with_the_reason(tiny_cell: Cell, tmp_pa
     ]
 
 
+def test_where_most_answers_are_wrong_the_seeds_with_an_answer_are_counted(tiny_cell: Cell, tmp_path: Path):
+    cell = with_competition(tiny_cell, experts={"length": 1.0})
+    seeds = [make_seed(f"s{i}", answer=None if i > 2 else "7") for i in range(6)]
+    texts = ["Answer: 8", "Answer: 9", "Answer: 7", "It rains.", "It pours.", "It hails."]
+    candidates = [make_candidate(0, t, id=f"c{i}", seed_id=f"s{i}") for i, t in enumerate(texts)]
+    metadata, _ = build(cell, tmp_path, seeds, candidates)
+    assert metadata["notes"] == [
+        "2 of 6 seeds are left out: of 2 of the 3 seeds with an answer the only usable candidate"
+        " gives a wrong answer"
+    ]
+
+
 def test_an_expert_that_scores_nothing_is_told(tiny_cell: Cell, tmp_path: Path):
     cell = with_competition(tiny_cell, experts={"answer": 1.0, "length": 1.0})
     candidates = [make_candidate(i, f"The river town {i}.") for i in range(2)]

@@ -191,6 +191,21 @@ def test_a_teacher_of_another_tokenizer_is_refused(
         prepare(settings, QuantizeOptions(str(llama), seeds=str(chats), teacher="kin-4m"))
 
 
+def test_refused_rows_of_a_rare_reason_are_shown_first(
+    settings: Settings, llama: Path, tmp_path: Path
+) -> None:
+    """Many rows of one reason, in earlier lines, do not hide the others."""
+    rows = [json.dumps({"prompt": f"How many are {i} and {i}?"}) for i in range(10)]
+    rows += [rows[i] for i in range(8)]  # lines 11 to 18
+    rows += ['{"prompt": ', json.dumps({"prompt": 7}), '{"prompt" "b"}', json.dumps({"answer": "7"})]
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    notes = prepare(settings, QuantizeOptions(str(llama), seeds=str(seeds))).notes
+    told = [note.removeprefix(f"{seeds}:") for note in notes if note.startswith(str(seeds))]
+    assert [line.partition(":")[0] for line in told[:-1]] == ["11", "19", "20", "21", "22"]  # by line
+    assert told[0] == "11: refused: the same text as line 1" and told[-1] == " 7 more rows refused"
+
+
 def test_a_snapshot_of_the_hub_s_cache_is_called_as_its_repository(
     settings: Settings, llama: Path, tmp_path: Path, chats: Path
 ) -> None:
@@ -214,12 +229,15 @@ def test_a_broken_folder_beside_the_model_does_not_disturb(
     [
         ("{% if enable_thinking %}<think>{% endif %}</think>", ("<think>", {"enable_thinking": True})),
         ("[THINK]{{ reasoning }}[/THINK]", ("[THINK]", {})),
+        ("<reason>{{ reasoning }}</reason>", ("<reason>", {})),
+        ("<reasoning>{{ reasoning }}</reasoning>", ("<reasoning>", {})),
         ("{{ messages }}", ("", {})),
     ],
 )
 def test_thinking_marks_are_found_in_the_template(template: str, marks: tuple[str, dict[str, bool]]) -> None:
     found = thinking_of(template)
     assert (found.open, found.template_kwargs) == marks
+    assert not found.open or found.close in template
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.reporting.outcome import outcome
+from faq_pipeline.evaluation.bootstrap import IntervalEstimate
+from faq_pipeline.reporting.outcome import described_change, outcome
 from faq_pipeline.settings import Settings
 
 
@@ -22,3 +29,40 @@ def test_data_that_was_not_regenerated_is_named(tiny_cell: Cell) -> None:
         regeneration = tiny_cell.recipe.regeneration.model_copy(update={"source": source})
         cell = tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update={"regeneration": regeneration}))
         assert what in outcome(Settings.from_environment(), [cell], evaluated=True)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "told"),
+    [
+        ((0.21, 0.06, 0.35), "lower (-21% [-35, -6])"),
+        ((0.02, 0.004, 0.04), "lower (-2.0% [-4.0, -0.4])"),
+        ((-0.01, -0.02, -0.0004), "higher (+1.00% [0.04, 2.00])"),
+        ((0.05, -0.003, 0.1), "not clearly different (-5.0% [-10.0, 0.3])"),
+        ((0.05, 0.0, 0.1), "not clearly different (-5% [-10, 0])"),
+    ],
+)
+def test_a_change_is_told_with_as_many_digits_as_its_bounds_need(
+    reduction: tuple[float, float, float], told: str
+) -> None:
+    assert described_change(IntervalEstimate(*reduction)) == told
+
+
+LEAST = 1e-5
+"""Of a bound that is not 0: a change of 0.001%, the least that is shown."""
+
+
+@given(
+    st.lists(
+        st.one_of(st.just(0.0), st.floats(LEAST, 1), st.floats(-0.05, -LEAST), st.floats(-9, -LEAST)),
+        min_size=3,
+        max_size=3,
+    ).map(sorted)
+)
+def test_no_bound_that_is_not_zero_is_shown_as_zero(bounds: list[float]) -> None:
+    low, value, high = bounds
+    told = described_change(IntervalEstimate(value, low, high))
+    shown = re.fullmatch(r"([a-z ]+) \(\S+% \[(\S+), (\S+)\]\)", told)
+    assert shown, told
+    for bound, figure in ((-high, float(shown[2])), (-low, float(shown[3]))):
+        assert (figure > 0, figure < 0) == (bound > 0, bound < 0), told
+    assert shown[1] == ("lower" if low > 0 else "higher" if high < 0 else "not clearly different")

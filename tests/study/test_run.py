@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +27,7 @@ from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import FOLDER, read_results
 from faq_pipeline.study.execution.run import run_study
 from tests.orchestration.cli import Faq, FaqHere
+from tests.study.reported import reported
 from tests.study.tiny_study import designed, write_study
 
 BROKEN = "  bad: {title: no sample fits, calibration: {sequence_length: 4}}\nquantizers:\n"
@@ -163,16 +166,70 @@ def test_a_cell_is_what_a_run_of_its_recipe_makes(killed: Killed) -> None:
 
 @pytest.mark.slow
 def test_a_copied_store_is_reported_where_nothing_was_made(killed: Killed, tmp_path: Path) -> None:
-    """Without weights and the reference's distributions: what docs/STUDIES.md says of merging."""
-    (tmp_path / "home").mkdir()
-    without = "--exclude='./quantized_checkpoint/*/checkpoint' --exclude='./reference_eval/*/divergence'"
-    tar = f"tar -C {{}} {without} -c . | tar -C {{}} -x"
-    (tmp_path / "home/store").mkdir()
-    command = tar.format(killed.faq.home / "store", tmp_path / "home/store")
-    subprocess.run(["bash", "-c", command], check=True)
+    """With the command of docs/STUDIES.md: without weights, distributions and what runs leave behind."""
+    guide = (REPOSITORY / "docs/STUDIES.md").read_text()
+    without = re.findall(r"--exclude=\S+", guide)
+    left = [
+        ".staging",
+        ".ledgers",
+        ".locks",
+        "quantized_checkpoint/*/checkpoint",
+        "reference_eval/*/divergence",
+    ]
+    assert len(without) == len(left)
+    for name, place in (("here", killed.faq.home), ("there", tmp_path / "home")):
+        (tmp_path / name).mkdir()
+        (place / "store").mkdir(parents=True, exist_ok=True)
+        if name == "there":
+            tar = f"tar -C {killed.faq.home}/store {' '.join(without)} -c . | tar -C {place}/store -x"
+            subprocess.run(["bash", "-c", tar], check=True)
+            shutil.rmtree(place / "store/study_report", ignore_errors=True)  # another test's, to be made here
+            assert [pattern for pattern in left if list((place / "store").glob(pattern))] == []
+        reported(FaqHere(place, killed.faq.data), tmp_path / name)
+    files = {path.name for path in (tmp_path / "here/out").iterdir()}
+    assert "report.md" in files
+    for name in files:
+        assert (tmp_path / "here/out" / name).read_bytes() == (tmp_path / "there/out" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_costs_without_their_evidence_are_unknown_and_not_zero(killed: Killed, tmp_path: Path) -> None:
+    """As in a store that was copied in part, whose corpora come later."""
     there = FaqHere(tmp_path / "home", killed.faq.data)
-    said = json.loads(there("study", "report", "trial", "--json").stdout)
-    assert said["cells"] == {"finished": CELLS - 2, "failed": 2}
+    store, weights = there.home / "store", shutil.ignore_patterns("checkpoint")
+    shutil.copytree(killed.faq.home / "store", store, ignore=weights)
+    whole = reported(there, tmp_path)
+    assert whole.costs["self"][0] != "0" and "-" not in whole.costs["self"]
+    assert whole.costs["round to nearest"][0] == "0"  # known: it is made of no data
+    assert whole.costs_more["FAQ against self"].endswith("CPU-s") and "unknown" not in whole.text
+
+    own = read_results(Store(store), "trial")
+    corpora = [
+        store / "regenerated_corpus" / own[f"tiny-s.self.gptq-w3.test.{draw}"].artifacts["regenerated_corpus"]
+        for draw in (0, 1)
+    ]
+    kept = [corpus.rename(tmp_path / corpus.name) for corpus in corpora[:1]]
+    half = reported(there, tmp_path)
+    (rest,) = (row for row in half.cells if row["arm"] == "self" and row["sampled_tokens"])
+    assert half.costs["self"][0] == f"{int(rest['sampled_tokens']):,}"  # of the other draw alone
+    assert half.costs["self"][-1] == f"{float(rest['data_seconds']):.1f}"
+    assert "data of 1 cell cost is unknown" in half.text
+
+    kept.append(corpora[1].rename(tmp_path / corpora[1].name))
+    none = reported(there, tmp_path)
+    assert none.costs["self"] == ["-"] * 5 and none.costs_more["FAQ against self"] == "-"
+    assert none.costs["FAQ"] == whole.costs["FAQ"]
+    assert {(row["sampled_tokens"], row["data_seconds"]) for row in none.cells if row["arm"] == "self"} == {
+        ("", "")
+    }
+    assert none.json["costs"]["self"] == {
+        "arm": "self",
+        "sampled_tokens": None,
+        "seconds": {"regenerated_corpus": None, "competition_scores": None, "calibration_set": None},
+    }
+    for corpus, place in zip(kept, corpora, strict=True):
+        corpus.rename(place)
+    assert reported(there, tmp_path).text == whole.text
 
 
 @pytest.mark.slow

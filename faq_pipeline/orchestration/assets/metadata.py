@@ -20,6 +20,7 @@ NAMES = {
     "ineligible": "candidates_that_cannot_win",
     "uncontested": "groups_with_one_usable_candidate",
     "wrong_alone": "seeds_whose_only_usable_candidate_is_wrong",
+    "answered": "seeds_with_an_answer",
     "wrong_winners": "winners_with_a_wrong_answer",
     "unclosed": "replies_without_end_of_reasoning",
     "truncated": "replies_cut_at_the_limit",

@@ -121,5 +121,12 @@ def _costs_more(analysis: Analysis, arm: str, than: str) -> str:
     mine, other = analysis.costs.get(arm), analysis.costs.get(than)
     if mine is None or other is None:
         return "-"
-    tokens, seconds = mine.sampled_tokens - other.sampled_tokens, mine.data_seconds - other.data_seconds
+    tokens = _difference(mine.sampled_tokens, other.sampled_tokens)
+    seconds = _difference(mine.data_seconds, other.data_seconds)
+    if tokens is None or seconds is None:
+        return "-"
     return f"{tokens:+,.0f} tokens, {seconds:+,.1f} {seconds_of(analysis)}"
+
+
+def _difference(mine: float | None, other: float | None) -> float | None:
+    return None if mine is None or other is None else mine - other

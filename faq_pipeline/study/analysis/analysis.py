@@ -10,7 +10,7 @@ from typing import Any
 
 from faq_pipeline.config.study import Study
 from faq_pipeline.study.analysis.cell_table import CellRow, cell_rows
-from faq_pipeline.study.analysis.costs import DATA_STAGES
+from faq_pipeline.study.analysis.costs import DATA_STAGES, Cost
 from faq_pipeline.study.analysis.crossed import Crossed, Figure
 from faq_pipeline.study.analysis.fitness_correlation import Correlation, correlations
 from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition, choose, headline
@@ -40,16 +40,20 @@ class ArmUnderCondition:
 
 @dataclass(frozen=True)
 class ArmCost:
-    """Means over an arm's cells: sampled tokens, and seconds by stage of its calibration data."""
+    """Sampled tokens, and seconds by stage of the calibration data: means over an arm's cells.
+
+    Cells of unknown cost do not count; if there are no others, all figures are None.
+    """
 
     arm: str
-    sampled_tokens: float
-    seconds: Mapping[str, float]
+    sampled_tokens: float | None
+    seconds: Mapping[str, float | None]
 
     @property
-    def data_seconds(self) -> float:
+    def data_seconds(self) -> float | None:
         """Seconds of all stages that make the calibration data."""
-        return sum(self.seconds.values())
+        known = [seconds for seconds in self.seconds.values() if seconds is not None]
+        return sum(known) if len(known) == len(self.seconds) else None
 
 
 @dataclass(frozen=True)
@@ -156,14 +160,18 @@ def _costs(scores: list[Scores]) -> dict[str, ArmCost]:
     by_arm: dict[str, list[Scores]] = {}
     for one in scores:
         by_arm.setdefault(one.cell.arm, []).append(one)
-    return {
-        arm: ArmCost(
-            arm,
-            mean(one.cost.sampled_tokens for one in own),
-            {stage: mean(one.cost.seconds.get(stage, 0.0) for one in own) for stage in DATA_STAGES},
-        )
-        for arm, own in by_arm.items()
-    }
+    return {arm: _arm_cost(arm, [one.cost for one in own]) for arm, own in by_arm.items()}
+
+
+def _arm_cost(arm: str, costs: list[Cost]) -> ArmCost:
+    known = [(cost.sampled_tokens, cost.seconds) for cost in costs if cost.sampled_tokens is not None]
+    if not known:
+        return ArmCost(arm, None, dict.fromkeys(DATA_STAGES))
+    return ArmCost(
+        arm,
+        mean(tokens for tokens, _ in known),
+        {stage: mean(seconds.get(stage, 0.0) for _, seconds in known) for stage in DATA_STAGES},
+    )
 
 
 def _machines(results: Mapping[str, Result], scores: list[Scores]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ class CellRow:
     """One cell. KL is in nats per token; seconds are measured in the process that made each stage.
 
     Attributes:
+        sampled_tokens, data_seconds: None if an artifact of the calibration data is not in the store.
         status: `finished`, `failed` or `missing`.
         pilot: whether the cell is used only to decide which conditions are primary.
         report: fingerprint of the cell's last artifact.
@@ -71,6 +72,7 @@ def _row(cell: StudyCell, result: Result | None, scores: Scores | None) -> CellR
     machine = dict(known.machine) if known else {}
     status = "finished" if scores else "failed" if known and known.problem else "missing"
     seconds = scores.cost.seconds if scores else {}
+    data_seconds = scores.cost.data_seconds if scores else None
     return CellRow(
         member=cell.member,
         arm=cell.arm,
@@ -83,7 +85,7 @@ def _row(cell: StudyCell, result: Result | None, scores: Scores | None) -> CellR
         calibration_tokens=scores.calibration_tokens if scores else None,
         **_figures(scores),
         sampled_tokens=scores.cost.sampled_tokens if scores else None,
-        data_seconds=round(scores.cost.data_seconds, 3) if scores else None,
+        data_seconds=None if data_seconds is None else round(data_seconds, 3),
         quantization_seconds=seconds.get(stage_names.QUANTIZED_CHECKPOINT),
         judging_seconds=seconds.get(cell.last),
         device=str(machine.get("device", "")),

@@ -57,6 +57,11 @@ def interval(estimate: IntervalEstimate | None, digits: int, scale: float) -> st
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def known_or_dash(value: float | None, form: str) -> str:
+    """A figure in a format; a dash if it is unknown."""
+    return "-" if value is None else format(value, form)
+
+
 def count(things: Sized, name: str) -> str:
     """The number of things with their name, in the singular or plural."""
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

@@ -11,7 +11,16 @@ from faq_pipeline.study.analysis.ablation import ablation
 from faq_pipeline.study.analysis.analysis import Analysis, ArmUnderCondition
 from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition
 from faq_pipeline.study.analysis.outcomes import Condition
-from faq_pipeline.study.report.block import Block, count, interval, kl, points, seconds_of, share
+from faq_pipeline.study.report.block import (
+    Block,
+    count,
+    interval,
+    kl,
+    known_or_dash,
+    points,
+    seconds_of,
+    share,
+)
 
 SCATTER = "fitness.svg"
 SHORT = 0.02
@@ -164,9 +173,8 @@ def _costs(analysis: Analysis) -> Block:
     rows = [
         [
             titles[name],
-            f"{cost.sampled_tokens:,.0f}",
-            *(f"{seconds:.1f}" for seconds in cost.seconds.values()),
-            f"{cost.data_seconds:.1f}",
+            known_or_dash(cost.sampled_tokens, ",.0f"),
+            *(known_or_dash(seconds, ".1f") for seconds in (*cost.seconds.values(), cost.data_seconds)),
         ]
         for name, cost in analysis.costs.items()
     ]
@@ -176,6 +184,13 @@ def _costs(analysis: Analysis) -> Block:
         " counts for each of them. Seconds are those of one process; others of the study may have run beside"
         " it."
     ]
+    finished = [row for row in analysis.rows if row.status == "finished" and not row.pilot]
+    unknown = [row for row in finished if row.data_seconds is None]
+    if unknown:
+        text.append(
+            f"What the data of {count(unknown, 'cell')} cost is unknown, since artifacts that it was made"
+            " of are not in the store. These cells do not count here; `-`: all cells of the arm."
+        )
     return Block(heading="What the data costs", text=text, columns=columns, rows=rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from faq_pipeline.store.store import Key, Store
 from faq_pipeline.study.analysis.ablation import FOREST
 from faq_pipeline.study.analysis.analysis import Analysis, analyse
 from faq_pipeline.study.analysis.cell_table import write_cells
+from faq_pipeline.study.analysis.costs import DATA_STAGES
 from faq_pipeline.study.analysis.outcomes import SCORED, read_scores
 from faq_pipeline.study.analysis.serialized import serialized
 from faq_pipeline.study.design.cells import Design
-from faq_pipeline.study.execution.results import read_results
+from faq_pipeline.study.execution.results import Result, read_results
 from faq_pipeline.study.report.block import Block
 from faq_pipeline.study.report.content import SCATTER, blocks, headline_words
 from faq_pipeline.study.report.plots import draw_fitness, draw_forest
@@ -38,7 +40,7 @@ def materialize_report(design: Design, store: Store) -> Artifact:
     """
     results = read_results(store, design.study.name)
     own = {cell.id: result for cell in design.cells if (result := results.get(cell.id)) is not None}
-    identity = {
+    identity: dict[str, Any] = {
         "study": fingerprint("study", 1, design.study.model_dump(mode="json"), {}),
         "cells": fingerprint("cells", 1, {cell.id: cell.declared for cell in design.cells}, {}),
         "results": fingerprint("results", 1, {name: asdict(one) for name, one in own.items()}, {}),
@@ -49,6 +51,8 @@ def materialize_report(design: Design, store: Store) -> Artifact:
         for stage in SCORED
         if stage in one.artifacts
     }
+    if missing := _missing_data(own.values(), store):
+        identity["missing"] = missing  # costs are told again once the store has these
     digest = fingerprint(STAGE, VERSION, identity, {})
     key = Key(STAGE, VERSION, digest, identity, {}, read, unread=DISTRIBUTIONS)
 
@@ -64,6 +68,17 @@ def materialize_report(design: Design, store: Store) -> Artifact:
         }
 
     return store.produce(key, build)[0]
+
+
+def _missing_data(results: Iterable[Result], store: Store) -> list[str]:
+    """The artifacts of calibration data that results name and the store lacks."""
+    named = {
+        (stage, one.artifacts[stage])
+        for one in results
+        for stage in DATA_STAGES
+        if stage in one.artifacts and not one.problem
+    }
+    return [f"{stage} {name}" for stage, name in sorted(named) if store.get(stage, name) is None]
 
 
 def write_report(folder: Path, analysis: Analysis) -> None:
