@@ -8,6 +8,7 @@ torch.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,7 +25,9 @@ chooses or weighs experts, `tower` to what is beside the language model (images,
 QUANTIZABLE: tuple[Part, ...] = ("decoder", "expert", "head")
 """Parts that a recipe may quantize. The others are few weights or never see a calibration set."""
 
-FORMAT = 1
+Shape = tuple[int, ...]
+
+FORMAT = 2
 """Raise it when what is remembered changes."""
 
 
@@ -54,13 +57,16 @@ class Architecture:
         name: the model's class in transformers.
         layers: linear layers in the model's order, but for a head that is tied to the embedding.
         transposed: modules of transformers' `Conv1D`, linear layers that no quantizer knows.
-        tensors: names of all tensors of a checkpoint that is not quantized.
+        tensors: shapes of all tensors of a checkpoint that is not quantized, by name.
+        tied: shapes of tensors that are others' under another name, as a head's; a checkpoint has them
+            only where it ties them no longer, as once it is rotated.
     """
 
     name: str
     layers: tuple[LinearLayer, ...]
     transposed: tuple[str, ...]
-    tensors: tuple[str, ...]
+    tensors: Mapping[str, Shape]
+    tied: Mapping[str, Shape]
 
     @cached_property
     def quantizable(self) -> tuple[LinearLayer, ...]:
@@ -103,5 +109,6 @@ def _from_json(content: dict[str, Any]) -> Architecture:
         name=content["name"],
         layers=tuple(LinearLayer(*row) for row in content["layers"]),
         transposed=tuple(content["transposed"]),
-        tensors=tuple(content["tensors"]),
+        tensors={name: tuple(shape) for name, shape in content["tensors"].items()},
+        tied={name: tuple(shape) for name, shape in content["tied"].items()},
     )

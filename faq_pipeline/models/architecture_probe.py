@@ -47,8 +47,8 @@ def describe(model: PreTrainedModel) -> Architecture:
 
     from faq_pipeline.models.layer_probe import read_when_loading, read_without_call
 
-    tied = set(model.all_tied_weights_keys or ())
-    state = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    whole, tied = model.state_dict(), set(model.all_tied_weights_keys or ())
+    state = {name: tensor for name, tensor in whole.items() if name not in tied}
     parts, experts = linear_parts(model), fused_experts(model)
     if conversions := single_expert_conversions(model) if experts else None:
         model._weight_conversions = conversions  # type: ignore[assignment]
@@ -86,11 +86,14 @@ def describe(model: PreTrainedModel) -> Architecture:
         for first in firsts
         for number in range(1, counts[first.module.rpartition(".0.")[0]])
     ]
+    tensors = {name: tuple(tensor.shape) for name, tensor in files.items()}
+    tensors |= {f"{other.stored}.weight": (other.rows, other.columns) for other in others if other.stored}
     return Architecture(
         name=type(model).__name__,
         layers=(*layers, *firsts, *others),
         transposed=tuple(name for name, module in model.named_modules() if isinstance(module, Conv1D)),
-        tensors=tuple(sorted({*files, *(f"{other.stored}.weight" for other in others if other.stored)})),
+        tensors=dict(sorted(tensors.items())),
+        tied={name: tuple(whole[name].shape) for name in sorted(tied & whole.keys())},
     )
 
 

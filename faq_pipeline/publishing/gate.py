@@ -168,6 +168,7 @@ def _problems(finished: FinishedCell) -> Iterable[str]:
     for name, what in (
         ("nan_tensors", "hold NaN"),
         ("missing_tensors", "are missing"),
+        ("wrong_shapes", "have a wrong shape"),
         ("not_quantized", "are not quantized"),
     ):
         if found[name]:

@@ -14,13 +14,14 @@ def check_soundness(cell: Cell, artifact: Artifact) -> CheckResult:
     The figures: those of the stage's inspection, and `not_quantized`, layers that the recipe does not
     leave out.
     """
-    found = artifact.metadata["inspection"]
-    sound = found["loads"] and not found["nan_tensors"] and not found["missing_tensors"]
+    found = {"wrong_shapes": [], **artifact.metadata["inspection"]}  # earlier versions compared no shapes
+    damaged = found["nan_tensors"] or found["missing_tensors"] or found["wrong_shapes"]
     ignore = cell.recipe.quantization.ignore
     forgotten = [name for name in found["unquantized_linear_layers"] if not is_ignored(name, ignore)]
-    names = ("loads", "load_error", "bytes", "original_bytes", "nan_tensors", "missing_tensors")
+    figures = ("loads", "load_error", "bytes", "original_bytes")
+    names = (*figures, "nan_tensors", "missing_tensors", "wrong_shapes")
     return CheckResult(
-        bool(sound and found["bytes"] < found["original_bytes"] and not forgotten),
+        bool(found["loads"] and not damaged and found["bytes"] < found["original_bytes"] and not forgotten),
         {**{name: found[name] for name in names}, "not_quantized": forgotten},
     )
 
@@ -34,8 +35,8 @@ def check_fallback(cell: Cell, artifact: Artifact) -> CheckResult:
 CHECKPOINT_CHECKS = (
     Check(
         "sound_checkpoint",
-        "It loads back, is smaller than the original, holds no NaN, and every layer is quantized but for"
-        " those that the recipe leaves out.",
+        "It loads back, is smaller than the original, holds no NaN, its tensors have their shapes, and every"
+        " layer is quantized but for those that the recipe leaves out.",
         True,
         check_soundness,
     ),

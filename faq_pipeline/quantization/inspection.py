@@ -20,6 +20,7 @@ from faq_pipeline.quantization.layers import (
     shards,
     weight_bytes,
 )
+from faq_pipeline.quantization.stored_shapes import wrong_shapes
 from faq_pipeline.util.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Inspection:
         nan_tensors: tensors that hold a NaN or an infinity.
         missing_tensors: tensors of the model that the checkpoint has neither as they were nor
             quantized.
+        wrong_shapes: tensors of another shape than the model or the scheme gives them, see
+            `stored_shapes.wrong_shapes`.
         unquantized_linear_layers: layers that could be quantized and are still as they were; a recipe's
             `ignore` names the ones that should be.
         loads: whether transformers loads it, and a first forward pass gives finite logits.
@@ -48,6 +51,7 @@ class Inspection:
     original_bytes: int
     nan_tensors: tuple[str, ...]
     missing_tensors: tuple[str, ...]
+    wrong_shapes: tuple[str, ...]
     unquantized_linear_layers: tuple[str, ...]
     loads: bool
     load_error: str
@@ -70,6 +74,7 @@ def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> In
         missing_tensors=tuple(
             name for name in architecture.tensors if name not in tensors and f"{name}_packed" not in tensors
         ),
+        wrong_shapes=tuple(wrong_shapes(folder, architecture, tensors)),
         unquantized_linear_layers=tuple(
             layer.module for layer in architecture.quantizable if not is_quantized(layer, tensors)
         ),

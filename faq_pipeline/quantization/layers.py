@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def is_quantized(layer: LinearLayer, tensors: dict[str, Tensor]) -> bool:
+def is_quantized(layer: LinearLayer, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a checkpoint holds the layer's weight with scales."""
     return f"{layer.stored}.weight_scale" in tensors
 

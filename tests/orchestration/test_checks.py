@@ -120,11 +120,14 @@ def test_half_of_the_budget(find: Find, tokens: int, passed: bool) -> None:
         ({"bytes": 40}, False),
         ({"nan_tensors": ["lm_head.weight"]}, False),
         ({"missing_tensors": ["lm_head.weight"]}, False),
+        ({"wrong_shapes": []}, True),
+        ({"wrong_shapes": ["lm_head.weight: 9, expected 10"]}, False),
         ({"unquantized_linear_layers": ["lm_head", "model.layers.0.mlp.up_proj"]}, False),
     ],
     ids=str,
 )
 def test_a_checkpoint(find: Find, changed: dict[str, Any], passed: bool) -> None:
+    """Also one of an earlier version, which compared no shapes."""
     result = find("sound_checkpoint", metadata={"inspection": {**SOUND, **changed}})
     assert result.passed == passed and result.metadata["loads"] == {**SOUND, **changed}["loads"]
 

@@ -243,6 +243,10 @@ def test_a_family_that_says_nothing_of_publishing_does_not_publish(ask: Ask) -> 
         ({"inspection": {"loads": False, "load_error": "size mismatch"}}, "it does not load: size mismatch"),
         ({"inspection": {"nan_tensors": ["a.weight", "b"]}}, "2 tensors hold NaN (a.weight)"),
         ({"inspection": {"missing_tensors": ["a.weight"]}}, "1 tensors are missing (a.weight)"),
+        (
+            {"inspection": {"wrong_shapes": ["a.weight: 9, expected 10"]}},
+            "1 tensors have a wrong shape (a.weight: 9, expected 10)",
+        ),
         ({"inspection": {"bytes": 40}}, "it is no smaller than the original"),
         (
             {"inspection": {"unquantized_linear_layers": ["lm_head", "a.up_proj"]}},

@@ -135,7 +135,8 @@ def quantized(
     difference = float((loaded - before).abs().max() / before.abs().max())
     assert difference < ULPS and not torch.equal(loaded, original)
     found = inspect_checkpoint(folder, weights)
-    assert found.loads and not found.missing_tensors and not found.nan_tensors
+    assert found.loads and not found.nan_tensors
+    assert not found.missing_tensors and not found.wrong_shapes
     assert found.bytes < found.original_bytes
     return bits_per_weight(folder, weights), difference
 
