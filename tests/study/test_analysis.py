@@ -20,7 +20,7 @@ from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey, samples
 from faq_pipeline.study.analysis.pairs import compare_pairs
 from faq_pipeline.study.design.cells import Design, StudyCell
 from faq_pipeline.study.execution.results import Result
-from faq_pipeline.study.report.content import headline_words
+from faq_pipeline.study.report.content import blocks, headline_words
 from faq_pipeline.study.report.report import write_report
 from tests.study.tiny_study import designed, results_of, scores_of, write_study
 
@@ -118,6 +118,16 @@ def test_pairs_say_what_is_shown_and_what_is_not(eight: Design) -> None:
         Condition("tiny-s", "gptq-w3"),
         Condition("tiny-s", "gptq-w4"),
     }
+
+
+@pytest.mark.parametrize(("draws", "said"), [(1, ", in one draw"), (2, ", in two draws"), (3, "")])
+def test_what_few_draws_show_is_said_with_their_number(eight: Design, draws: int, said: str) -> None:
+    results = results_of(eight)
+    made = [one for one in scores_of(eight, results, lost) if one.cell.pilot or one.cell.draw < draws]
+    found = analyse(eight, results, made)
+    better = {one.verdict for one in found.pairs if one.verdict.startswith("shown: better")}
+    assert better == {f"shown: better{said}"}
+    assert bool(said) == any("fewer than three draws" in text for text in blocks(found)[0].text)
 
 
 def test_holm_takes_back_what_many_comparisons_find_by_chance(data: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey
 
 TESTED = ("loss", "kl")
 ALPHA = 0.05
+FEW = {1: "one draw", 2: "two draws"}
+"""Numbers of draws with which intervals are not known to hold: see `crossed`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Compared:
             return "not shown"
         found = "shown: better" if figure.value > 0 else "shown: worse"
         if self.holm is None or self.holm < ALPHA:
-            return found
+            return f"{found}, in {FEW[figure.draws]}" if figure.draws in FEW else found
         return "not shown (alone it would be, but not after correction for all comparisons)"
 
 

@@ -11,6 +11,7 @@ from faq_pipeline.study.analysis.ablation import ablation
 from faq_pipeline.study.analysis.analysis import Analysis, ArmUnderCondition
 from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition
 from faq_pipeline.study.analysis.outcomes import Condition
+from faq_pipeline.study.analysis.pairs import FEW
 from faq_pipeline.study.report.block import (
     Block,
     count,
@@ -55,7 +56,7 @@ def headline_words(one: Headline) -> str:
         shown = " The interval includes zero: that less is lost is **not shown**."
     return (
         f"Loss reduction **{share(figure)}** over {count(one.originals, 'primary cell')} (target x"
-        f" quantizer), {figure.draws} draws.{shown}"
+        f" quantizer), {figure.draws} draw{'' if figure.draws == 1 else 's'}.{shown}"
     )
 
 
@@ -77,8 +78,19 @@ def _head(analysis: Analysis) -> Block:
                 if analysis.pairs
                 else ""
             ),
+            *_few_draws(analysis),
         ],
     )
+
+
+def _few_draws(analysis: Analysis) -> list[str]:
+    """What intervals mean where a comparison has fewer draws than they are known to hold for."""
+    if not any(one.figure is not None and one.figure.draws in FEW for one in analysis.pairs):
+        return []
+    return [
+        "**Some comparisons have fewer than three draws.** An interval of one draw counts the questions"
+        " alone, and says nothing of another draw. One of two draws is too narrow where they happen to agree."
+    ]
 
 
 def _headline(analysis: Analysis) -> Block:
