@@ -8,24 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faq_pipeline.study.analysis.ablation import ablation
-from faq_pipeline.study.analysis.analysis import Analysis, ArmUnderCondition
+from faq_pipeline.study.analysis.analysis import Analysis
 from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition
-from faq_pipeline.study.analysis.outcomes import Condition
 from faq_pipeline.study.analysis.pairs import FEW
 from faq_pipeline.study.report.block import (
     Block,
     count,
     interval,
-    kl,
     known_or_dash,
     points,
     seconds_of,
     share,
 )
+from faq_pipeline.study.report.cells import conditions, failures, machines
 
 SCATTER = "fitness.svg"
-SHORT = 0.02
-"""A calibration set is marked as short if it misses its token budget by more than this share."""
 
 
 def blocks(analysis: Analysis) -> list[Block]:
@@ -37,9 +34,9 @@ def blocks(analysis: Analysis) -> list[Block]:
         *ablation(analysis),
         *_fitness(analysis),
         _costs(analysis),
-        *_conditions(analysis),
-        *_failures(analysis),
-        _machines(analysis),
+        *conditions(analysis),
+        *failures(analysis),
+        machines(analysis),
     ]
 
 
@@ -204,82 +201,3 @@ def _costs(analysis: Analysis) -> Block:
             " of are not in the store. These cells do not count here; `-`: all cells of the arm."
         )
     return Block(heading="What the data costs", text=text, columns=columns, rows=rows)
-
-
-def _conditions(analysis: Analysis) -> Iterator[Block]:
-    yield Block(heading="Each target and quantizer")
-    by_condition: dict[Condition, list[ArmUnderCondition]] = {}
-    for arm in analysis.arms:
-        by_condition.setdefault(arm.key.condition, []).append(arm)
-    for condition, arms in by_condition.items():
-        yield Block(
-            heading=f"{condition.member}, {condition.quantizer}",
-            level=3,
-            columns=[
-                "arm",
-                "accuracy, %",
-                "loss, points",
-                "KL on tasks, 1e-3",
-                "KL on prose, 1e-3",
-                "fitness",
-                "tokens",
-                "draws",
-            ],
-            rows=[_arm_row(analysis, arm) for arm in arms],
-        )
-
-
-def _arm_row(analysis: Analysis, arm: ArmUnderCondition) -> list[str]:
-    failed = f" ({arm.failed} failed)" if arm.failed else ""
-    return [
-        analysis.design.study.arms[arm.key.arm].title,
-        points(arm.accuracy),
-        points(arm.loss),
-        kl(arm.kl),
-        kl(arm.kl_prose),
-        "-" if arm.fitness is None else f"{arm.fitness:.3f}",
-        _tokens(analysis, arm),
-        f"{arm.draws}{failed}",
-    ]
-
-
-def _tokens(analysis: Analysis, arm: ArmUnderCondition) -> str:
-    if arm.calibration_tokens is None:
-        return "-"
-    cell = next(c for c in analysis.design.cells if c.arm == arm.key.arm and c.member == arm.key.member)
-    budget = cell.cell.recipe.calibration.tokens
-    short = " (short)" if arm.calibration_tokens < (1 - SHORT) * budget else ""
-    return f"{arm.calibration_tokens:,.0f}{short}"
-
-
-def _failures(analysis: Analysis) -> Iterator[Block]:
-    rows = [
-        [row.member, row.arm, row.quantizer, row.split, str(row.draw), row.problem]
-        for row in analysis.rows
-        if row.status == "failed"
-    ]
-    if rows:
-        yield Block(
-            heading="Cells that failed",
-            text=["They have no figures; comparisons with their arms rest on the other draws."],
-            columns=["target", "arm", "quantizer", "split", "draw", "why"],
-            rows=rows,
-        )
-
-
-def _machines(analysis: Analysis) -> Block:
-    rows = [
-        [
-            str(one["cells"]),
-            str(one["machine"].get("device", "unknown")),
-            str(one["machine"].get("cores", "")),
-            str(one["machine"].get("commit", "")),
-            ", ".join(f"{name} {version}" for name, version in one["machine"].get("versions", {}).items()),
-        ]
-        for one in analysis.machines
-    ]
-    return Block(
-        heading="What was run where",
-        columns=["cells", "device", "cores", "commit", "versions"],
-        rows=rows,
-    )
