@@ -100,7 +100,7 @@ def _headline(analysis: Analysis) -> Block:
         )
     if analysis.everywhere.figure is not None:
         text.append(
-            f"Over all {len(analysis.everywhere.originals)} cells that answer questions, primary or not:"
+            f"Over {count(analysis.everywhere.originals, 'cell')} with answered questions, primary or not:"
             f" {share(analysis.everywhere.figure)}."
         )
     rows = [
