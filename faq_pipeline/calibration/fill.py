@@ -66,15 +66,10 @@ class Fill:
     def _too_long(self) -> int:
         return self.left_out.get("too_long", 0)
 
-    @property
-    def _wrong(self) -> str:
-        """How many seeds are left out for a wrong answer, of how many that have one."""
-        of = f"the {self.answered} seeds with an answer" if self.answered else "them"
-        return f"{self.wrong_alone} of {of}"
-
     def __str__(self) -> str:
         share = f"{self.tokens:,} of {self.budget:,} tokens ({100 * self.tokens // self.budget}%)"
-        wrong = f", {self._wrong} for a wrong answer" if self.wrong_alone else ""
+        wrong = f", {self.wrong_alone} of them for a wrong answer" if self.wrong_alone else ""
+        wrong += f"; {self.answered} seeds have an answer" if wrong and self.answered else ""
         causes = [f"{self._lost} left out{wrong}"] if self._lost else []
         causes += [f"{self._too_long} longer than calibration.sequence_length"] if self._too_long else []
         without = f" ({'; '.join(causes)})" if causes else ""
@@ -103,7 +98,8 @@ class Fill:
         if self.wrong_alone and 2 * self.wrong_alone > self.answered > 0:
             # The set is full, yet of other data than the recipe seems to ask for.
             helps = f"raise regeneration.candidates; {COMPARED}"
-            return [f"{self._wrong} are left out for a wrong answer: {helps}"]
+            of = f"{self.wrong_alone} of the {self.answered} seeds with an answer"
+            return [f"{of} are left out for a wrong answer: {helps}"]
         return []
 
 

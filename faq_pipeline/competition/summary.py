@@ -54,11 +54,11 @@ def _lost_seeds(groups: Sequence[Group], winners: int) -> list[str]:
         (wrong, "the only usable candidate gives a wrong answer"),
         (lost - wrong, "all candidates are cut, failed, empty or looping"),
     ]
-    counted = [(str(count), why) for count, why in reasons if count]
+    counted = [(count, why) for count, why in reasons if count]
     answered = sum(g.seed.answer is not None for g in groups)
-    if most := 2 * wrong > answered:
-        counted[0] = f"{wrong} of the {answered} seeds with an answer", counted[0][1]
-    parts = [why if len(counted) == 1 and not most else f"of {count} {why}" for count, why in counted]
+    if 2 * wrong > answered:
+        counted[0] = wrong, f"{counted[0][1]} ({answered} seeds have an answer)"
+    parts = [why if len(counted) == 1 else f"of {count} {why}" for count, why in counted]
     return [f"{lost} of {len(groups)} seeds are left out: {', '.join(parts)}"]
 
 

@@ -226,7 +226,7 @@ def test_a_method_without_calibration_needs_no_full_set(tiny_cell: Cell, tmp_pat
         ({}, 0, "in 9 samples of 9 seeds", "raise seeds.count or lower"),
         ({"over_budget": 4, "no_winner": 1}, 0, "of 14 seeds (1 left out)", "raise seeds.count"),
         ({"no_winner": 9}, 0, "of 18 seeds (9 left out)", "sampling.max_new_tokens"),
-        ({"no_winner": 9}, 8, "(9 left out, 8 of the 12 seeds with an answer for", "leave out 'answer'"),
+        ({"no_winner": 9}, 8, "8 of them for a wrong answer; 12 seeds have an answer)", "leave out 'answer'"),
         ({"no_winner": 1, "too_long": 9}, 1, "; 9 longer than", "raise calibration.sequence_length"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_shortfall_names_its_cause_and_what_helps(left_out: dict, wrong: int, 
     fill = Fill.of(told | {"answered": 12})
     assert why in str(fill) and hint in fill.hint
     earlier = Fill.of(told)  # of a version that did not count seeds with an answer
-    assert earlier.hint == fill.hint and "with an answer" not in str(earlier)
+    assert earlier.hint == fill.hint and "have an answer" not in str(earlier)
 
 
 @pytest.mark.parametrize(("wrong", "most"), [(4, False), (5, True)])
@@ -259,7 +259,8 @@ def test_most_answers_left_out_as_wrong_are_told_of_a_full_set_too(
         write_rows(file, rows, kind)
     short = build(with_calibration(cell, tokens=1200), upstream, tmp_path / "short")
     (note,) = short["notes"]
-    assert f"({wrong + 1} left out, {share} for a wrong answer)" in note
+    counted = f"{wrong} of them for a wrong answer; 8 seeds have an answer"
+    assert f"({wrong + 1} left out, {counted})" in note
     told = Noting()
     full = build(with_calibration(cell, tokens=short["tokens"]), upstream, tmp_path / "full", told)
     assert full["answered"] == 8 and full["notes"] == told.notes

@@ -92,8 +92,7 @@ def test_where_most_answers_are_wrong_the_seeds_with_an_answer_are_counted(tiny_
     candidates = [make_candidate(0, t, id=f"c{i}", seed_id=f"s{i}") for i, t in enumerate(texts)]
     metadata, _ = build(cell, tmp_path, seeds, candidates)
     assert metadata["notes"] == [
-        "2 of 6 seeds are left out: of 2 of the 3 seeds with an answer the only usable candidate"
-        " gives a wrong answer"
+        "2 of 6 seeds are left out: the only usable candidate gives a wrong answer (3 seeds have an answer)"
     ]
 
 
