@@ -1,3 +1,4 @@
+# make setup  .venv with all that is needed: one to three minutes
 # make demo   set up .venv and quantize the embedded model, from seed to report
 # make test   set up .venv and run the tests;  make test-vllm  those with the real vLLM
 # make ui     the Dagster UI on http://localhost:3000 (PORT=3001: elsewhere), with the daemon (STUDIES=1: with studies)

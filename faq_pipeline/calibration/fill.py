@@ -85,7 +85,7 @@ class Fill:
         if self._lost < self._too_long:
             return f"raise calibration.sequence_length, {general}"
         if 2 * self.wrong_alone > self._lost:
-            return f"raise regeneration.candidates, {general}; {COMPARED}"
+            return f"check the seeds' answers, raise regeneration.candidates, {general}; {COMPARED}"
         candidates = "raise regeneration.candidates, " if self.all_seeds else ""
         cut = "candidates that are cut need a larger regeneration.sampling.max_new_tokens"
         return f"{candidates}{general}; {cut}"
@@ -97,7 +97,7 @@ class Fill:
             return [f"the set holds {self}: {self.hint}, and compare only sets of equal size"]
         if self.wrong_alone and 2 * self.wrong_alone > self.answered > 0:
             # The set is full, yet of other data than the recipe seems to ask for.
-            helps = f"raise regeneration.candidates; {COMPARED}"
+            helps = f"check these answers, raise regeneration.candidates; {COMPARED}"
             of = f"{self.wrong_alone} of the {self.answered} seeds with an answer"
             return [f"{of} are left out for a wrong answer: {helps}"]
         return []

@@ -266,7 +266,7 @@ def test_most_answers_left_out_as_wrong_are_told_of_a_full_set_too(
     assert full["answered"] == 8 and full["notes"] == told.notes
     if most:
         (note,) = told.notes
-        assert note.startswith(f"{share} are left out for a wrong answer: raise regeneration.candidates;")
+        assert note.startswith(f"{share} are left out for a wrong answer: check these answers, raise")
     else:
         assert told.notes == []
 

@@ -78,6 +78,16 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     other = faq("", *command, "--set", "quantization.dampening=0.2", home=home)
     assert other.code == 2 and "this folder holds another checkpoint" in other.err
 
+    # Nor does a copy that has changed since pass for the checkpoint.
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    changed = faq("", *command, home=home)
+    assert changed.code == 2 and "acme-1m-W4A16/model.safetensors: this file differs" in changed.err
+    weights.unlink()
+    assert "model.safetensors: this file is missing" in faq("", *command, home=home).err
+
 
 def test_without_evaluation_only_the_checkpoint_is_made(
     faq: Run, nowhere: Path, llama: Path, chats: Path, home: Path
