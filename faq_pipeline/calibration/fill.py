@@ -45,10 +45,16 @@ class Fill:
         left_out = {name: int(count) for name, count in metadata.get("left_out", {}).items()}
         samples = int(metadata.get("samples", 0))
         seeds = int(metadata.get("seeds", samples + sum(left_out.values())))
-        wrong = int(metadata.get("wrong_alone", 0))
-        every = bool(metadata.get("all_seeds", False))
-        sizes = int(metadata["tokens"]), int(metadata["budget"]), samples, seeds
-        return cls(*sizes, left_out, wrong, every, int(metadata.get("answered", 0)))
+        return cls(
+            tokens=int(metadata["tokens"]),
+            budget=int(metadata["budget"]),
+            samples=samples,
+            seeds=seeds,
+            left_out=left_out,
+            wrong_alone=int(metadata.get("wrong_alone", 0)),
+            all_seeds=bool(metadata.get("all_seeds", False)),
+            answered=int(metadata.get("answered", 0)),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """As metadata of the artifact."""

@@ -151,8 +151,16 @@ def _assembled(task: Build) -> tuple[Assembled, Fill]:
     known = task.inputs[stage_names.SEED_DATA].metadata.get("known")
     every = known == len(seeds)
     answered = sum(seed.answer is not None for seed in seeds)
-    sizes = made.tokens, budget, len(made.samples), len(seeds)
-    return made, Fill(*sizes, made.left_out, wrong, every, answered)
+    return made, Fill(
+        tokens=made.tokens,
+        budget=budget,
+        samples=len(made.samples),
+        seeds=len(seeds),
+        left_out=made.left_out,
+        wrong_alone=wrong,
+        all_seeds=every,
+        answered=answered,
+    )
 
 
 def _measured(task: Build, rows: list[TokenRow]) -> tuple[list[ChannelMismatch], list[RoutedTokens]]:

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,8 @@ from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.layers import (
     ADAPTER,
     is_quantized,
-    opened,
     read_tensors,
-    shards,
+    stored_names,
     weight_bytes,
 )
 from faq_pipeline.quantization.stored_shapes import wrong_shapes
@@ -86,12 +86,10 @@ def inspect_checkpoint(folder: Path, target: Weights, device: str = "cpu") -> In
 def find_nan(folder: Path) -> list[str]:
     """Names of tensors that hold a NaN or an infinity."""
     found = []
-    for path in [*shards(folder), *shards(folder / ADAPTER)]:
-        with opened(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                tensor = file.get_tensor(name)
-                if tensor.is_floating_point() and not _is_finite(tensor):
-                    found.append(name)
+    for file, name in chain(stored_names(folder, "pt"), stored_names(folder / ADAPTER, "pt")):
+        tensor = file.get_tensor(name)
+        if tensor.is_floating_point() and not _is_finite(tensor):
+            found.append(name)
     return found
 
 

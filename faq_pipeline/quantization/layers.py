@@ -50,15 +50,21 @@ def opened(path: Path, framework: str = "numpy") -> Iterator[Any]:
         yield file
 
 
+def stored_names(folder: Path, framework: str = "numpy") -> Iterator[tuple[Any, str]]:
+    """Each tensor in the folder's safetensors files: the opened file, and the tensor's name in it."""
+    for path in shards(folder):
+        with opened(path, framework) as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                yield file, name
+
+
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name; no weight is read."""
     found: dict[str, Tensor] = {}
-    for path in shards(folder):
-        with opened(path) as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                part = file.get_slice(name)
-                shape = tuple(part.get_shape())
-                found[name] = Tensor(shape, math.prod(shape) * BITS.get(part.get_dtype(), 8))
+    for file, name in stored_names(folder):
+        part = file.get_slice(name)
+        shape = tuple(part.get_shape())
+        found[name] = Tensor(shape, math.prod(shape) * BITS.get(part.get_dtype(), 8))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from faq_pipeline.config.json_objects import read_object
 from faq_pipeline.errors import FaqError
 from faq_pipeline.models.architecture import Architecture, LinearLayer, Shape
-from faq_pipeline.quantization.layers import Tensor, is_ignored, is_quantized, opened, shards
+from faq_pipeline.quantization.layers import Tensor, is_ignored, is_quantized, stored_names
 
 WORD = 32
 """Bits of a word of packed integers."""
@@ -131,13 +131,11 @@ def _schemes(folder: Path) -> list[_Scheme]:
 
 def _told_shapes(folder: Path) -> dict[str, Shape]:
     """The shapes of weights that are stored beside packed integers, by the tensors that tell them."""
-    found: dict[str, Shape] = {}
-    for path in shards(folder):
-        with opened(path) as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                if name.endswith(".weight_shape"):
-                    found[name] = tuple(file.get_tensor(name).flatten().tolist())
-    return found
+    return {
+        name: tuple(file.get_tensor(name).flatten().tolist())
+        for file, name in stored_names(folder)
+        if name.endswith(".weight_shape")
+    }
 
 
 def _line(name: str, found: Shape, expected: Shape) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
-from faq_pipeline.errors import FaqError, reading_file
+from faq_pipeline.errors import FaqError
 from faq_pipeline.execution.cell_resolver import CellResolver
 from faq_pipeline.execution.graph import STAGES
 from faq_pipeline.execution.runner import plan
@@ -26,8 +26,7 @@ from faq_pipeline.reporting.outcome import outcome
 from faq_pipeline.reporting.page import write_page
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.copying import copy_files, new_folder
-from faq_pipeline.store.fingerprint import file_digest
+from faq_pipeline.store.copying import copy_files, copy_problems, new_folder
 from faq_pipeline.util.files import listing
 from faq_pipeline.util.pages import size
 
@@ -88,7 +87,12 @@ def check_folder_free(settings: Settings, cells: Sequence[Cell], folder: Path) -
     plans = [plan(cell, STAGES, settings.store)[stage_names.QUANTIZED_CHECKPOINT] for cell in cells]
     for planned in plans:
         if planned.artifact is not None and planned.artifact.fingerprint == held:
-            _check_bytes(planned.artifact, folder)
+            for problem in copy_problems(planned.artifact, CHECKPOINT, folder):
+                raise FaqError(
+                    f"{problem.what}: this folder was made as checkpoint {held[:8]}",
+                    hint="move the folder away and run again, or name a new one with --out",
+                    file=problem.path,
+                )
             return
     raise FaqError(
         f"this folder holds another checkpoint, {held[:8]}", hint="name a new one with --out", file=folder
@@ -136,27 +140,6 @@ def _copy(settings: Settings, cell: Cell, artifact: Artifact, target: Path, *, c
         write_mark(staging, cell.partition, artifact)
         if text:
             (staging / CARD).write_text(text, encoding="utf-8")
-
-
-def _check_bytes(artifact: Artifact, folder: Path) -> None:
-    """Compare a folder's copy of a checkpoint with the checkpoint."""
-    for entry in artifact.manifest.files:
-        name = entry.path.removeprefix(f"{CHECKPOINT}/")
-        if name == entry.path:
-            continue
-        copy = folder / name
-        with reading_file(copy):
-            if not copy.is_file():
-                found = "is missing"
-            elif copy.stat().st_size != entry.bytes or file_digest(copy) != entry.sha256:
-                found = "differs"
-            else:
-                continue
-        raise FaqError(
-            f"this file {found}: the folder was made as checkpoint {artifact.fingerprint[:8]}",
-            hint="move the folder away and run again, or name a new one with --out",
-            file=copy,
-        )
 
 
 def _held(folder: Path) -> str | None:

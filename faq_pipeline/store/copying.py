@@ -8,9 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faq_pipeline.errors import FaqError, ReadError, reading_file
-from faq_pipeline.store.artifact import MANIFEST, Artifact
+from faq_pipeline.store.artifact import MANIFEST, Artifact, FileEntry
 from faq_pipeline.store.manifest import contradictions
-from faq_pipeline.store.verification import Hashes, Problem, files_problems, misplaced, remembered_hash
+from faq_pipeline.store.verification import (
+    Hashes,
+    Problem,
+    file_problem,
+    files_problems,
+    misplaced,
+    remembered_hash,
+)
 from faq_pipeline.util.atomic_files import atomic_folder, make_folder
 
 PART = 2**20
@@ -49,15 +56,29 @@ def copy_files(artifact: Artifact, below: str, target: Path) -> None:
         OSError: the target cannot be written to.
     """
     _check(artifact)
-    for entry in artifact.manifest.files:
-        path = Path(entry.path)
-        if path.parts[0] != below:
-            continue
-        copy = target.joinpath(*path.parts[1:])
+    for entry, copy in _copies(artifact, below, target):
         make_folder(copy.parent)
         source = artifact.file(entry.path)
         if _copy(source, copy) != entry.sha256:
             raise _damaged(Problem(source, "bytes differ from the manifest"))
+
+
+def copy_problems(artifact: Artifact, below: str, copy: Path) -> list[Problem]:
+    """What is wrong with a copy that `copy_files` made: its files are read, others may lie beside them.
+
+    Raises:
+        ReadError: a file of it cannot be read now.
+    """
+    found = [Problem(path, file_problem(path, entry)) for entry, path in _copies(artifact, below, copy)]
+    return [problem for problem in found if problem.what]
+
+
+def _copies(artifact: Artifact, below: str, target: Path) -> Iterator[tuple[FileEntry, Path]]:
+    """The files below a folder of an artifact, and where their copies lie."""
+    for entry in artifact.manifest.files:
+        first, *rest = Path(entry.path).parts
+        if first == below:
+            yield entry, target.joinpath(*rest)
 
 
 def check_whole(artifact: Artifact) -> None:

@@ -74,7 +74,7 @@ def files_problems(
         there = set(files_below(artifact.path)) if stat_or_none(artifact.path) else set()
     entries = {artifact.path / entry.path: entry for entry in manifest.files}
     listed = {
-        path: _wrong(path, entry, hashes)
+        path: file_problem(path, entry, hashes)
         for path, entry in entries.items()
         if not any(fnmatch(entry.path, pattern) for pattern in unread)
     }
@@ -84,7 +84,15 @@ def files_problems(
     ]
 
 
-def _wrong(path: Path, entry: FileEntry, hashes: Hashes | None) -> str:
+def file_problem(path: Path, entry: FileEntry, hashes: Hashes | None = hash_file) -> str:
+    """What is wrong with a file that is to have an entry's bytes; empty if it has them.
+
+    Args:
+        hashes: as in `files_problems`.
+
+    Raises:
+        ReadError: it cannot be read now.
+    """
     try:
         with reading_file(path):
             if stat.S_ISDIR((now := path.stat()).st_mode):

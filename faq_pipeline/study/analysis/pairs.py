@@ -20,7 +20,7 @@ from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey
 TESTED = ("loss", "kl")
 ALPHA = 0.05
 FEW = {1: "one draw", 2: "two draws"}
-"""Numbers of draws with which intervals are not known to hold: see `crossed`."""
+"""Numbers of draws with which intervals are not known to hold; `test_crossed.py` tries three and more."""
 
 
 @dataclass(frozen=True)
