@@ -80,6 +80,8 @@ class Arm(Sections):
     """Families that it is for, each with what is laid on top there; all where absent."""
     quantizers: Names | None = None
     """All where absent."""
+    draws: PositiveInt | None = None
+    """Only the first so many of the study's draws, for an arm that costs much; all where absent."""
 
 
 class Originals(Strict):
@@ -139,8 +141,9 @@ class Primary(Strict):
     """Which cells the headline is formed over: those where the better original's loss exceeds `times`
     its noise floor, on draws (and, if told, on questions) that the headline does not see."""
 
-    draws: Annotated[list[NonNegativeInt], Field(min_length=2)]
-    """Draws that the cells are chosen by; none of the study's own."""
+    draws: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    """Draws that the cells are chosen by; none of the study's own. The noise floor of one draw counts the
+    questions alone."""
     times: PositiveFloat = 3.0
     """By how many noise floors the loss must exceed it."""
     split: str | None = None

@@ -34,6 +34,22 @@ def test_cells_are_arms_by_quantizers_by_draws_and_pilots_of_the_originals(desig
     }
 
 
+def test_an_arm_may_have_the_first_draws_alone(data: Path, tmp_path: Path) -> None:
+    write_study(
+        data,
+        ("\ndraws: 2\n", "\ndraws: [3, 7, 5]\n"),
+        ("draws: [10, 11]", "draws: [10]"),
+        ("self: {title: self,", "self: {title: self, draws: 2,"),
+    )
+    cells = designed(data, tmp_path / "digests").cells
+    draws = {
+        arm: [c.draw for c in cells if (c.arm, c.quantizer, c.pilot) == (arm, "gptq-w3", False)]
+        for arm in ("self", "faq")
+    }
+    assert draws == {"self": [3, 7], "faq": [3, 7, 5]}
+    assert {c.draw for c in cells if c.pilot} == {10}
+
+
 def test_an_arm_is_laid_upon_the_quantizer_the_split_and_the_base(design: Design) -> None:
     def recipe(arm: str, quantizer: str):
         return next(

@@ -123,9 +123,13 @@ class _Maker:
         found = [
             cell
             for spec in self.recipes.specs(study.split)
-            for cell in self._cells(spec, draws if has_draws(self.recipes.recipe(spec)) else draws[:1])
+            for cell in self._cells(spec, draws[: self._draws(spec)])
         ]
         return sorted(found, key=lambda cell: draws.index(cell.draw))
+
+    def _draws(self, spec: Spec) -> int | None:
+        """How many draws a spec has; None: all of the study."""
+        return self.recipes.study.arms[spec.arm].draws if has_draws(self.recipes.recipe(spec)) else 1
 
     def _cells(self, spec: Spec, draws: Sequence[int], *, pilot: bool = False) -> Iterator[StudyCell]:
         study, recipe = self.recipes.study, self.recipes.recipe(spec)
