@@ -17,13 +17,14 @@ from faq_pipeline.quantization.fused_layers import disagreeing
 from faq_pipeline.quantization.group_check import check_groups, check_groups_chosen
 from faq_pipeline.quantization.kv_cache import check_kv_cache
 from faq_pipeline.quantization.layer_check import check_layers
-from faq_pipeline.quantization.layers import is_ignored, not_ignored
+from faq_pipeline.quantization.layers import is_ignored, not_ignored, read_tensors
 from faq_pipeline.quantization.learning_check import check_learned_layers, check_learned_settings
 from faq_pipeline.quantization.methods import METHODS, find_method
 from faq_pipeline.quantization.methods.decoupleq import check_fitted_scales
 from faq_pipeline.quantization.rotation import check_rotation
 from faq_pipeline.quantization.schemes import ONE_SCALE, SCHEMES, with_exact_names
 from faq_pipeline.quantization.size_budget import mean_bits
+from faq_pipeline.quantization.stored_shapes import wrong_dense_shapes
 
 HEAD = "lm_head"
 """Not in the files of a model whose head is tied to its embedding."""
@@ -38,10 +39,10 @@ def check_spec(spec: Quantization, weights: Weights) -> None:
     Raises:
         FaqError: unknown method or scheme, groups that the scheme does not let a recipe choose, a scheme
             that the method cannot work with, a variant that the method does not have, a target that is
-            quantized already, layers that cannot be quantized and that `ignore` does not name, nothing left
-            to quantize, a group size that does not divide the columns of a quantized layer, a cache that
-            cannot be rounded, a compensation that does not fit, a plan's size that no bits fit in, or what
-            a method that learns roundings cannot do.
+            quantized already, files that contradict its configuration, layers that cannot be quantized and
+            that `ignore` does not name, nothing left to quantize, a group size that does not divide the
+            columns of a quantized layer, a cache that cannot be rounded, a compensation that does not fit, a
+            plan's size that no bits fit in, or what a method that learns roundings cannot do.
     """
     find_method(spec.method)
     _check_variants(spec)
@@ -76,6 +77,7 @@ def _check_layers(spec: Quantization, weights: Weights, folder: Path) -> None:
     _check_dense(weights, folder)
     check_rotation(spec, weights)
     architecture = architecture_of(weights)
+    _check_files(weights, folder, architecture)
     _check_ignore(spec, weights, architecture)
     layers = not_ignored(architecture, spec.ignore)
     check_layers(spec, architecture, layers)
@@ -171,6 +173,17 @@ def _check_dense(weights: Weights, folder: Path) -> None:
         hint="take the original, or save it dense first: transformers loads some kinds with dequantize=True",
         file=folder / "config.json",
     )
+
+
+def _check_files(weights: Weights, folder: Path, architecture: Architecture) -> None:
+    """Refuse files whose tensors have other shapes than the configuration gives them; reads headers alone."""
+    if wrong := wrong_dense_shapes(architecture, read_tensors(folder)):
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise FaqError(
+            f"the files of {weights.name!r} and its config.json contradict each other: {wrong[0]}{more}",
+            hint="fetch the model again, or correct its config.json",
+            file=folder / "config.json",
+        )
 
 
 def _check_ignore(spec: Quantization, weights: Weights, architecture: Architecture) -> None:

@@ -43,16 +43,21 @@ def wrong_shapes(folder: Path, architecture: Architecture, tensors: Mapping[str,
     Args:
         tensors: all tensors of the checkpoint in the folder.
     """
-    found = [
-        _line(name, tensors[name].shape, shape)
-        for name, shape in {**architecture.tied, **architecture.tensors}.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
+    found = wrong_dense_shapes(architecture, tensors)
     schemes, told = _schemes(folder), _told_shapes(folder)
     for layer in architecture.layers:
         if is_quantized(layer, tensors):
             found += _wrong_in_layer(layer, tensors, told, schemes)
     return found
+
+
+def wrong_dense_shapes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Tensors that are not quantized and have another shape than they must have, see `wrong_shapes`."""
+    return [
+        _line(name, tensors[name].shape, shape)
+        for name, shape in {**architecture.tied, **architecture.tensors}.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
 
 
 def _wrong_in_layer(

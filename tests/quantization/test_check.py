@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.config.quantization import BitPlan, Quantization
@@ -214,6 +215,24 @@ def test_weights_that_are_quantized_already_are_refused_by_their_kind(where: str
     own = {"quantization_config": {"quant_method": "mxfp4"}}
     weights = weights_of(tmp_path, **({where: own} if where else own))
     assert refusal(make_spec("rtn"), weights) == "'m' is quantized already (mxfp4)"
+
+
+def test_files_that_contradict_the_configuration_are_refused(tmp_path: Path) -> None:
+    """transformers takes an embedding that lost a row, and a token of it fails in the middle of the work."""
+    from faq_pipeline.models.weights import find_weights
+    from tests.cases.architectures import FAMILIES, save_random
+
+    folder = save_random(FAMILIES["Llama"].build, tmp_path / "llama")
+    weights = find_weights(Member(name="m", path=folder, parameters=1), tmp_path / "digests")
+    check_spec(make_spec("rtn"), weights)
+    [file] = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:-1].clone()
+    save_file(tensors, file, metadata={"format": "pt"})
+    rows, columns = tensors["model.embed_tokens.weight"].shape
+    assert f"model.embed_tokens.weight: {rows} x {columns}, expected {rows + 1} x {columns}" in refusal(
+        make_spec("rtn"), find_weights(weights.member, tmp_path / "digests")
+    )
 
 
 @pytest.mark.parametrize(
