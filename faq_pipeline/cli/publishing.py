@@ -28,7 +28,10 @@ def publish(
     recipe: RecipeOption = DEFAULT_RECIPE,
     device: DeviceOption = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the gate's verdict and the model card; publish nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check the files, print the gate's verdict and the model card; publish nothing."
+        ),
     ] = False,
     again: Annotated[
         bool,
@@ -123,24 +126,25 @@ def _execute(settings: Settings, cell: Cell, *, again: bool) -> dict[str, Any]:
 
 
 def _show_review(settings: Settings, cell: Cell, *, json: bool) -> None:
-    """Print the gate's verdict and the model card.
+    """Print the gate's verdict and the model card, which hold for the bytes that were committed.
 
     Raises:
-        FaqError: the checkpoint does not pass the gate.
+        FaqError: the checkpoint's bytes are others now, or it does not pass the gate.
     """
     from faq_pipeline.publishing.review import content_of, review_cell
 
     review = review_cell(settings, cell)
-    card = content_of(settings, review).card
+    content = content_of(settings, review)
+    content.check()
     if json:
-        print_json({"cell": cell.partition, "verdict": review.verdict.as_dict(), "card": card})
+        print_json({"cell": cell.partition, "verdict": review.verdict.as_dict(), "card": content.card})
     else:
         rows = [
             [criterion.name, "passed" if criterion.passed else "failed", criterion.found, criterion.needed]
             for criterion in review.verdict.criteria
         ]
         out().print(table(cell.partition, ["criterion", "verdict", "found", "needed"], rows))
-        say(card)
+        say(content.card)
     if not review.verdict.passed:
         raise FaqError(f"{cell.partition} cannot be published: {review.verdict.reason}")
 

@@ -134,7 +134,8 @@ def _run(
     settings = resolver.settings
     last = stage_names.EVAL_REPORT if evaluate else stage_names.QUANTIZED_CHECKPOINT
     finished, result = _finished(resolver, cells, last)
-    delivered = deliver(settings, finished, folder, evaluated=evaluate, instead=finished != cells)
+    instead_of = None if finished == cells else cells[-1]
+    delivered = deliver(settings, finished, folder, evaluated=evaluate, instead_of=instead_of)
     if json:
         print_json({**_as_json(prepared), **result, **delivered.as_dict()})
         return
@@ -149,8 +150,8 @@ def _run(
 def _finished(resolver: CellResolver, cells: list[Cell], last: str) -> tuple[list[Cell], dict[str, Any]]:
     """The cells that were run to their end, and what they tell.
 
-    Where regeneration leaves too few samples for the last one, it is the baseline in the chat template
-    alone, which was made on the way: a checkpoint is there, if not the one that was asked for.
+    Where regeneration leaves too few samples for the last one, they are the baselines alone, which were
+    made on the way: a checkpoint is there, in the chat template, if not the one that was asked for.
 
     Raises:
         FaqError: as `execute`; or too few samples, and no baselines.
@@ -163,10 +164,10 @@ def _finished(resolver: CellResolver, cells: list[Cell], last: str) -> tuple[lis
     except FaqError as error:
         if error.key != KEY or len(cells) == 1:
             raise
-        result = execute(resolver, cells[-2:-1], last)
+        result = execute(resolver, cells[:-1], last)
         note = {"recipes": [cells[-1].recipe.name], "asset": stage_names.CALIBRATION_SET, "note": str(error)}
         result["notes"].append(note)
-        return cells[-2:-1], result
+        return cells[:-1], result
 
 
 def _settings(device: str) -> Settings:

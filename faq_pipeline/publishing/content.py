@@ -9,7 +9,7 @@ from typing import Any
 
 from faq_pipeline.quantization.stage import CHECKPOINT
 from faq_pipeline.store.artifact import Artifact
-from faq_pipeline.store.copying import copy_files
+from faq_pipeline.store.copying import check_whole, copy_files
 
 CARD, STATEMENT = "README.md", "publication.json"
 
@@ -31,6 +31,14 @@ class PublishedContent:
     @property
     def digest(self) -> str:
         return self.checkpoint.digest
+
+    def check(self) -> None:
+        """Refuse a checkpoint that `write` would refuse, without writing anything.
+
+        Raises:
+            FaqError: a file of the checkpoint is missing, changed since it was committed, or unreadable.
+        """
+        check_whole(self.checkpoint)
 
     def write(self, folder: Path) -> None:
         """Write all files into an empty folder.

@@ -99,6 +99,10 @@ def _hint(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name.upper(), known, n=len(known), cutoff=0.6)
     # Among equally similar names, suggest the one with the same bits rather than the same letters.
     near.sort(key=lambda scheme: _bits(scheme) != _bits(name))
+    # The start of a name says nothing of activations: whoever means to round them writes it.
+    begun = [scheme for scheme in known if name and scheme.startswith(name.upper())]
+    begun.sort(key=lambda scheme: (_bits(scheme)[-1:] != [16], scheme not in _OFTEN_USED))
+    near = begun or near
     suggestion = f"did you mean {near[0]!r}?" if near else f"such as {', '.join(_OFTEN_USED)};"
     built_in = f"{suggestion} docs/SCHEMES.md lists all {len(SCHEMES.built_in)}"
     added = [scheme for scheme in known if scheme not in SCHEMES.built_in]

@@ -22,6 +22,7 @@ from faq_pipeline.quantization.serving_format import (
     serve_command,
 )
 from faq_pipeline.quantization.stage import CHECKPOINT
+from faq_pipeline.quickstart.fallback import fallback_outcome
 from faq_pipeline.reporting.outcome import outcome
 from faq_pipeline.reporting.page import write_page
 from faq_pipeline.settings import Settings
@@ -29,11 +30,6 @@ from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files, copy_problems, new_folder
 from faq_pipeline.util.files import listing
 from faq_pipeline.util.pages import size
-
-INSTEAD = (
-    "Regeneration gave too little calibration data, so this checkpoint was calibrated on the seeds as they"
-    " are, in the chat template; what regeneration would have gained cannot be told."
-)
 
 
 @dataclass(frozen=True)
@@ -100,13 +96,18 @@ def check_folder_free(settings: Settings, cells: Sequence[Cell], folder: Path) -
 
 
 def deliver(
-    settings: Settings, cells: Sequence[Cell], folder: Path, *, evaluated: bool, instead: bool = False
+    settings: Settings,
+    cells: Sequence[Cell],
+    folder: Path,
+    *,
+    evaluated: bool,
+    instead_of: Cell | None = None,
 ) -> Delivered:
     """Copy the checkpoint of the last cell out of the store, with a model card where it was evaluated.
 
     Args:
         cells: the baselines first; all are finished, as far as they were to be.
-        instead: whether that is a baseline, in the place of a recipe that could not be finished.
+        instead_of: the recipe's cell, where it could not be finished and these are its baselines.
 
     Raises:
         FaqError: the folder cannot be written, or holds something else.
@@ -121,10 +122,15 @@ def deliver(
     if _held(folder) != artifact.fingerprint:
         _copy(settings, cell, artifact, target, card=report is not None)
     inspection = artifact.metadata["inspection"]
+    told = (
+        outcome(settings, cells, evaluated=evaluated)
+        if instead_of is None
+        else fallback_outcome(settings, instead_of, cell)
+    )
     return Delivered(
         folder=target,
         fingerprint=artifact.fingerprint,
-        outcome=INSTEAD if instead else outcome(settings, cells, evaluated=evaluated),
+        outcome=told,
         report=None if report is None else write_page(CellResolver(settings), cell)[0],
         serve=_serving(cell, target, artifact.fingerprint),
         sizes=(inspection["bytes"], inspection["original_bytes"]),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 USUAL = gc.get_threshold()
 RARE = (50_000, 20, 20)
+BINDING = "_duckdb"
+"""DuckDB's extension module. Its classes and constants must be freed when the interpreter ends."""
 
 
 @contextmanager
@@ -29,11 +32,14 @@ def usual_collections() -> Iterator[None]:
 
 
 def keep_what_is_loaded() -> None:
-    """Exclude all objects of now, most of them modules' own, from later collections.
+    """Exclude all objects of now, most of them modules' own, from later collections, at the first call.
 
-    The interpreter would look at each of them several more times, also when it ends.
+    The interpreter would look at each of them several more times, also when it ends. A later call does
+    nothing: it would keep what the work since then has left in cycles. Nor does a call after DuckDB is
+    imported: its binding counts the objects that are not freed at the end, and reports them on stderr.
     """
-    gc.freeze()
+    if gc.get_freeze_count() == 0 and BINDING not in sys.modules:
+        gc.freeze()
 
 
 @contextmanager

@@ -317,6 +317,28 @@ def test_by_hand_it_is_published_withdrawn_and_published_again(world: World, her
     assert (world.published / row["digest"]).is_dir()
 
 
+@pytest.mark.parametrize(("damage", "told"), [("changed", "bytes differ"), ("missing", "missing")])
+def test_a_dry_run_refuses_bytes_that_were_not_judged(
+    world: World, here: Any, damage: str, told: str
+) -> None:
+    """As what publishes does, which copies nothing of such a checkpoint."""
+    weights = review_cell(world.settings, world.cell()).finished.checkpoint.file(
+        "checkpoint/model.safetensors"
+    )
+    committed = weights.read_bytes()
+    try:
+        if damage == "changed":
+            weights.write_bytes(committed[:-1] + bytes([committed[-1] ^ 1]))
+        else:
+            weights.unlink()
+        for form in ((), ("--json",)):
+            refused = here(*PUBLISH_IT, "--dry-run", *form).mistake
+            assert refused.startswith(f"{weights}: damaged: {told}") and "faq cache gc --broken" in refused
+    finally:
+        weights.write_bytes(committed)
+    assert here(*PUBLISH_IT, "--dry-run").code == 0
+
+
 def test_a_cell_that_is_not_finished_is_sent_back(here: Any) -> None:
     assert "tiny-w8 has no " in here("publish", "--member", "tiny-s", "--recipe", "tiny-w8").mistake
 

@@ -274,6 +274,25 @@ def test_an_unknown_scheme_names_a_near_one_and_where_all_are(tiny_cell: Cell) -
         assert re.fullmatch(rf"{re.escape(hint)} docs/SCHEMES.md lists all \d+", caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("W3", "W3A16"),
+        ("w8", "W8A16"),
+        ("W4A", "W4A16"),
+        ("W4A16_", "W4A16_ASYM"),
+        ("W", "W4A16"),
+        ("MXFP", "MXFP4A16"),
+        ("FP8_", "FP8_DYNAMIC"),
+    ],
+)
+def test_the_start_of_a_schemes_name_suggests_the_one_of_weights_alone(
+    name: str, meant: str, tiny_cell: Cell
+) -> None:
+    with pytest.raises(FaqError, match=rf"did you mean '{meant}'\?"):
+        check_spec(make_spec("rtn", name), tiny_cell.target)
+
+
 def test_a_plugins_scheme_is_not_counted_as_one_of_the_documentation(
     tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,7 @@ def test_where_replies_are_too_few_the_seeds_as_they_are_calibrate(
     command = ("quantize", str(model), "--seeds", str(chats), *SHORT)
     found = asked(faq, *command)
     assert "calibrated on the seeds as they are" in found["outcome"]
+    assert "answer" not in found["outcome"], "these seeds have none"
     assert found["result"]["recipe"] == "endless-1m-w4a16-chat"
     assert any("less than half of the calibration budget" in note["note"] for note in found["notes"])
     folder = nowhere / "endless-1m-W4A16"
@@ -212,6 +214,33 @@ def test_where_replies_are_too_few_the_seeds_as_they_are_calibrate(
     # Without baselines there is nothing to fall back on.
     alone = faq("", *command, "--no-eval", "--out", str(nowhere / "other"))
     assert alone.code == 2 and "less than half of the calibration budget" in alone.err
+
+
+def test_seeds_with_wrong_answers_that_calibrate_after_all_are_counted(
+    faq: Run, nowhere: Path, llama: Path, home: Path
+) -> None:
+    """Most answers are wrong, so that regeneration leaves them out, and the seeds as they are hold them."""
+    rows = [
+        {"question": f"Mira has {i + 12} apples and gives 5 away. How many remain?", "answer": str(9000 + i)}
+        for i in range(14)
+    ]
+    del rows[0]["answer"]
+    (nowhere / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ("quantize", str(llama), "--seeds", "wrong.jsonl", *SHORT)
+    found = asked(faq, *command, home=home)
+    row = next(row for row in reversed(found["stages"]) if row["asset"] == "calibration_set")
+    (samples,) = (home / "store/calibration_set").glob(f"{row['fingerprint'][:8]}*/samples.parquet")
+    texts = parquet.read_table(samples)["text"].to_pylist()
+    wrong = sum("assistant\n90" in text for text in texts)
+    assert 1 < wrong < 13  # of 13 that were left out: not all enter this set, either
+    assert f"The set holds {wrong} seeds with their own answers, though" in found["outcome"]
+
+    # The table has both baselines, as that of a run whose regeneration was of use.
+    assert found["result"]["recipe"] == "acme-1m-w4a16-chat"
+    assert [one["recipe"] for one in found["baselines"]] == ["acme-1m-w4a16-raw"]
+    shown = faq("", *command, home=home).out
+    for name in ("raw", "chat"):
+        assert re.search(rf"acme-1m-w4a16-{name} .*\[", shown)
 
 
 @pytest.fixture
