@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from faq_pipeline.models.weights import count_parameters
+from faq_pipeline.quickstart.teacher import LARGER
 from tests.orchestration.conftest import Run
 from tests.tiny import make_llama
 
@@ -287,6 +289,24 @@ def test_a_larger_sibling_teaches_where_it_is_asked_for(
     assert "teacher: the model itself" in asked(faq, *command, "--teacher", "self")["choices"]
     smaller = faq("", "init", str(llamas / "acme-2M"), "--teacher", str(llamas / "acme-1M"))
     assert smaller.code == 2 and "is smaller than" in smaller.err
+
+
+def test_a_model_that_is_hardly_larger_is_no_teacher_to_offer(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(llama, folder / "acme-1M")
+    make_llama(folder / "acme-1.3M", layers=3, seed=1)
+    small, hardly = (count_parameters(folder / name) for name in ("acme-1M", "acme-1.3M"))
+    assert small < hardly < LARGER * small
+    command = ("init", str(folder / "acme-1M"), "--seeds", str(chats))
+    assert not any("--teacher" in note for note in asked(faq, *command)["choices"])
+    assert "at least 1.5 times its parameters" in faq("", *command, "--teacher", "auto").mistake
+    # By name it may teach, and a model that is large enough is offered beside it.
+    named = asked(faq, *command, "--teacher", str(folder / "acme-1.3M"))
+    assert any(note.startswith("teacher: acme-1.3m") for note in named["choices"])
+    make_llama(folder / "acme-2M", layers=4, seed=2)
+    assert any(f"--teacher {folder / 'acme-2M'} " in note for note in asked(faq, *command)["choices"])
 
 
 def test_a_refused_call_leaves_the_files_of_an_earlier_one(
