@@ -140,10 +140,10 @@ def plan_summary(rows: list[dict[str, Any]]) -> str:
     unknown = len(misses) - len(known)
     if unknown:
         times.append(f"{unknown} stage{'s' * (unknown > 1)} of unknown time (no comparable run here yet)")
-    hits = f"{len(rows) - len(misses)} hits" + (
-        f" ({shared} made by another cell of this plan)" if shared else ""
-    )
-    return f"{hits}, {len(misses)} to make, {' and '.join(times)}"
+    own = f"{len(rows) - len(misses) - shared} hits, {len(misses)} to make, {' and '.join(times)}"
+    if not shared:
+        return own
+    return f"{own}; {shared} more are shared: each is made once in this run, for the first cell that needs it"
 
 
 def _cost(missing: list[dict[str, Any]]) -> list[str]:
