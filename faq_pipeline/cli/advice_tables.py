@@ -48,7 +48,8 @@ def show_advice(
         wrapped(f"note: {note}")
     if advice.scatter:
         wrapped(
-            f"KL / first is a mean over draws; single checkpoints scatter by a factor of {advice.scatter:.2f}"
+            f"KL / first is of KL on tasks, a mean over draws; single checkpoints scatter by a factor of"
+            f" {advice.scatter:.2f}"
         )
     choice = advice.choice.candidate
     wrapped(f"choice: {_said(choice, found)} ({advice.why})")

@@ -57,6 +57,10 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     assert "accuracy is not measured" in told
     assert "next-token probabilities" in told and "lower is better" in told
     assert f"checkpoint: {folder}" in told
+    # One divergence has one name wherever it is read.
+    assert "KL on tasks" in told and "KL on prose" in told and "1e-3 nats a token" in told
+    assert "own replies to development prompts, as no task is asked" in told
+    assert not any(name in told for name in ("on replies", "on own replies", "on answers"))
 
     # transformers loads it, its card says what was measured, and the second time nothing is made.
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -65,6 +69,8 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     assert config.model_type == "llama" and config.quantization_config is not None
     assert AutoTokenizer.from_pretrained(folder).chat_template
     card = (folder / "README.md").read_text()
+    assert "| KL on tasks (on the unquantized model's own replies to development prompts), 1e-3 nats" in card
+    assert "| KL on prose, 1e-3 nats a token |" in card
     assert "accuracy was not measured" in card and "license: mit" in card
     again = asked(faq, *command, home=home)
     assert {row["cache"] for row in again["stages"]} == {"hit"} and len(again["stages"]) == 25
@@ -72,7 +78,8 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     assert again["result"]["recovery"] is None
     assert again["fingerprint"] in card
     assert any(word in again["outcome"] for word in ("lower", "higher", "cannot be told"))
-    assert Path(again["report"]).is_file()
+    page = Path(again["report"]).read_text()
+    assert "KL on tasks" in page and "KL on prose" in page and "on replies" not in page
 
     # The same cell is there for the other commands; and another checkpoint does not replace this one.
     listed = asked(faq, "compare", "--member", "acme-1m", home=home)["recipes"]
