@@ -15,6 +15,11 @@ FRAME = 3
 LEAST = 8
 """A column is not made narrower than this, however narrow the terminal is."""
 NUMERIC = "-+0123456789.<"
+PLACE = set("/@|")
+"""Characters that no number has, and addresses and cells have."""
+EASY = 16
+"""Characters of a text that its column keeps while other columns can give way: very narrow ones are hard to
+read."""
 SHORT = 12
 """Characters of a number with its unit up to which it is not folded."""
 _ENDS = re.compile(r"(?<=[/@|:=])|(?<=[-_.])(?=[A-Za-z])|(?<=[⺀-￠])")
@@ -29,23 +34,28 @@ def is_numeric(cells: Sequence[str]) -> bool:
 def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Widths of the columns such that the table fits into `width` characters, frame included.
 
-    Columns give way, the widest first, in this order: texts fold between words; so do the names in the
-    first column and numbers with their intervals; names fold at their punctuation; short numbers part
-    from their units; and at last what does not fit is cut off. A terminal that is too narrow even for
-    this gets a wider table.
+    Columns give way, the widest first, in this order: texts fold between words; names fold at their
+    punctuation; columns become narrower than `EASY`; numbers part from their intervals; the names in
+    the first column fold; short numbers part from their units; and at last what does not fit is cut off.
+    A terminal that is too narrow even for this gets a wider table.
     """
     cells = [[row[index] for row in rows] for index in range(len(columns))]
     whole = [_widest([name, *own], str.splitlines) for name, own in zip(columns, cells, strict=True)]
     words = [_widest([name, *own], str.split) for name, own in zip(columns, cells, strict=True)]
     parts = [_widest([name, *own], _parts) for name, own in zip(columns, cells, strict=True)]
-    kept = [_widest(own, str.splitlines) if is_numeric(own) else 0 for own in cells]
-    short = [width if width <= SHORT else 0 for width in kept]
-    kept[:1] = [_widest(own, str.splitlines) for own in cells[:1]]
+    longest = [_widest(own, str.splitlines) for own in cells]
+    numeric = [is_numeric(own) for own in cells]
+    first = [width if index == 0 else 0 for index, width in enumerate(longest)]
+    kept = [width if index == 0 or numeric[index] else 0 for index, width in enumerate(longest)]
+    short = [width if numeric[index] and width <= SHORT else 0 for index, width in enumerate(longest)]
+    easy = [min(width, EASY) for width in longest]
     left = width - FRAME * len(columns) - 1
     widths = [min(natural, max(left, LEAST)) for natural in whole]
     for floors in (
-        map(max, words, kept),
-        map(max, words, short),
+        map(max, words, kept, easy),
+        map(max, parts, kept, easy),
+        map(max, parts, kept),
+        map(max, parts, first, short),
         map(max, parts, short),
         parts,
         (min(part, LEAST) for part in parts),
@@ -96,8 +106,8 @@ def _parts(text: str) -> list[str]:
 
 
 def _parts_of(word: str) -> Iterator[str]:
-    """A word's parts. A number, a date and an interval are one part."""
-    if word[0] in NUMERIC:
+    """A word's parts. A number, a date and an interval are one part; an address with a port is not."""
+    if word[0] in NUMERIC and not PLACE & set(word):
         yield word
     else:
         yield from (part for part in _ENDS.split(word) if part)

@@ -71,6 +71,7 @@ def test_words_part_before_names_and_names_before_numbers() -> None:
         ),
         ("layers.0.self_attn.q_proj", 11, ["layers.0.", "self_attn.", "q_proj"]),
         ("Apache-2.0 1.5 [-1, 2e-3]", 10, ["Apache-2.0", "1.5 [-1,", "2e-3]"]),
+        ("127.0.0.1:45777/acme/tiny", 12, ["127.0.0.1:", "45777/acme/", "tiny"]),
         ("first\nsecond", 20, ["first", "second"]),
         ("unbreakable", 8, ["unbreak…"]),
         ("", 8, [""]),
