@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from faq_pipeline.advice.candidates import Candidate
 from faq_pipeline.advice.choice import Advice
 from faq_pipeline.advice.stages import ADVICE_STAGES
 from faq_pipeline.cli.display import figure, out, print_json, seconds, table, wrapped
-from faq_pipeline.cli.dry_run import plan_summary, planned_rows
+from faq_pipeline.cli.dry_run import WIDTH, plan_summary, planned_rows
 from faq_pipeline.config.recipe import DRAW
 from faq_pipeline.settings import Settings
 
@@ -45,12 +43,13 @@ def show_advice(
     predicted = advice.ratios[0] is not None
     columns = ["", *_columns(found), *(["KL / first"] if predicted else []), "excess", "to sample", "time"]
     wrapped(_heading(recipe, found))
-    _print(table(None, columns, rows))
+    out().print(table(None, columns, rows, most=WIDTH))
     for note in (*notes, *advice.notes):
         wrapped(f"note: {note}")
     if advice.scatter:
         wrapped(
-            f"KL / first is a mean over draws; single checkpoints scatter by a factor of {advice.scatter:.2f}"
+            f"KL / first is of KL on tasks, a mean over draws; single checkpoints scatter by a factor of"
+            f" {advice.scatter:.2f}"
         )
     choice = advice.choice.candidate
     wrapped(f"choice: {_said(choice, found)} ({advice.why})")
@@ -89,15 +88,10 @@ def show_advice_plan(
         )
     columns = [*_columns(found), "to make", "tokens at most", "time"]
     wrapped(f"{_heading(recipe, found)}: what would be made")
-    _print(table(None, columns, shown))
+    out().print(table(None, columns, shown, most=WIDTH))
     for note in notes:
         wrapped(f"note: {note}")
     wrapped(plan_summary(rows))
-
-
-def _print(shown: Table) -> None:
-    console = out()
-    console.print(shown, width=min(console.width, 80))
 
 
 def _as_json(advice: Advice, notes: Sequence[str]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def compare(member: MemberOption = DEFAULT_MEMBER, json: JsonOption = False) -> 
         "recipe",
         "quantized %",
         "loss, points",
-        "KL x1e-3",
-        "KL prose x1e-3",
+        "KL on tasks, 1e-3",
+        "KL on prose, 1e-3",
         "loss reduction",
         "verdict",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from faq_pipeline.cli.columns import FRAME, fit, fold, is_numeric
+
 Figure = Mapping[str, float | None]
 
 
 def out() -> Console:
-    """The console for results, on stdout. Output to a pipe is 140 columns wide, so cells wrap less."""
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    """The console for results, on stdout.
+
+    Output to a pipe is 140 columns wide, so cells wrap less, unless COLUMNS is exported.
+    """
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(width=None if known else 140, highlight=False)
 
 
 def err() -> Console:
@@ -47,24 +54,26 @@ def print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
-def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table, with a title or none; numeric columns are right-aligned."""
-    result = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
-    for index, name in enumerate(columns):
-        cells = [row[index] for row in rows]
-        numeric = is_numeric(cells)
-        # Other columns wrap first, so that names stay whole as long as they fit.
-        result.add_column(
-            name, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0 and not numeric
-        )
+def table(
+    title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], most: int | None = None
+) -> Table:
+    """A table, with a title or none; numeric columns are right-aligned.
+
+    Args:
+        most: characters of its width, however wide the terminal is; None does not limit it.
+    """
+    widths = fit(columns, rows, min(out().width, most or out().width))
+    heading = (
+        None if title is None else "\n".join(fold(title, max(sum(widths) + FRAME * len(widths) + 1, 20)))
+    )
+    result = Table(title=heading, title_justify="left", header_style="bold", title_style="bold")
+    for index, (name, own) in enumerate(zip(columns, widths, strict=True)):
+        numeric = is_numeric([row[index] for row in rows])
+        header = escape("\n".join(fold(name, own)))
+        result.add_column(header, justify="right" if numeric else "left", width=own, no_wrap=True)
     for row in rows:
-        result.add_row(*(escape(cell) for cell in row))
+        result.add_row(*(escape("\n".join(fold(cell, own))) for cell, own in zip(row, widths, strict=True)))
     return result
-
-
-def is_numeric(cells: Sequence[str]) -> bool:
-    """Whether a column holds numbers alone."""
-    return bool(cells) and all(not cell or cell[0] in "-+0123456789.<" for cell in cells)
 
 
 def figure(value: Figure | None, digits: int = 3, scale: float = 1.0) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any
 
-from rich.table import Table
-
 from faq_pipeline.cli.display import out, print_json, say, table, wrapped
 from faq_pipeline.core import stage_names
 from faq_pipeline.core.cell import Cell
@@ -49,7 +47,7 @@ def show_plan(settings: Settings, cells: list[Cell], *, json: bool, unwanted: Co
             ]
             for row in stages
         ]
-        _print(table(recipe, ["asset", "cache", *COST, "disk"], shown))
+        out().print(table(recipe, ["asset", "cache", *COST, "disk"], shown, most=WIDTH))
     wrapped(plan_summary(rows))
     _explain_memory(rows, cells[-1].device)
     if line := slow_method_line(settings, cells):
@@ -95,7 +93,7 @@ def show_cells(rows: list[dict[str, Any]], device: str) -> None:
             made = [row for row in stages if row["cache"] == "hit" and not row["shared"]]
             missing = [row for row in stages if row["cache"] == "miss"]
             shown.append([recipe, f"{len(made)}/{len(stages)}", str(len(missing)), *_cost(missing)])
-        _print(table(member, ["recipe", "cached", "to make", *COST], shown))
+        out().print(table(member, ["recipe", "cached", "to make", *COST], shown, most=WIDTH))
     counted = Counter(row["asset"] for row in rows if row["cache"] == "miss")
     if counted:
         wrapped(f"to make: {', '.join(f'{count} {asset}' for asset, count in counted.items())}")
@@ -142,10 +140,10 @@ def plan_summary(rows: list[dict[str, Any]]) -> str:
     unknown = len(misses) - len(known)
     if unknown:
         times.append(f"{unknown} stage{'s' * (unknown > 1)} of unknown time (no comparable run here yet)")
-    hits = f"{len(rows) - len(misses)} hits" + (
-        f" ({shared} made by another cell of this plan)" if shared else ""
-    )
-    return f"{hits}, {len(misses)} to make, {' and '.join(times)}"
+    own = f"{len(rows) - len(misses) - shared} hits, {len(misses)} to make, {' and '.join(times)}"
+    if not shared:
+        return own
+    return f"{own}; {shared} more are shared: each is made once in this run, for the first cell that needs it"
 
 
 def _cost(missing: list[dict[str, Any]]) -> list[str]:
@@ -163,11 +161,6 @@ def _explain_memory(rows: list[dict[str, Any]], device: str) -> None:
     """What the figures in the column `memory` are of, in a line; nothing where there are none."""
     if any(row["memory_gib"] for row in rows):
         wrapped(f"memory: {memory_in_words(device)}")
-
-
-def _print(shown: Table) -> None:
-    console = out()
-    console.print(shown, width=min(console.width, WIDTH))
 
 
 def _bytes(count: float | None, unit: int) -> str:

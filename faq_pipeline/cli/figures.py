@@ -8,8 +8,11 @@ from faq_pipeline.cli.display import figure, out, said, table, wrapped
 
 KL_IN_WORDS = (
     "KL: how far the checkpoint's next-token probabilities are from the unquantized model's; 0 is equal,"
-    " lower is better. Prose: general text, unlike the seeds"
+    " lower is better. On tasks: on the unquantized model's own {texts}. On prose: on general text, unlike"
+    " the seeds"
 )
+ANSWERS, REPLIES = "answers to the tasks", "replies to development prompts, as no task is asked"
+"""On what `KL on tasks` is measured, with tasks and without."""
 
 
 def show_figures(result: dict[str, Any]) -> None:
@@ -24,10 +27,10 @@ def show_figures(result: dict[str, Any]) -> None:
         _accuracy(main, rows)
         _by_task(main, rows)
     kl = [[row["recipe"], figure(row["kl"], 2, 1000), figure(row["kl_prose"], 2, 1000)] for row in rows]
-    columns = ["recipe", "on answers" if asked else "on replies", "on prose"]
+    columns = ["recipe", "KL on tasks", "KL on prose"]
     title = f"{main['member']}: KL divergence, 1e-3 nats a token, 95% intervals"
     out().print(table(title, columns, kl))
-    wrapped(KL_IN_WORDS)
+    wrapped(KL_IN_WORDS.format(texts=ANSWERS if asked else REPLIES))
     if asked:
         wrapped(f"recovery: {figure(main['recovery'])}")
         wrapped(f"loss reduction: {figure(main['loss_reduction'])} {said(main)}")

@@ -47,6 +47,8 @@ def layers(
 ) -> None:
     """Show each layer of a checkpoint: bits, calibration tokens, and its error on its calibrated inputs.
 
+    The last line sums up: bits are a mean over weights, the error a mean over layers.
+
     Stored bits of a weight include its share of scales, zero points and the layer's adapter.
 
     With --carry-to, print YAML for `quantization.layer_bits` of another member's recipe.
@@ -74,6 +76,25 @@ def layers(
         out().print(table(f"layers of {found.fingerprint}", header, cells))
         if unmeasured := [name for name in HEADER[1:] if name not in header]:
             wrapped(f"not measured by this method: {', '.join(unmeasured)}")
+        wrapped(_total(rows))
+
+
+def _total(rows: list[QuantizedLayer]) -> str:
+    """All layers in a line. Bits are a mean over weights, the error is one over layers."""
+    weights = sum(row.weights for row in rows)
+    if not weights:
+        return "total: no layers"
+    bits = sum(row.bits * row.weights for row in rows) / weights
+    said = [f"{len(rows)} layers", f"{weights:,} weights", f"{bits:.2f} bits a weight on average"]
+    stored = [row.stored_bits * row.weights for row in rows if row.stored_bits is not None]
+    if len(stored) == len(rows):
+        said[-1] += f" ({sum(stored) / weights:.2f} stored)"
+    errors = [row.error for row in rows if row.error is not None]
+    if errors:
+        said.append(f"mean error of a layer {sum(errors) / len(errors):.3g}, largest {max(errors):.3g}")
+    if nearest := sum(row.fallback for row in rows):
+        said.append(f"{nearest} rounded to nearest")
+    return f"total: {', '.join(said)}"
 
 
 def _carry(settings: Settings, plan: Artifact, member: str, average_bits: float, *, as_json: bool) -> None:

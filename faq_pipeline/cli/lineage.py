@@ -22,19 +22,23 @@ def trace(
             help="A fingerprint, seed id, candidate id or sample id, or a folder that faq quantize made."
         ),
     ],
+    everything: Annotated[bool, typer.Option("--all", help="Print all of a long trace.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Trace a checkpoint back to its seeds, or a seed to everything made from it."""
+    """Trace a checkpoint back to its seeds, or a seed to everything made from it.
+
+    Checkpoints, their evaluations and licences come first. Without --all it prints about 60 lines.
+    """
     from faq_pipeline.exports.marked_folder import read_mark
     from faq_pipeline.lineage.trace_queries import trace as trace_id
-    from faq_pipeline.lineage.trace_text import render
+    from faq_pipeline.lineage.trace_text import LINES, render
 
     settings = Settings.from_environment()
     found = trace_id(settings.lineage, (id and read_mark(Path(id))) or id)
     if json:
         print_json(found.as_dict())
     else:
-        out().print(render(found))
+        out().print(render(found, None if everything else LINES))
 
 
 @app.command("rebuild")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from faq_pipeline.cli.discovering import discover_members
-from faq_pipeline.cli.display import err, out, print_json, table
+from faq_pipeline.cli.display import err, out, print_json, table, wrapped
 from faq_pipeline.cli.options import JsonOption
 from faq_pipeline.config.family import Family, Member
 from faq_pipeline.errors import FaqError
@@ -57,12 +57,14 @@ def members(
             row["source"],
             row["licence"],
             "discovered" if row["discovered"] else "family file",
-            row["problem"] or "",
         ]
         for row in rows
     ]
-    columns = ["family", "member@revision", "parameters", "source", "licence", "known by", "problem"]
+    columns = ["family", "member@revision", "parameters", "source", "licence", "known by"]
     out().print(table("Members", columns, shown))
+    for row in rows:
+        if row["problem"]:
+            wrapped(f"{row['member']}: {row['problem']}")
     _show_broken("family", broken)
 
 

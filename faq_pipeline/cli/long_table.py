@@ -6,16 +6,15 @@ Rich takes half a second for a thousand rows: it measures and wraps every cell s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from rich.cells import cell_len
-from rich.text import Text
 
-from faq_pipeline.cli.display import is_numeric, out, table
+from faq_pipeline.cli.columns import fit, fold, is_numeric
+from faq_pipeline.cli.display import out, table
 
 MANY = 1_000
 """Rows from which on a table is printed without Rich."""
-LEAST = 12
-"""Columns that the last cell of a row gets at least, however narrow the terminal is."""
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -31,16 +30,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def long_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
 ) -> Iterator[str]:
-    """The table's lines. Only the last column wraps; the others are as wide as their cells.
+    """The table's lines.
 
     Args:
         width: of the terminal, in characters.
     """
-    widths = [
-        max([cell_len(name), *(cell_len(row[index]) for row in rows)]) for index, name in enumerate(columns)
-    ]
-    left = width - sum(widths[:-1]) - 3 * len(columns) - 1
-    widths[-1] = min(widths[-1], max(left, LEAST, cell_len(columns[-1])))
+    widths = fit(columns, rows, width)
     numeric = [is_numeric([row[index] for row in rows]) for index in range(len(columns))]
 
     def line(cells: Sequence[str], bar: str) -> str:
@@ -55,17 +50,14 @@ def long_table(
 
     yield title
     yield frame("┏", "┳", "┓", "━")
-    yield line(columns, "┃")
+    yield from (line(cells, "┃") for cells in reversed(list(_folded(columns, widths, upwards=True))))
     yield frame("┡", "╇", "┩", "━")
     for row in rows:
-        first, *more = _folded(row[-1], widths[-1])
-        yield line([*row[:-1], first], "│")
-        for part in more:
-            yield line([*("" for _ in row[:-1]), part], "│")
+        yield from (line(cells, "│") for cells in _folded(row, widths))
     yield frame("└", "┴", "┘", "─")
 
 
-def _folded(text: str, width: int) -> list[str]:
-    if cell_len(text) <= width:
-        return [text]
-    return [part.plain for part in Text(text).wrap(out(), width, overflow="fold")]
+def _folded(row: Sequence[str], widths: Sequence[int], *, upwards: bool = False) -> Iterator[tuple[str, ...]]:
+    """The lines of a row, the last one first if `upwards`: headings stand at the bottom."""
+    cells = (fold(cell, own)[:: -1 if upwards else 1] for cell, own in zip(row, widths, strict=True))
+    return zip_longest(*cells, fillvalue="")

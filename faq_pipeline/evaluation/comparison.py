@@ -46,8 +46,8 @@ class Comparison:
     def markdown(self) -> str:
         """A Markdown table, with notes below it."""
         lines = [
-            "| recipe | quantized, % | recovery | loss, points | KL, 1e-3 | KL prose, 1e-3 | loss reduction |"
-            " verdict |",
+            "| recipe | quantized, % | recovery | loss, points | KL on tasks, 1e-3 | KL on prose, 1e-3 |"
+            " loss reduction | verdict |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for row in self.recipes:

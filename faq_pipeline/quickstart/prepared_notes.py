@@ -47,8 +47,8 @@ def describe_judging(tree: Mapping[str, Any]) -> str:
     """What a recipe's evaluation measures."""
     tasks = tree["evaluation"].get("tasks")
     if tasks:
-        return f"judged by: accuracy on {', '.join(tasks)}, and divergence (KL) on answers and prose"
+        return f"judged by: accuracy on {', '.join(tasks)}, and divergence (KL) on tasks and on prose"
     return (
-        "judged by: divergence (KL) from the unquantized model, on its own replies and on prose;"
-        " accuracy is not measured (--tasks)"
+        "judged by: divergence (KL) from the unquantized model, on tasks (without any: on its own replies to"
+        " development prompts) and on prose; accuracy is not measured (--tasks)"
     )

@@ -242,6 +242,6 @@ COMMENTS = {
     "competition": "Candidates that are cut, empty or looping cannot win.",
     "calibration": "What the quantizer looks at; with baselines no more than the unchanged seeds hold.",
     "quantization": "docs/SCHEMES.md says what serves which scheme.",
-    "evaluation": "Without tasks accuracy is not measured: only the divergence on own replies and on prose.",
+    "evaluation": "Without tasks accuracy is not measured: only KL on own replies and on prose.",
 }
 BASELINE_COMMENTS = {"extends": "All else is as there; a null takes a key away."}

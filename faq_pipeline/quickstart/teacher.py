@@ -27,6 +27,9 @@ from faq_pipeline.util.files import subfolders
 SELF, AUTO = "self", "auto"
 MEASURED = "in our studies a larger one was not shown to do better (docs/RESULTS.md)"
 """What is known of the difference; see 'Teacher against self' there."""
+LARGER = 1.5
+"""Times the target's parameters that a model has at least to be offered, or taken by `auto`: one that is
+larger by a row of the embedding is the same model."""
 MOST_FOLDERS = 64
 """Folders beside the model's that are looked into."""
 GIB = 2**30
@@ -69,8 +72,9 @@ def choose_teacher(
 
     Args:
         wanted: `self`; a folder, member or hub id; the URL of a server; `auto` for the largest sibling
-            that fits, which is downloaded. None is the target itself, as no study showed that a larger
-            teacher does better; a sibling that could be named is then mentioned.
+            of at least `LARGER` times the parameters that fits, which is downloaded. None is the target
+            itself, as no study showed that a larger teacher does better; a sibling that could be named
+            is then mentioned.
         key: the environment variable that holds the server's key.
 
     Raises:
@@ -91,7 +95,8 @@ def choose_teacher(
         return _named(target, places.find(larger.id), places)
     if here is None:
         raise FaqError(
-            f"no larger model of the family of {target.named} was found that fits",
+            f"no larger model of the family of {target.named} was found that fits"
+            f" (with at least {LARGER} times its parameters)",
             hint="name one with --teacher, or use --teacher self",
         )
     return Teacher(here, (f"teacher: {_described(here.member)}, the largest of its family that is here",))
@@ -154,7 +159,7 @@ def _check(target: ModelSource, teacher: ModelSource) -> None:
 
 def _here(target: ModelSource, places: Places) -> ModelSource | None:
     """The largest model of the target's kind and tokenizer that needs no download, and fits."""
-    found = [one for one in _beside(target) if one.parameters > target.member.parameters]
+    found = [one for one in _beside(target) if _clearly_larger(one.parameters, target)]
     for one in sorted(found, key=lambda one: -one.parameters):
         if not _fits(one.parameters, places.device):
             continue
@@ -162,6 +167,10 @@ def _here(target: ModelSource, places: Places) -> ModelSource | None:
             if _kind(one.folder) == _kind(target.folder) and _same_vocabulary(one.folder, target.folder):
                 return places.find(one.named)
     return None
+
+
+def _clearly_larger(parameters: int, target: ModelSource) -> bool:
+    return parameters >= LARGER * target.member.parameters
 
 
 @dataclass(frozen=True)
@@ -208,7 +217,8 @@ def _offered(target: ModelSource, places: Places) -> RepositoryInfo | None:
         return None
     with suppress(FaqError):  # without the hub there is only no suggestion
         for sibling in reversed(larger_siblings(target.member)):
-            if _fits(sibling.parameters or 0, places.device):
+            parameters = sibling.parameters or 0
+            if _clearly_larger(parameters, target) and _fits(parameters, places.device):
                 return sibling
     return None
 

@@ -84,7 +84,7 @@ def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
         min((divergence_change(own, other, scope) for other in others if other), key=lambda one: one.value)
         for scope in (TRACES, PROSE)
     )
-    change = f"{described_change(replies)} on own replies and {described_change(prose)} on prose"
+    change = f"{described_change(replies)} on tasks and {described_change(prose)} on prose"
     what, against = "the divergence (KL) from the unquantized model", "the better of the seeds as they are"
     if replies.low <= 0 <= replies.high:
         return f"Whether regeneration helped cannot be told: {what} is {change}, against {against}."

@@ -114,6 +114,7 @@ def test_the_table_reads_in_points(report: Any) -> None:
     text = compare(
         {"raw": report("raw", 80), "chat": report("chat", 40), "faq": report("faq", 10)}, BASELINES
     )
+    assert "| KL on tasks, 1e-3 | KL on prose, 1e-3 |" in text.markdown().splitlines()[0]
     line = next(line for line in text.markdown().splitlines() if line.startswith("| faq"))
     assert (
         "87.5 [" in line and "2.5 [" in line and "10.00 [" in line and "0.75 [" in line and "better" in line

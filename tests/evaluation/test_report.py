@@ -42,6 +42,10 @@ def test_it_says_only_what_was_measured(tmp_path: Path) -> None:
         "none in this recipe": {"choices", "nothing", "one"},
         "lower bound": {"all"},
         "on its own traces": set(),
+        "KL on tasks, 1e-3": set(cases),
+        "KL on prose, 1e-3": set(cases),
+        "on the reference's own answers to the tasks": set(cases),
+        "on its own replies": set(),
     }
     told = {name: texts(tmp_path / name, figures) for name, figures in cases.items()}
     for claim, where in claims.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -15,16 +16,16 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.lineage.index import merge, rebuild
 from faq_pipeline.lineage.trace import LineageTrace
 from faq_pipeline.lineage.trace_queries import trace
-from faq_pipeline.lineage.trace_text import render
+from faq_pipeline.lineage.trace_text import LINES, render
 from faq_pipeline.lineage.uses import cell_licences
 from faq_pipeline.store.records import CheckpointRow
 from tests.lineage.conftest import Small
 from tests.lineage.small_store import FAQ, SEEDS, TEACHER, candidate, fill, put
 
 
-def text_of(found: LineageTrace, most: int | None = None) -> str:
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(render(found, most))
+def text_of(found: LineageTrace, lines: int | None = None, width: int = 200) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(render(found, lines))
     return console.export_text()
 
 
@@ -209,10 +210,37 @@ def test_a_trace_is_json_and_fits_a_terminal(indexed: Small) -> None:
         assert json.loads(json.dumps(found.as_dict()))["id"] == found.id
         assert found.id in text_of(found)
     found = trace(indexed.index, indexed.made["checkpoint"].fingerprint)
-    shown = text_of(found, most=2)
-    assert "and 1 more" in shown and "s10" not in shown
+    shown = text_of(found, lines=21)
+    assert "and 1 more sample" in shown and "s10" not in shown
     for said in ("winner", "loser", "abstains", "book two, CC-BY-4.0", "[0.85, 1.05]", FAQ):
         assert said in text_of(found)
+
+
+@pytest.mark.parametrize("name", ["seed", "sample", "checkpoint", "seeds"])
+def test_a_trace_answers_first_and_takes_about_60_lines(indexed: Small, name: str) -> None:
+    for draw in range(1, 9):
+        fill(indexed.store, draw=draw)
+    merge(indexed.store, indexed.index)
+    asked = {"seed": "s1", "sample": trace(indexed.index, "s1").samples[0].sample.id}
+    found = trace(indexed.index, asked[name] if name in asked else indexed.made[name].fingerprint)
+    shown = text_of(found, LINES, width=80)
+    assert len(shown.splitlines()) <= LINES
+    checkpoint = found.checkpoints[0]
+    first = [checkpoint.fingerprint, checkpoint.reports[0].fingerprint, "licences: base Apache-2.0"]
+    story = [] if name == "seeds" else ["├── seed s", "winner"]
+    places = [shown.index(part) for part in (*first, *story)]
+    assert places == sorted(places)
+    assert "KL on prose 50 (1e-3 nats a token)" in " ".join(shown.split()).replace("│ ", "")
+    whole = text_of(found)
+    for one in found.checkpoints:
+        assert one.fingerprint in whole
+    if len(found.checkpoints) > 8:
+        assert re.search(r"and \d more checkpoints", shown) and "--all" in shown
+
+
+def test_nothing_is_left_out_of_a_short_trace(indexed: Small) -> None:
+    loser = text_of(trace(indexed.index, candidate(SEEDS[0], 0).id), LINES)
+    assert "--all" not in loser and "and 1 more" not in loser
 
 
 def test_a_cells_licences_fall_back_to_its_familys(tiny_cell: Cell) -> None:

@@ -113,3 +113,14 @@ def test_the_plot_by_layer_is_small_enough_for_the_ui_to_show_it_in_place(layers
 def test_the_ui_shows_figures_under_names_that_explain_themselves() -> None:
     shown = figures({"bytes_repeat": True, "shortfall": 12, "tokens": 372, "work": {"tokens": 1}})
     assert shown == {"same_samples_if_run_again": True, "tokens_below_budget": 12, "tokens": 372}
+
+
+def test_the_ui_shows_divergences_under_the_names_and_in_the_unit_of_the_reports() -> None:
+    kl = {"value": 0.0123, "low": 0.01, "high": 0.02}
+    shown = figures({"kl": kl, "kl_prose": {"value": 0.5, "low": None, "high": None}, "verdict": "better"})
+    assert shown == {
+        "verdict": "better",
+        "kl_on_tasks_1e-3_nats": "12.30 [10.00, 20.00]",
+        "kl_on_prose_1e-3_nats": "500.00",
+    }
+    assert figures({"kl": None, "kl_prose": None}) == {}

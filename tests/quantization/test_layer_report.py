@@ -115,6 +115,15 @@ def test_the_command_shows_it(artifact: Artifact, home: Path, monkeypatch: pytes
     assert shown.exit_code == 0 and FIRST.removeprefix("model.") in shown.output and "384" in shown.output
     printed = CliRunner().invoke(app, ["layers", artifact.fingerprint, "--json"])
     told = json.loads(printed.output)
+    rows = told["layers"]
+    weights, errors = sum(row["weights"] for row in rows), [row["error"] for row in rows]
+    bits, stored = (sum(row[k] * row["weights"] for row in rows) / weights for k in ("bits", "stored_bits"))
+    total = " ".join(shown.output[shown.output.index("total: ") :].split())
+    assert 3 < bits < 6
+    assert total == (
+        f"total: 14 layers, {weights:,} weights, {bits:.2f} bits a weight on average ({stored:.2f} stored),"
+        f" mean error of a layer {sum(errors) / 14:.3g}, largest {max(errors):.3g}"
+    )
     assert [row["bits"] for row in told["layers"]].count(6) == 2
     assert told["fingerprint"] == artifact.fingerprint
     artifact.file(LAYERS).unlink()

@@ -22,7 +22,7 @@ def llamas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the model folders acme-1M and acme-2M, which have one tokenizer."""
     folder = tmp_path_factory.mktemp("llamas")
     make_llama(folder / "acme-1M")
-    make_llama(folder / "acme-2M", layers=3, seed=1)
+    make_llama(folder / "acme-2M", layers=4, seed=1)
     return folder
 
 

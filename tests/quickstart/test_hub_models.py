@@ -68,6 +68,17 @@ def test_a_hub_id_becomes_a_member_at_its_commit_and_no_weights_are_fetched(
     assert family(settings) == written
 
 
+def test_a_repository_that_is_hardly_larger_is_not_offered(
+    hub: HubFolder, settings: Settings, chats: Path
+) -> None:
+    repo = hub.read("acme/acme-1M")
+    parameters = repo.commits[repo.main].parameters
+    assert parameters is not None
+    hub.push("acme/acme-2M", licence="mit", parameters=parameters + 64)
+    notes = prepare(settings, QuantizeOptions("acme/acme-1M", seeds=str(chats))).notes
+    assert not any("--teacher" in note for note in notes)
+
+
 def test_the_teacher_of_the_hub_is_named_or_found(hub: HubFolder, settings: Settings, chats: Path) -> None:
     prepare(settings, QuantizeOptions("acme/acme-1M", seeds=str(chats), teacher="auto"))
     assert family(settings)["repositories"] == ["acme/acme-1M", "acme/acme-2M"]

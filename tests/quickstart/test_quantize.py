@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from faq_pipeline.models.weights import count_parameters
+from faq_pipeline.quickstart.teacher import LARGER
 from tests.orchestration.conftest import Run
 from tests.tiny import make_llama
 
@@ -56,6 +58,10 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     assert "accuracy is not measured" in told
     assert "next-token probabilities" in told and "lower is better" in told
     assert f"checkpoint: {folder}" in told
+    # One divergence has one name wherever it is read.
+    assert "KL on tasks" in told and "KL on prose" in told and "1e-3 nats a token" in told
+    assert "own replies to development prompts, as no task is asked" in told
+    assert not any(name in told for name in ("on replies", "on own replies", "on answers"))
 
     # transformers loads it, its card says what was measured, and the second time nothing is made.
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -64,6 +70,8 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     assert config.model_type == "llama" and config.quantization_config is not None
     assert AutoTokenizer.from_pretrained(folder).chat_template
     card = (folder / "README.md").read_text()
+    assert "| KL on tasks (on the unquantized model's own replies to development prompts), 1e-3 nats" in card
+    assert "| KL on prose, 1e-3 nats a token |" in card
     assert "accuracy was not measured" in card and "license: mit" in card
     again = asked(faq, *command, home=home)
     assert {row["cache"] for row in again["stages"]} == {"hit"} and len(again["stages"]) == 25
@@ -71,7 +79,8 @@ def test_from_a_folder_to_a_checkpoint_and_back_again(
     assert again["result"]["recovery"] is None
     assert again["fingerprint"] in card
     assert any(word in again["outcome"] for word in ("lower", "higher", "cannot be told"))
-    assert Path(again["report"]).is_file()
+    page = Path(again["report"]).read_text()
+    assert "KL on tasks" in page and "KL on prose" in page and "on replies" not in page
 
     # The same cell is there for the other commands; and another checkpoint does not replace this one.
     listed = asked(faq, "compare", "--member", "acme-1m", home=home)["recipes"]
@@ -316,6 +325,24 @@ def test_a_larger_sibling_teaches_where_it_is_asked_for(
     assert "teacher: the model itself" in asked(faq, *command, "--teacher", "self")["choices"]
     smaller = faq("", "init", str(llamas / "acme-2M"), "--teacher", str(llamas / "acme-1M"))
     assert smaller.code == 2 and "is smaller than" in smaller.err
+
+
+def test_a_model_that_is_hardly_larger_is_no_teacher_to_offer(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(llama, folder / "acme-1M")
+    make_llama(folder / "acme-1.3M", layers=3, seed=1)
+    small, hardly = (count_parameters(folder / name) for name in ("acme-1M", "acme-1.3M"))
+    assert small < hardly < LARGER * small
+    command = ("init", str(folder / "acme-1M"), "--seeds", str(chats))
+    assert not any("--teacher" in note for note in asked(faq, *command)["choices"])
+    assert "at least 1.5 times its parameters" in faq("", *command, "--teacher", "auto").mistake
+    # By name it may teach, and a model that is large enough is offered beside it.
+    named = asked(faq, *command, "--teacher", str(folder / "acme-1.3M"))
+    assert any(note.startswith("teacher: acme-1.3m") for note in named["choices"])
+    make_llama(folder / "acme-2M", layers=4, seed=2)
+    assert any(f"--teacher {folder / 'acme-2M'} " in note for note in asked(faq, *command)["choices"])
 
 
 def test_a_refused_call_leaves_the_files_of_an_earlier_one(

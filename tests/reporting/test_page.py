@@ -55,6 +55,8 @@ def test_the_page_shows_what_was_measured(finished: Finished, page: Path) -> Non
             in text
         )
         assert f"{1000 * figures['kl_prose']['value']:.2f} [" in text
+        assert f"{1000 * figures['kl']['value']:.2f} [" in text
+    assert "KL on tasks: on its answers to them" in text and "KL on prose" in text
     assert f"{own['calibration_set'].metadata['tokens']} of 384 tokens" in text
     assert f"faq export {own['quantized_checkpoint'].fingerprint[:8]}" in text
     assert "faq run --member tiny-s@" in text and "--recipe tiny-beside" in text

@@ -31,6 +31,8 @@ NAMES = {
     "ratio": "size_relative_to_original",
 }
 """What the UI calls fields of a manifest whose own names are short."""
+KL_NAMES = {"kl": "kl_on_tasks_1e-3_nats", "kl_prose": "kl_on_prose_1e-3_nats"}
+"""What the UI calls the divergences of an evaluation, which manifests hold in nats a token."""
 LONGEST = 400
 """Maximum number of characters of a text in a table."""
 
@@ -38,7 +40,12 @@ LONGEST = 400
 def figures(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a manifest: rounded numbers, and intervals and short structures as one line of text."""
     lines = {
-        NAMES.get(name, name): _figure(value) for name, value in metadata.items() if name not in NOT_SHOWN
+        NAMES.get(name, name): _figure(value)
+        for name, value in metadata.items()
+        if name not in NOT_SHOWN and name not in KL_NAMES
+    }
+    lines |= {
+        shown: interval(metadata[name], 1000, 2) for name, shown in KL_NAMES.items() if metadata.get(name)
     }
     return {name: line for name, line in lines.items() if line is not None}
 
@@ -65,11 +72,13 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def interval(figure: Mapping[str, float | None]) -> str:
+def interval(figure: Mapping[str, float | None], scale: float = 1, digits: int = 4) -> str:
     """A figure with its 95% interval, as text."""
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.4f}"
-    return f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
+    value, low, high = (
+        None if (part := figure[name]) is None else f"{part * scale:.{digits}f}"
+        for name in ("value", "low", "high")
+    )
+    return f"{value}" if low is None or high is None else f"{value} [{low}, {high}]"
 
 
 def percent(figure: Mapping[str, float]) -> str:
