@@ -28,8 +28,10 @@ def draw_forest(analysis: Analysis, paths: Sequence[Path]) -> None:
     """Draw the mean difference of every pair with its interval and MDE, and single cells as dots."""
     pairs = [one.pair for one in analysis.pairs if one.outcome == PANELS[0][0]]
     titles = {name: arm.title for name, arm in analysis.design.study.arms.items()}
-    names = [f"{titles[pair.arm]}\nagainst {titles[pair.than]}" for pair in pairs]
-    with _figure((11, 1.4 + 0.5 * len(pairs)), paths) as figure:
+    names = [
+        f"{titles[pair.arm]}\nagainst {titles[pair.than]}" + _quantizers(pair.quantizers) for pair in pairs
+    ]
+    with _figure((11, 1.4 + 0.6 * len(pairs)), paths) as figure:
         panels = figure.subplots(1, len(PANELS), sharey=True)
         for axes, (outcome, label, scale) in zip(panels, PANELS, strict=True):
             rows = [one for one in analysis.pairs if one.outcome == outcome]
@@ -61,6 +63,11 @@ def draw_fitness(analysis: Analysis, paths: Sequence[Path]) -> None:
             axes.set_visible(False)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize="small")
+
+
+def _quantizers(names: Sequence[str] | None) -> str:
+    """Under which quantizers a pair is compared, where these are not all: two pairs may differ in it alone."""
+    return f"\nunder {', '.join(names)}" if names else ""
 
 
 def _forest_row(axes: Any, height: float, one: Compared, scale: Scale) -> None:
