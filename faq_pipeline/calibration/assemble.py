@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from faq_pipeline.calibration.fill import KEY
 from faq_pipeline.calibration.pack import pack
 from faq_pipeline.calibration.token_budget import BudgetItem, SelectedSample, Selection, select
 from faq_pipeline.config.family import Family
@@ -110,7 +111,8 @@ def assemble(
         reasons = ", ".join(f"{name}: {count}" for name, count in left_out.items())
         raise FaqError(
             f"no sample can enter the calibration set ({reasons})",
-            hint="raise calibration.sequence_length or sampling.max_new_tokens, or change the seeds",
+            hint="raise calibration.sequence_length or sampling.max_new_tokens, or check the seeds' answers",
+            key=KEY,
         )
     samples, rows = _packed(chosen, {**originals, **drafts}, length, tokenizer)
     return Assembled(samples, rows, left_out, kept.tokens)

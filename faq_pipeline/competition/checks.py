@@ -16,7 +16,7 @@ def _winners(cell: Cell, artifact: Artifact) -> CheckResult:
     figures = {"groups": len(found), "winners": len(winners), "without_winner": len(found - set(winners))}
     wrong = artifact.metadata.get("wrong_alone")
     return CheckResult(
-        bool(winners) and len(winners) == len(set(winners)),
+        bool(found) and len(winners) == len(set(winners)),
         {**figures, **({"wrong_answer_alone": wrong} if wrong else {})},
     )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from faq_pipeline.config.quantization import BitPlan, Quantization
 from faq_pipeline.models.weights import Weights
 from faq_pipeline.quantization.knapsack import cheapest_bits
+from faq_pipeline.quantization.methods import planning_spec
 from faq_pipeline.quantization.plan_measurements import PlanMeasurements
 from faq_pipeline.quantization.resuming.journal import Journal
 from faq_pipeline.quantization.size_budget import mean_bits
@@ -62,7 +63,7 @@ def make_plan(
     """Measure the layers, choose their bits, and measure the choice.
 
     Quantizes the member once for each width, once with the plan, and runs a forward pass over
-    `COST_TOKENS` for each layer and width.
+    `COST_TOKENS` for each layer and width. What is measured are the roundings of `planning_spec`.
 
     Args:
         spec: the recipe's section; its own bits are not used.
@@ -79,7 +80,8 @@ def make_plan(
         progress.note(f"at most {average:.2f} bits a weight fit in {plan.size}")
     held_out, costing = list(traces[::2]), _first(traces[1::2], COST_TOKENS)
     uniform_bits = max(bits for bits in plan.bits if bits <= average)
-    measuring = PlanMeasurements(spec, weights, rows, device, progress, samples, journal)
+    measured_with = planning_spec(spec)
+    measuring = PlanMeasurements(measured_with, weights, rows, device, progress, samples, journal)
     measured = [
         measuring.width(bits, costing, held_out if bits == uniform_bits else []) for bits in plan.bits
     ]
@@ -98,7 +100,7 @@ def make_plan(
     assigned = {module: row.bits for row in rows_of_plan for module in layers[row.layer]}
     kl = measuring.choice(assigned, held_out)
     kept = kl < uniform_kl
-    if not (kept and spec.compensation is None):
+    if not (kept and spec.compensation is None and measured_with is spec):
         measuring.forget(assigned)  # the checkpoint will not be made of these layers
     return Planned(
         layers=rows_of_plan,

@@ -207,6 +207,8 @@ def _used(cell: Cell) -> dict[str, Any]:
     variants = spec.model_dump(mode="json", include={*EVERY_METHOD, *method.variants}, exclude_defaults=True)
     if "token_weights" in variants:
         variants["precision"] = precision_for(cell.target.member, cell.device)
+    if spec.plan is not None and (quicker := getattr(method, "planned_with", None)) is not None:
+        variants["planned_with"] = dict(quicker)
     return used | variants
 
 

@@ -131,6 +131,19 @@ def test_what_only_packing_rounds_is_measured_rounded(tiny_cell: Cell) -> None:
     assert made.uniform_kl > 0 and made.kl > 0
 
 
+def test_a_method_that_learns_is_planned_with_gptq(tiny_cell: Cell) -> None:
+    """Its own roundings would have to be learned once for each width."""
+    plan, rows, traces = BitPlan(average_bits=4, bits=[3, 6]), make_rows(4), make_rows(4)
+    made = [
+        make_plan(spec, plan, tiny_cell.target, rows, traces, "cpu", SilentProgress())
+        for spec in (
+            make_spec("autoround", group_size=32, iterations=1_000_000),
+            make_spec("gptq", group_size=32, observer="imatrix", actorder="static", dampening=0.1),
+        )
+    ]
+    assert made[0] == made[1] and made[0].kl > 0
+
+
 def write_traces(job: Build) -> dict[str, Any]:
     rows = [Trace(f"t{i}", "domain", ids, 8) for i, ids in enumerate(make_rows(12, 48))]
     write_rows(job.directory / "traces.parquet", rows, Trace)

@@ -244,6 +244,11 @@ def test_seeds_with_wrong_answers_that_calibrate_after_all_are_counted(
     assert 1 < wrong < 13  # of 13 that were left out: not all enter this set, either
     assert f"The set holds {wrong} seeds with their own answers, though" in found["outcome"]
 
+    # Nor is there a set where all are left out.
+    (nowhere / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    assert "calibrated on the seeds as they are" in asked(faq, *command, "--no-eval", home=home)["outcome"]
+    (nowhere / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
     # The table has both baselines, as that of a run whose regeneration was of use.
     assert found["result"]["recipe"] == "acme-1m-w4a16-chat"
     assert [one["recipe"] for one in found["baselines"]] == ["acme-1m-w4a16-raw"]

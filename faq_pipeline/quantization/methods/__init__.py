@@ -60,6 +60,16 @@ def time_over_gptq(spec: Quantization) -> float | None:
     return times * spec.iterations / usual  # nearly all of its time goes into them
 
 
+def planning_spec(spec: Quantization) -> Quantization:
+    """The section whose roundings a bit plan measures: the recipe's own, or a quicker method's."""
+    quicker = getattr(find_method(spec.method), "planned_with", None)
+    if quicker is None:
+        return spec
+    names = set(find_method(spec.method).variants) - {"plan"}
+    own = {name: Quantization.model_fields[name].default for name in names}
+    return spec.model_copy(update={**own, **quicker})
+
+
 def find_method(name: str) -> Method:
     """The method of that name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from faq_pipeline.config.quantization import Quantization
@@ -27,6 +28,12 @@ class AutoRound:
     tools = ("auto-round",)
     learns_rounding = True
     time_over_gptq = 31.0
+    planned_with: Mapping[str, Any] = {
+        "method": "gptq",
+        "observer": "imatrix",
+        "actorder": "static",
+        "dampening": 0.1,
+    }
 
     def modifiers(self, spec: Quantization) -> list[Any]:
         """One modifier; it learns the linear layers of a decoder layer together."""

@@ -22,6 +22,8 @@ class Method(Protocol):
     transformers whose versions are fingerprint inputs. And `learns_rounding: True`, if it is auto-round's:
     costs, refusals and the limit on CPUs are then those of AutoRound. And `time_over_gptq`, if it is much
     slower than GPTQ on the same data on a CPU: how many times as long it took, with the default options.
+    And `planned_with`, if a bit plan is to measure the roundings of a quicker method in its place: the fields
+    of `Quantization` that this takes.
     """
 
     name: str

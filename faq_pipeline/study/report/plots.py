@@ -66,7 +66,7 @@ def draw_fitness(analysis: Analysis, paths: Sequence[Path]) -> None:
 
 
 def _quantizers(names: Sequence[str] | None) -> str:
-    """Under which quantizers a pair is compared, where these are not all: two pairs may differ in it alone."""
+    """Under which quantizers a pair is compared, where not all: two pairs may differ in it alone."""
     return f"\nunder {', '.join(names)}" if names else ""
 
 
