@@ -17,7 +17,7 @@ from faq_pipeline.models.precision import precision_for
 from faq_pipeline.quantization.checks import CHECKPOINT_CHECKS
 from faq_pipeline.quantization.cost import checkpoint_work
 from faq_pipeline.quantization.learning_check import check_learning_device
-from faq_pipeline.quantization.methods import METHODS, find_method, needs_calibration
+from faq_pipeline.quantization.methods import METHODS, find_method, needs_calibration, planning_spec
 from faq_pipeline.quantization.schemes import PACKED, SCHEMES, is_packed
 from faq_pipeline.quantization.spec_check import check_ranks, check_remote_layers, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
@@ -156,6 +156,8 @@ def _planned(job: Build, journal: Journal | None) -> tuple[Quantization, dict[st
             f"bits by layer, {mean:.2f} on average: KL {1000 * plan.kl:.3g}e-3 on held-out replies, with"
             f" {plan.uniform_bits} bits everywhere {1000 * plan.uniform_kl:.3g}e-3"
         )
+    if (measured := planning_spec(spec)) is not spec:
+        note += f" (measured with {measured.method})"
     job.progress.note(note)
     bits = {"re:.*": plan.uniform_bits} if plan.bits is None else plan.bits
     figures = {
@@ -207,8 +209,9 @@ def _used(cell: Cell) -> dict[str, Any]:
     variants = spec.model_dump(mode="json", include={*EVERY_METHOD, *method.variants}, exclude_defaults=True)
     if "token_weights" in variants:
         variants["precision"] = precision_for(cell.target.member, cell.device)
-    if spec.plan is not None and (quicker := getattr(method, "planned_with", None)) is not None:
-        variants["planned_with"] = dict(quicker)
+    if spec.plan is not None and (measured := planning_spec(spec)) is not spec:
+        fields = {"method", "observer", *find_method(measured.method).options}
+        variants["planned_with"] = measured.model_dump(mode="json", include=fields)
     return used | variants
 
 

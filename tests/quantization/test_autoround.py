@@ -20,7 +20,6 @@ from faq_pipeline.errors import FaqError
 from faq_pipeline.models.device_memory import assumed_memory
 from faq_pipeline.models.loading import load_model
 from faq_pipeline.models.weights import Weights, find_weights
-from faq_pipeline.quantization.bit_plan import make_plan
 from faq_pipeline.quantization.cost import checkpoint_work
 from faq_pipeline.quantization.learning_check import check_learning_device
 from faq_pipeline.quantization.methods.autoround import BATCH
@@ -155,14 +154,6 @@ def process_state() -> dict[str, Any]:
     }
 
 
-def test_a_bit_plan_measures_what_is_learned(tiny_cell: Cell) -> None:
-    spec, plan = make_spec("autoround", iterations=1), BitPlan(average_bits=4, bits=[3, 5])
-    rows = make_rows(2, 16)
-    made = make_plan(spec, plan, tiny_cell.target, rows, make_rows(2, 20), "cpu", SilentProgress())
-    assert made.uniform_bits == 3 and {row.bits for row in made.layers} == {3, 5}
-    assert all(row.cost > 0 for row in made.costs)
-
-
 @pytest.mark.parametrize(("wide", "scheme", "group"), [(False, "W4A16_ASYM", 32), (True, "FP8", None)])
 def test_on_a_cpu_without_bf16_a_model_has_the_form_that_other_methods_give_it(
     wide: bool, scheme: str, group: Any, tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
@@ -234,6 +225,11 @@ def test_a_plan_counts_the_passes(tiny_cell: Cell) -> None:
     assert tokens(method="gptq") == calibration.tokens
     assert tokens(method="autoround") == calibration.tokens + 600 * batch
     assert tokens(method="autoround", iterations=5) == calibration.tokens + 15 * batch
+    plan = BitPlan(average_bits=4, bits=[3, 4, 6])
+    planned = checkpoint_work(with_quantization(tiny_cell, method="autoround", plan=plan)).worth
+    alone = checkpoint_work(with_quantization(tiny_cell, method="autoround")).worth
+    assert planned is not None and alone is not None and planned[0] == alone[0] == "gptq on cpu"
+    assert alone[1] < planned[1] < 2 * alone[1]  # its widths are GPTQ's
     assert QUANTIZED_CHECKPOINT.preflight is not None
     member = tiny_cell.target.member.model_copy(update={"parameters": 2 * 10**9})
     target = replace(tiny_cell.target, member=member)

@@ -31,7 +31,7 @@ from faq_pipeline.quantization.knapsack import Option, cheapest, cheapest_bits
 from faq_pipeline.quantization.layers import read_tensors
 from faq_pipeline.quantization.load import load_quantized
 from faq_pipeline.quantization.spec_check import check_spec
-from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
+from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT, identity
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.key import Key
 from faq_pipeline.store.records import PlannedLayer, Trace
@@ -142,6 +142,17 @@ def test_a_method_that_learns_is_planned_with_gptq(tiny_cell: Cell) -> None:
         )
     ]
     assert made[0] == made[1] and made[0].kl > 0
+
+
+def test_what_a_plan_is_measured_with_is_a_fingerprint_input(tiny_cell: Cell) -> None:
+    plan = BitPlan(average_bits=4)
+
+    def declared(**fields: Any) -> dict[str, Any]:
+        return identity(with_quantization(tiny_cell, **fields))["quantization"]
+
+    assert declared(method="autoround", plan=plan)["planned_with"]["method"] == "gptq"
+    assert "planned_with" not in declared(method="autoround")
+    assert "planned_with" not in declared(method="gptq", plan=plan)
 
 
 def write_traces(job: Build) -> dict[str, Any]:

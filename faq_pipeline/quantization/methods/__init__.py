@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from faq_pipeline.config.quantization import Quantization
 from faq_pipeline.config.registry import Registry
 from faq_pipeline.quantization.methods.autoround import AutoRound
@@ -62,12 +65,8 @@ def time_over_gptq(spec: Quantization) -> float | None:
 
 def planning_spec(spec: Quantization) -> Quantization:
     """The section whose roundings a bit plan measures: the recipe's own, or a quicker method's."""
-    quicker = getattr(find_method(spec.method), "planned_with", None)
-    if quicker is None:
-        return spec
-    names = set(find_method(spec.method).variants) - {"plan"}
-    own = {name: Quantization.model_fields[name].default for name in names}
-    return spec.model_copy(update={**own, **quicker})
+    quicker: Mapping[str, Any] | None = getattr(find_method(spec.method), "planned_with", None)
+    return spec if quicker is None else spec.model_copy(update=dict(quicker))
 
 
 def find_method(name: str) -> Method:
