@@ -20,6 +20,7 @@ from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey, samples
 from faq_pipeline.study.analysis.pairs import compare_pairs
 from faq_pipeline.study.design.cells import Design, StudyCell
 from faq_pipeline.study.execution.results import Result
+from faq_pipeline.study.report.block import reduction
 from faq_pipeline.study.report.content import blocks, headline_words
 from faq_pipeline.study.report.report import write_report
 from tests.study.tiny_study import designed, results_of, scores_of, write_study
@@ -44,6 +45,14 @@ def lost(cell: StudyCell) -> float:
 def eight(data: Path, tmp_path: Path) -> Design:
     """Eight draws, four pilots."""
     write_study(data, ("draws: 2", "draws: 8"), ("[10, 11]", "[10, 11, 12, 13]"))
+    return designed(data, tmp_path / "digests")
+
+
+def with_restricted_pairs(data: Path, tmp_path: Path) -> Design:
+    """The headline arm against an original as one pair for each quantizer, and against `self` under all."""
+    pair = "  - {arm: faq, than: original-raw, isolates: regeneration"
+    each = "".join(f"{pair}, quantizers: [{quantizer}]}}\n" for quantizer in ("gptq-w3", "gptq-w4"))
+    write_study(data, (f"{pair}}}\n", each))
     return designed(data, tmp_path / "digests")
 
 
@@ -179,6 +188,22 @@ def test_cells_beside_another_reference_are_refused(eight: Design) -> None:
     scores[odd] = scores[odd].__class__(**{**vars(scores[odd]), "tokens": scores[odd].tokens + 1})
     with pytest.raises(FaqError, match="were measured on different texts"):
         analyse(eight, results, scores)
+
+
+def test_pairs_that_differ_in_their_quantizers_share_the_table_beside_the_originals(
+    data: Path, tmp_path: Path
+) -> None:
+    found = analysed(with_restricted_pairs(data, tmp_path))
+    table = next(block for block in blocks(found) if block.heading.endswith("cell by cell"))
+    on_tasks = table.columns.index("KL on tasks lower than of original, raw by, %")
+    assert [row[:2] for row in table.rows] == [["tiny-s", "gptq-w3"], ["tiny-s", "gptq-w4"]]
+    own = {
+        condition.quantizer: reduction(figure)
+        for one in found.pairs
+        if (one.pair.than, one.outcome) == ("original-raw", "kl")
+        for condition, figure in one.conditions.items()
+    }
+    assert {row[1]: row[on_tasks] for row in table.rows} == own
 
 
 def test_the_report_holds_every_cell_and_says_what_is_not_shown(design: Design, tmp_path: Path) -> None:
