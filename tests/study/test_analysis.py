@@ -23,7 +23,7 @@ from faq_pipeline.study.execution.results import Result
 from faq_pipeline.study.report.block import reduction
 from faq_pipeline.study.report.content import blocks, headline_words
 from faq_pipeline.study.report.report import write_report
-from tests.study.tiny_study import designed, results_of, scores_of, write_study
+from tests.study.tiny_study import Change, designed, results_of, scores_of, write_study
 
 LOSS = {
     "faq": 0.04,
@@ -34,7 +34,11 @@ LOSS = {
     "teacher-random": 0.05,
     "random-tokens": 0.2,
     "rtn": 0.15,
+    "one": 0.04,
 }
+
+
+ONE = "one: {title: one draw, draws: 1}"
 
 
 def lost(cell: StudyCell) -> float:
@@ -137,6 +141,19 @@ def test_what_few_draws_show_is_said_with_their_number(eight: Design, draws: int
     better = {one.verdict for one in found.pairs if one.verdict.startswith("shown: better")}
     assert better == {f"shown: better{said}"}
     assert bool(said) == any("fewer than three draws" in text for text in blocks(found)[0].text)
+
+
+def test_arms_with_fewer_draws_by_declaration_are_named(data: Path, tmp_path: Path) -> None:
+    def said(*changes: Change) -> list[str]:
+        write_study(data, ("draws: 2", "draws: 3"), *changes)
+        text = blocks(analysed(designed(data, tmp_path / "digests")))[0].text
+        return [line for line in text if "declaration" in line]
+
+    (line,) = said(("{title: self,", "{title: self, draws: 2,"), ("{title: FAQ}", "{title: FAQ}\n  " + ONE))
+    assert "first draws of `one` (1 of 3), `self` (2 of 3);" in line
+    assert (
+        said(("{title: self,", "{title: self, draws: 3,"), ("{title: round", "{draws: 1, title: round")) == []
+    )
 
 
 def test_holm_takes_back_what_many_comparisons_find_by_chance(data: Path, tmp_path: Path) -> None:
