@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -249,6 +250,16 @@ def test_the_report_holds_every_cell_and_says_what_is_not_shown(design: Design, 
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 2 and "<img" not in page  # one file
     assert "<code>trial</code>" in page and "**" not in page
+
+
+def test_the_forest_plot_tells_pairs_apart_that_differ_in_their_quantizers(
+    data: Path, tmp_path: Path
+) -> None:
+    write_report(tmp_path, analysed(with_restricted_pairs(data, tmp_path)))
+    texts = [one.text for one in ElementTree.parse(tmp_path / "forest.svg").iter() if one.text]
+    labels = [text for text in texts if text.startswith(("FAQ", "against ", "under "))]
+    original = ["FAQ", "against original, raw"]
+    assert labels == [*original, "under gptq-w3", *original, "under gptq-w4", "FAQ", "against self"]
 
 
 def test_equal_results_give_equal_bytes(design: Design, tmp_path: Path) -> None:
