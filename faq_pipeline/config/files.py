@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from faq_pipeline.config.family import Family
 from faq_pipeline.config.recipe import Recipe
-from faq_pipeline.config.study import Study, names_used
+from faq_pipeline.config.study import Study, names_used, wrong_draws
 from faq_pipeline.config.yaml import look, place, plain, read_text, validate
 from faq_pipeline.errors import FaqError, nearest_or_known
 
@@ -75,6 +75,9 @@ def read_study(path: Path) -> tuple[Study, Sources]:
             file, line = place(where, sources)
             hint = nearest_or_known(name, known)
             raise FaqError(f"unknown {kind} {name!r}", hint=hint, file=file, line=line)
+    for where, problem, hint in wrong_draws(study):
+        file, line = place(where, sources)
+        raise FaqError(problem, hint=hint, file=file, line=line)
     return study, sources
 
 

@@ -81,7 +81,8 @@ class Arm(Sections):
     quantizers: Names | None = None
     """All where absent."""
     draws: PositiveInt | None = None
-    """Only the first so many of the study's draws, for an arm that costs much; all where absent."""
+    """Only the first so many of the study's draws, for an arm that costs much; all where absent. The headline
+    arm and the originals have all."""
 
 
 class Originals(Strict):
@@ -239,6 +240,26 @@ def names_used(study: Study) -> Iterator[tuple[tuple[str | int, ...], str, Colle
         yield ("families", family, "splits"), "split", part.splits, study.split
         if study.primary.split is not None:
             yield ("families", family, "splits"), "split", part.splits, study.primary.split
+
+
+def wrong_draws(study: Study) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """Arms whose `draws` the study cannot mean: (place, problem, hint)."""
+    roles = dict.fromkeys(study.originals.both, "an original") | {study.headline: "the headline arm"}
+    total = len(study.draw_numbers)
+    for name, arm in study.arms.items():
+        if arm.draws is None:
+            continue
+        where = ("arms", name, "draws")
+        if name in roles:
+            # The headline and most pairs rest on it: they would shrink with it.
+            problem = f"arm {name!r} is {roles[name]}, and must have all draws of the study"
+            yield where, problem, "remove 'draws' from it, or write draws: null where it is inherited"
+        elif arm.draws > total:
+            yield (
+                where,
+                f"arm {name!r} has {arm.draws} draws, and the study has {total}",
+                f"name at most {total}, or raise the study's 'draws'",
+            )
 
 
 def _each(

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,9 +21,10 @@ from faq_pipeline.study.analysis.outcomes import Condition, ScoreKey, samples
 from faq_pipeline.study.analysis.pairs import compare_pairs
 from faq_pipeline.study.design.cells import Design, StudyCell
 from faq_pipeline.study.execution.results import Result
+from faq_pipeline.study.report.block import reduction
 from faq_pipeline.study.report.content import blocks, headline_words
 from faq_pipeline.study.report.report import write_report
-from tests.study.tiny_study import designed, results_of, scores_of, write_study
+from tests.study.tiny_study import Change, designed, results_of, scores_of, write_study
 
 LOSS = {
     "faq": 0.04,
@@ -33,7 +35,11 @@ LOSS = {
     "teacher-random": 0.05,
     "random-tokens": 0.2,
     "rtn": 0.15,
+    "one": 0.04,
 }
+
+
+ONE = "one: {title: one draw, draws: 1}"
 
 
 def lost(cell: StudyCell) -> float:
@@ -44,6 +50,14 @@ def lost(cell: StudyCell) -> float:
 def eight(data: Path, tmp_path: Path) -> Design:
     """Eight draws, four pilots."""
     write_study(data, ("draws: 2", "draws: 8"), ("[10, 11]", "[10, 11, 12, 13]"))
+    return designed(data, tmp_path / "digests")
+
+
+def with_restricted_pairs(data: Path, tmp_path: Path) -> Design:
+    """The headline arm against an original as one pair for each quantizer, and against `self` under all."""
+    pair = "  - {arm: faq, than: original-raw, isolates: regeneration"
+    each = "".join(f"{pair}, quantizers: [{quantizer}]}}\n" for quantizer in ("gptq-w3", "gptq-w4"))
+    write_study(data, (f"{pair}}}\n", each))
     return designed(data, tmp_path / "digests")
 
 
@@ -130,6 +144,19 @@ def test_what_few_draws_show_is_said_with_their_number(eight: Design, draws: int
     assert bool(said) == any("fewer than three draws" in text for text in blocks(found)[0].text)
 
 
+def test_arms_with_fewer_draws_by_declaration_are_named(data: Path, tmp_path: Path) -> None:
+    def said(*changes: Change) -> list[str]:
+        write_study(data, ("draws: 2", "draws: 3"), *changes)
+        text = blocks(analysed(designed(data, tmp_path / "digests")))[0].text
+        return [line for line in text if "declaration" in line]
+
+    (line,) = said(("{title: self,", "{title: self, draws: 2,"), ("{title: FAQ}", "{title: FAQ}\n  " + ONE))
+    assert "first draws of `one` (1 of 3), `self` (2 of 3);" in line
+    assert (
+        said(("{title: self,", "{title: self, draws: 3,"), ("{title: round", "{draws: 1, title: round")) == []
+    )
+
+
 def test_holm_takes_back_what_many_comparisons_find_by_chance(data: Path, tmp_path: Path) -> None:
     pairs = "".join(
         f"  - {{arm: {a}, than: {b}, isolates: nothing}}\n"
@@ -181,6 +208,22 @@ def test_cells_beside_another_reference_are_refused(eight: Design) -> None:
         analyse(eight, results, scores)
 
 
+def test_pairs_that_differ_in_their_quantizers_share_the_table_beside_the_originals(
+    data: Path, tmp_path: Path
+) -> None:
+    found = analysed(with_restricted_pairs(data, tmp_path))
+    table = next(block for block in blocks(found) if block.heading.endswith("cell by cell"))
+    on_tasks = table.columns.index("KL on tasks lower than of original, raw by, %")
+    assert [row[:2] for row in table.rows] == [["tiny-s", "gptq-w3"], ["tiny-s", "gptq-w4"]]
+    own = {
+        condition.quantizer: reduction(figure)
+        for one in found.pairs
+        if (one.pair.than, one.outcome) == ("original-raw", "kl")
+        for condition, figure in one.conditions.items()
+    }
+    assert {row[1]: row[on_tasks] for row in table.rows} == own
+
+
 def test_the_report_holds_every_cell_and_says_what_is_not_shown(design: Design, tmp_path: Path) -> None:
     results = results_of(design)
     failed = next(c for c in design.cells if c.arm == "faq" and c.draw == 1 and c.quantizer == "gptq-w4")
@@ -207,6 +250,16 @@ def test_the_report_holds_every_cell_and_says_what_is_not_shown(design: Design, 
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 2 and "<img" not in page  # one file
     assert "<code>trial</code>" in page and "**" not in page
+
+
+def test_the_forest_plot_tells_pairs_apart_that_differ_in_their_quantizers(
+    data: Path, tmp_path: Path
+) -> None:
+    write_report(tmp_path, analysed(with_restricted_pairs(data, tmp_path)))
+    texts = [one.text for one in ElementTree.parse(tmp_path / "forest.svg").iter() if one.text]
+    labels = [text for text in texts if text.startswith(("FAQ", "against ", "under "))]
+    original = ["FAQ", "against original, raw"]
+    assert labels == [*original, "under gptq-w3", *original, "under gptq-w4", "FAQ", "against self"]
 
 
 def test_equal_results_give_equal_bytes(design: Design, tmp_path: Path) -> None:

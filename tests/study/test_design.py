@@ -92,6 +92,17 @@ def test_the_accuracy_is_asked_of_what_was_listed_beforehand(design: Design) -> 
         (("draws: [10, 11]", "draws: [1, 11]"), "draw 1 is among 'draws' and 'primary.draws'", ""),
         (("name: trial", "name: other"), "the study's name is 'other'", "name: other"),
         (("raw: original-raw", "raw: self"), "arm 'self' is not original-raw", "originals"),
+        (
+            ("{title: self,", "{title: self, draws: 3,"),
+            "arm 'self' has 3 draws, and the study has 2",
+            "draws: 3",
+        ),
+        (("{title: FAQ}", "{title: FAQ, draws: 1}"), "arm 'faq' is the headline arm, and must", "draws: 1}"),
+        (
+            ("title: original, raw", "title: o\n    draws: 2"),
+            "'original-raw' is an original,",
+            "    draws: 2",
+        ),
     ],
     ids=lambda value: value[1][:24] if isinstance(value, tuple) else "",
 )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from faq_pipeline.study.analysis.analysis import Analysis
+from faq_pipeline.study.analysis.crossed import Figure
 from faq_pipeline.study.analysis.outcomes import Condition
 from faq_pipeline.study.analysis.pairs import Compared
 from faq_pipeline.study.report.block import Block, p_value, points, reduction, seconds_of
@@ -58,11 +59,11 @@ def ablation(analysis: Analysis) -> Iterator[Block]:
 def _cell_by_cell(analysis: Analysis) -> Iterator[Block]:
     """The headline arm against both originals, for each target and quantizer."""
     study = analysis.design.study
-    found = {
-        (compared.pair.than, compared.outcome): compared.conditions
-        for compared in analysis.pairs
-        if compared.pair.arm == study.headline and compared.pair.than in study.originals.both
-    }
+    found: dict[tuple[str, str], dict[Condition, Figure]] = {}
+    for compared in analysis.pairs:
+        if compared.pair.arm == study.headline and compared.pair.than in study.originals.both:
+            # Pairs of the same arms may be restricted to different quantizers or members.
+            found.setdefault((compared.pair.than, compared.outcome), {}).update(compared.conditions)
     if not found:
         return
     wanted = [(than, outcome) for outcome in ("loss", "kl") for than in study.originals.both]

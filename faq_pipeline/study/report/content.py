@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from faq_pipeline.study.analysis.ablation import ablation
 from faq_pipeline.study.analysis.analysis import Analysis
 from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition
-from faq_pipeline.study.analysis.pairs import FEW
 from faq_pipeline.study.report.block import (
     Block,
     count,
@@ -21,6 +20,7 @@ from faq_pipeline.study.report.block import (
     share,
 )
 from faq_pipeline.study.report.cells import conditions, failures, machines
+from faq_pipeline.study.report.head import head
 
 SCATTER = "fitness.svg"
 
@@ -28,7 +28,7 @@ SCATTER = "fitness.svg"
 def blocks(analysis: Analysis) -> list[Block]:
     """The whole report, in order."""
     return [
-        _head(analysis),
+        head(analysis),
         _headline(analysis),
         _primary(analysis),
         *ablation(analysis),
@@ -55,39 +55,6 @@ def headline_words(one: Headline) -> str:
         f"Loss reduction **{share(figure)}** over {count(one.originals, 'primary cell')} (target x"
         f" quantizer), {figure.draws} draw{'' if figure.draws == 1 else 's'}.{shown}"
     )
-
-
-def _head(analysis: Analysis) -> Block:
-    study, counts = analysis.design.study, analysis.counts
-    cells = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return Block(
-        heading=study.title,
-        level=1,
-        text=[
-            f"Study `{study.name}`: {count(study.arms, 'arm')} x {count(study.quantizers, 'quantizer')} x"
-            f" {count(study.members, 'target')} x {count(study.draw_numbers, 'draw')}, on split"
-            f" `{study.split}`; cells: {cells}. Every cell is a row of `cells.csv`.",
-            "Intervals are 95%, over draws and questions (KL: draws and sequences), and hold for these"
-            " targets and quantizers. KL figures are geometric means over draws."
-            + (
-                " The MDE of a comparison is the smallest effect that such a study finds in 80% of cases;"
-                " p-values are corrected by Holm over all comparisons of the study."
-                if analysis.pairs
-                else ""
-            ),
-            *_few_draws(analysis),
-        ],
-    )
-
-
-def _few_draws(analysis: Analysis) -> list[str]:
-    """What intervals mean where a comparison has fewer draws than they are known to hold for."""
-    if not any(one.figure is not None and one.figure.draws in FEW for one in analysis.pairs):
-        return []
-    return [
-        "**Some comparisons have fewer than three draws.** An interval of one draw counts the questions"
-        " alone, and says nothing of another draw. One of two draws is too narrow where they happen to agree."
-    ]
 
 
 def _headline(analysis: Analysis) -> Block:
