@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faq_pipeline.calibration.fill import KEY
+from faq_pipeline.calibration.fill import TOO_LITTLE
 from faq_pipeline.calibration.pack import pack
 from faq_pipeline.calibration.token_budget import BudgetItem, SelectedSample, Selection, select
 from faq_pipeline.config.family import Family
@@ -109,10 +109,12 @@ def assemble(
     chosen = kept.chosen + selection.chosen
     if not chosen:
         reasons = ", ".join(f"{name}: {count}" for name, count in left_out.items())
+        longer = "raise calibration.sequence_length"
+        more = "raise regeneration.candidates or sampling.max_new_tokens, or check the answers of seeds"
         raise FaqError(
             f"no sample can enter the calibration set ({reasons})",
-            hint="raise calibration.sequence_length or sampling.max_new_tokens, or check the seeds' answers",
-            key=KEY,
+            hint=longer if selection.too_long else more,
+            key=TOO_LITTLE,
         )
     samples, rows = _packed(chosen, {**originals, **drafts}, length, tokenizer)
     return Assembled(samples, rows, left_out, kept.tokens)

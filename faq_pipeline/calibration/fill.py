@@ -15,7 +15,8 @@ NOTED = 0.02
 """Share of the budget that may stay empty without a note."""
 LEAST = 0.5
 """A set that fills less than this share of its budget is refused: the recipe asked for another set."""
-KEY = "calibration.tokens"
+TOO_LITTLE = "calibration.tokens"
+"""Key of errors of a set that holds too little: `faq quantize` then takes the seeds as they are."""
 COMPARED = "answers are compared as numbers or word for word, so leave out 'answer' where it is free text"
 
 
@@ -128,7 +129,7 @@ def check_filled(cell: Cell, fill: Fill) -> None:
         raise FaqError(
             f"recipe {cell.recipe.name!r}: less than half of the calibration budget would be filled: {fill}",
             hint=fill.hint,
-            key=KEY,
+            key=TOO_LITTLE,
         )
 
 
@@ -147,7 +148,7 @@ def check_can_fill(cell: Cell) -> None:
             f"{count} seeds of at most {spec.sequence_length} tokens each fill less than half of"
             f" {spec.tokens:,} calibration tokens",
             hint=f"{more} or calibration.sequence_length, or lower calibration.tokens",
-            key=KEY,
+            key=TOO_LITTLE,
         )
 
 

@@ -107,7 +107,7 @@ def _parts(text: str) -> list[str]:
 
 def _parts_of(word: str) -> Iterator[str]:
     """A word's parts. A number, a date and an interval are one part; an address with a port is not."""
-    if word[0] in NUMERIC and not PLACE & set(word):
+    if word[0] in NUMERIC and not PLACE & set(word) and not any(map(str.isalpha, word)):
         yield word
     else:
         yield from (part for part in _ENDS.split(word) if part)

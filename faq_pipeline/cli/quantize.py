@@ -156,13 +156,13 @@ def _finished(resolver: CellResolver, cells: list[Cell], last: str) -> tuple[lis
     Raises:
         FaqError: as `execute`; or too few samples, and no baselines.
     """
-    from faq_pipeline.calibration.fill import KEY
+    from faq_pipeline.calibration.fill import TOO_LITTLE
     from faq_pipeline.cli.run import execute
 
     try:
         return cells, execute(resolver, cells, last)
     except FaqError as error:
-        if error.key != KEY or len(cells) == 1:
+        if error.key != TOO_LITTLE or len(cells) == 1:
             raise
         result = execute(resolver, cells[:-1], last)
         note = {"recipes": [cells[-1].recipe.name], "asset": stage_names.CALIBRATION_SET, "note": str(error)}

@@ -76,19 +76,19 @@ class _Shortened:
                 yield section
                 continue
             count = min(len(section.blocks), self.lines)
-            while count > 1 and height(section.shown(count)) > shares[index]:
-                count = min(count - 1, count * shares[index] // height(section.shown(count)) + 1)
+            while count > 1 and (lines := height(section.shown(count))) > shares[index]:
+                count = min(count - 1, count * shares[index] // lines + 1)
             cut = cut or count < len(section.blocks)
             yield section.shown(count)
         if cut or _hidden(self.trace):
             yield MORE
 
 
-def _shares(needs: list[int], lines: int) -> Iterator[tuple[int, int]]:
-    """Of each section, the lines that it may take: what small ones leave goes to large ones."""
+def _shares(needs: list[int], left: int) -> Iterator[tuple[int, int]]:
+    """Of each section, which of the `left` lines it may take: what small ones leave goes to large ones."""
     for place, index in enumerate(sorted(range(len(needs)), key=lambda index: needs[index])):
-        share = min(needs[index], lines // (len(needs) - place))
-        lines -= share
+        share = min(needs[index], left // (len(needs) - place))
+        left -= share
         yield index, share
 
 
