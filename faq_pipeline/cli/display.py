@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,16 +14,17 @@ from rich.table import Table
 
 from faq_pipeline.cli.columns import FRAME, fit, fold, is_numeric
 
+PIPED = 140
+"""Columns of output that goes to a pipe."""
 Figure = Mapping[str, float | None]
 
 
 def out() -> Console:
     """The console for results, on stdout.
 
-    Output to a pipe is 140 columns wide, so cells wrap less, unless COLUMNS is exported.
+    Output to a pipe is 140 columns wide, so cells wrap less.
     """
-    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(width=None if known else 140, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else PIPED, highlight=False)
 
 
 def err() -> Console:

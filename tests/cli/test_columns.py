@@ -43,7 +43,7 @@ def test_a_table_fits_into_80_columns_and_breaks_no_word(
     (tmp_path / "data" / "families").mkdir(parents=True)
     pages = []
     for columns in ("80", "400"):
-        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr("faq_pipeline.cli.display.PIPED", int(columns))
         done = faq(tmp_path / "data", *command.split(), home=used)
         assert not done.err
         pages.append(done.out)
