@@ -20,7 +20,7 @@ ROWS = [
 
 @pytest.mark.parametrize("width", [140, 80, 64])
 def test_a_long_table_looks_as_a_short_one(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("faq_pipeline.cli.display.PIPED", width)
     console = Console(width=width, file=io.StringIO(), highlight=False)
     console.print(table("Artifacts", COLUMNS, ROWS))
     expected = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
