@@ -112,11 +112,26 @@ def marks_gone(root: Path) -> None:
         edited(name, eos_token_id=None, pad_token_id=None)(root)
 
 
+def vocabulary(size: int) -> Spoil:
+    """A model with so many embeddings, in its weights as in its configuration."""
+
+    def spoil(root: Path) -> None:
+        known = json.loads((root / CONFIG).read_text())["vocab_size"]
+        edited(CONFIG, vocab_size=size)(root)
+        tensors = {
+            name: tensor[:size].clone() if tensor.shape[0] == known else tensor
+            for name, tensor in load_file(root / WEIGHTS).items()
+        }
+        save_file(tensors, root / WEIGHTS, metadata={"format": "pt"})
+
+    return spoil
+
+
 def padding_without_embedding(root: Path) -> None:
     """A padding token that was added to the tokenizer, and not to the model."""
     tokenizer = json.loads((root / SMALL / "tokenizer.json").read_text())
     known = [*tokenizer["model"]["vocab"].values(), *(added["id"] for added in tokenizer["added_tokens"])]
-    edited(CONFIG, vocab_size=max(known) + 1)(root)
+    vocabulary(max(known) + 1)(root)
     edited(TOKENIZER, pad_token="<|unheard of|>")(root)
 
 
@@ -188,8 +203,9 @@ BAD: dict[str, tuple[Spoil, str, str]] = {
         "the tokenizer cannot be loaded",
     ),
     "no end and no padding": (marks_gone, TOKENIZER, 'add "eos_token"'),
-    "tokens without an embedding": (edited(CONFIG, vocab_size=8), CONFIG, "expected 8 x"),
-    "padding without an embedding": (padding_without_embedding, CONFIG, "contradict"),
+    "tokens without an embedding": (vocabulary(8), CONFIG, "vocab_size is 8"),
+    "padding without an embedding": (padding_without_embedding, CONFIG, "makes token"),
+    "weights of another size": (edited(CONFIG, vocab_size=8), CONFIG, "expected 8 x"),
     "an unknown architecture": (edited(CONFIG, model_type="tyni"), CONFIG, "model type `tyni`"),
     "a value of another type": (edited(CONFIG, num_hidden_layers="two"), CONFIG, "num_hidden_layers"),
     "a context in words": (edited(CONFIG, max_position_embeddings="4k"), CONFIG, "'4k'"),
