@@ -1,13 +1,14 @@
 """Whether vLLM reads a scheme: its checkpoint on a vLLM server, beside the same checkpoint in transformers.
 
     python -m benchmarks.served_schemes --seeds FILE [--member kin-4m] [--device cuda:0] [--memory 0.1]
-        [--schemes W4A16,FP8_DYNAMIC,W4A16+kv_fp8] [--recipe RECIPE] [--out FILE]
+        [--schemes W4A16,FP8_DYNAMIC,W4A16+kv_fp8,W4A16+down_8] [--recipe RECIPE] [--out FILE]
 
 Each scheme quantizes the member to nearest and is saved in the form that evaluation hands to vLLM (packed,
 or dense where vLLM has no kernel). vLLM then gives the 20 likeliest next tokens at each position of 32 seed
 texts, and the two are compared as distributions: KL(transformers || vLLM), a token, over these 20 and
 one term for all others, which is a lower bound of the exact one. `none` is the member itself: the two
-engines' rounding alone. `+kv_fp8` rounds keys and values, too. With `--recipe` both engines also answer the
+engines' rounding alone. `+kv_fp8` rounds keys and values, too; `+down_8` gives layers called down_proj
+8 bits, so that a checkpoint has two widths. With `--recipe` both engines also answer the
 recipe's evaluation questions, and their accuracies are compared question by question. Prints a JSON line for
 each scheme, with the reason where vLLM does not load it; and to stderr a line after each phase, with the
 seconds since the scheme was begun, so that a run which is cut short tells how far it came.
@@ -53,7 +54,7 @@ from faq_pipeline.util.progress import SilentProgress
 LIKELIEST, TEXTS, LONGEST = 20, 32, 256
 CACHE = 8 << 30
 """vLLM's cache in bytes. With a fixed one vLLM does not fail when other processes free memory meanwhile."""
-KV = "+kv_fp8"
+KV, DOWN = "+kv_fp8", "+down_8"
 DEFAULT = (
     "none,W4A16,W8A16,W4A16_ASYM,W8A8,W4A8,FP8,FP8_DYNAMIC,FP8_BLOCK,NVFP4,NVFP4A16,MXFP4,MXFP4A16,W4AFP8"
 )
@@ -133,10 +134,14 @@ def _compare(name: str, comparison: Comparison, phases: Phases) -> dict[str, Any
         model = load_model(weights, device)
         phases.done("loaded in transformers")
         return {"served": "dense"} | _engines(comparison, weights, model, phases)
-    scheme = name.removesuffix(KV)
+    scheme = name.removesuffix(KV).removesuffix(DOWN)
     columns = "channel" if scheme == "W8A8" else groups(scheme)  # grouped, vLLM does not read it
     spec = Quantization(
-        method="rtn", scheme=scheme, group_size=columns, kv_cache="fp8" if name != scheme else None
+        method="rtn",
+        scheme=scheme,
+        group_size=columns,
+        kv_cache="fp8" if name.endswith(KV) else None,
+        layer_bits={"re:.*down_proj": 8} if name.endswith(DOWN) else None,
     )
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory) / "checkpoint"
