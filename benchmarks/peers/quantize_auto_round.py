@@ -1,4 +1,4 @@
-"""auto-round on token ids of ours; prints one line of JSON. Runs in auto-round's environment."""
+"""auto-round on token ids of ours. Runs in auto-round's environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import torch
 from auto_round import AutoRound
-from divergence import HeldOut, arguments, read_ids, tell
+from protocol import arguments, read_ids, report, write_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 args = arguments()
@@ -18,7 +18,6 @@ tokens = [token for row in rows for token in row]
 full = [torch.tensor([tokens[i : i + length]]) for i in range(0, len(tokens) - length + 1, length)]
 tokenizer = AutoTokenizer.from_pretrained(args.model)
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
-held_out = HeldOut(model, args.prose, args.replies)
 started = time.perf_counter()
 rounded, _ = AutoRound(
     model,
@@ -34,4 +33,5 @@ rounded, _ = AutoRound(
     device_map="cpu",
     enable_torch_compile=False,
 ).quantize()
-tell(f"auto-round {version('auto-round')}", len(full), held_out.mean_kl(rounded.float()), started)
+report(args.out, f"auto-round {version('auto-round')}", len(full), started)
+write_weights(rounded.float(), args.model, args.out / "weights")

@@ -1,4 +1,4 @@
-"""llmcompressor's GPTQ as its examples have it, on token ids of ours; prints one line of JSON."""
+"""llmcompressor's GPTQ as its examples have it, on token ids of ours."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from importlib.metadata import version
 
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from datasets import Dataset
-from divergence import HeldOut, arguments, read_ids, tell
 from llmcompressor import oneshot
 from llmcompressor.modifiers.gptq import GPTQModifier
+from protocol import arguments, read_ids, report, write_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 args = arguments()
 rows = read_ids(args.rows)
-held_out = HeldOut(
-    AutoModelForCausalLM.from_pretrained(args.model, dtype="float32"), args.prose, args.replies
-)
 started = time.perf_counter()
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype="float32")
 weights = QuantizationArgs(num_bits=args.bits, group_size=args.group_size, strategy="group", symmetric=True)
@@ -30,4 +27,5 @@ oneshot(
     num_calibration_samples=len(rows),
     max_seq_length=max(map(len, rows)),
 )
-tell(f"llmcompressor {version('llmcompressor')}", len(rows), held_out.mean_kl(model.float()), started)
+report(args.out, f"llmcompressor {version('llmcompressor')}", len(rows), started)
+write_weights(model.float(), args.model, args.out / "weights")

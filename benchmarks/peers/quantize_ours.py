@@ -1,4 +1,4 @@
-"""Our recipes' settings on the same token ids; prints one line of JSON. METHOD is gptq or autoround."""
+"""Our recipes' settings on the same token ids. METHOD is gptq or autoround."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from divergence import HeldOut, arguments, read_ids, tell
-from transformers import AutoModelForCausalLM
+from protocol import arguments, read_ids, report, write_weights
 
 from faq_pipeline.config.family import Member
 from faq_pipeline.config.quantization import Quantization
@@ -23,13 +22,11 @@ SETTINGS = {
 args = arguments()
 method = os.environ["METHOD"]
 rows = read_ids(args.rows)
-held_out = HeldOut(
-    AutoModelForCausalLM.from_pretrained(args.model, dtype="float32"), args.prose, args.replies
-)
 started = time.perf_counter()
 member = Member(name="member", path=Path(args.model), parameters=1)
 weights = find_weights(member, args.out / "digests")
 spec = Quantization(method=method, scheme=f"W{args.bits}A16", group_size=args.group_size, **SETTINGS[method])
 quantize(spec, weights, rows, args.out / "checkpoint", "cpu", SilentProgress())
+report(args.out, f"faq_pipeline, {method}", len(rows), started)
 model = load_quantized(args.out / "checkpoint", member, "cpu")
-tell(f"faq_pipeline, {method}", len(rows), held_out.mean_kl(model.float()), started)
+write_weights(model.float(), args.model, args.out / "weights")

@@ -128,7 +128,7 @@ def _fitness(analysis: Analysis) -> Iterator[Block]:
             "Rank correlation (Spearman) of a calibration set's fitness with the KL of its checkpoint, over"
             " all arms and draws; intervals over draws."
         ],
-        columns=["target", "quantizer", "calibration sets", "rank correlation", ""],
+        columns=["target", "quantizer", "checkpoints", "rank correlation", ""],
         rows=[
             [
                 *one.condition,
