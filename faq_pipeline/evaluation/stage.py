@@ -26,7 +26,6 @@ from faq_pipeline.util.progress import Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from faq_pipeline.core.cell import Cell
     from faq_pipeline.evaluation.bootstrap import IntervalEstimate
     from faq_pipeline.evaluation.divergence import Passage
 

@@ -21,7 +21,8 @@ def quantized_layers(
     Args:
         spec: the recipe's section; bits of a plan stand in `layer_bits`.
         log: of the run that quantized it.
-        stored: bits that the checkpoint has of each layer.
+        stored: bits that the checkpoint has of each layer. One that was left out, which the stage's checks
+            report, has none.
     """
     layers = not_ignored(architecture_of(target), spec.ignore)
     exact = with_exact_names(spec, [layer.module for layer in layers]).layer_bits or {}
@@ -34,7 +35,7 @@ def quantized_layers(
             log.tokens.get(layer.module, 0) if log.tokens else None,
             log.errors.get(layer.module),
             layer.module in failed,
-            stored[layer.module] / (layer.rows * layer.columns),
+            found / (layer.rows * layer.columns) if (found := stored.get(layer.module)) else None,
             log.compensated.get(layer.module),
         )
         for layer in layers

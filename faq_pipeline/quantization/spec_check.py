@@ -111,16 +111,26 @@ def _check_smoothing(spec: Quantization) -> None:
 
 
 def _check_layer_bits(spec: Quantization, modules: Collection[str]) -> None:
-    """Each entry matches a layer, and layers that inference engines fuse have the same bits."""
+    """Each entry is the first that matches some layer, and layers that inference engines fuse have the same
+    bits."""
     if spec.layer_bits is None:
         return
+    left = set(modules)
     for target in spec.layer_bits:
-        if not any(is_ignored(module, [target]) for module in modules):
+        matched = {module for module in modules if is_ignored(module, [target])}
+        if not matched:
             raise FaqError(
                 f"{target!r} matches no layer that is quantized",
                 hint="exact names, or re: and a pattern",
                 key="quantization.layer_bits",
             )
+        if not matched & left:
+            raise FaqError(
+                f"{target!r} has no effect: entries above it match all of its layers, and the first counts",
+                hint="move it above them, or remove it",
+                key="quantization.layer_bits",
+            )
+        left -= matched
     own = SCHEMES.find(spec.scheme).weight_bits
     exact = with_exact_names(spec, modules).layer_bits or {}
     if parts := disagreeing({module: exact.get(module, own) for module in modules}):

@@ -21,7 +21,7 @@ from faq_pipeline.quantization.methods import METHODS, find_method, needs_calibr
 from faq_pipeline.quantization.schemes import PACKED, SCHEMES, is_packed
 from faq_pipeline.quantization.spec_check import check_ranks, check_remote_layers, check_spec
 from faq_pipeline.quantization.token_weights import is_weighted
-from faq_pipeline.store.fingerprint import tool_version
+from faq_pipeline.store.fingerprint import ordered, tool_version
 from faq_pipeline.store.records import CheckpointRow, PlannedLayer, QuantizedLayer, Sample, TokenRow, Trace
 from faq_pipeline.store.tables import read_rows, write_rows
 
@@ -207,6 +207,8 @@ def _used(cell: Cell) -> dict[str, Any]:
     method = find_method(spec.method)
     used = spec.model_dump(mode="json", include={*COMMON, *method.options})
     variants = spec.model_dump(mode="json", include={*EVERY_METHOD, *method.variants}, exclude_defaults=True)
+    if bits := variants.get("layer_bits"):
+        variants["layer_bits"] = ordered(bits)
     if "token_weights" in variants:
         variants["precision"] = precision_for(cell.target.member, cell.device)
     if spec.plan is not None and (measured := planning_spec(spec)) is not spec:

@@ -102,7 +102,7 @@ def chat_template(folder: Path) -> str | None:
     """The folder's chat template; of several the one that is called `default`."""
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        return template_text(file)
     found = json_object(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(found, list):
         named = {one.get("name"): one.get("template") for one in found if isinstance(one, Mapping)}
@@ -126,7 +126,7 @@ def stated_licence(folder: Path) -> str:
         text = (folder / "README.md").read_text(encoding="utf-8")
         _, mark, rest = text.partition("---\n")
         head = YAML(typ="safe").load(rest.partition("\n---")[0]) if mark and text.startswith("---") else None
-    except (OSError, UnicodeDecodeError, YAMLError):
+    except (OSError, ValueError, YAMLError):  # ValueError: no UTF-8, or a date that is none
         return "unknown"
     if not isinstance(head, Mapping):
         return "unknown"

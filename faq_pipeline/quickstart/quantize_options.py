@@ -41,6 +41,16 @@ class QuantizeOptions:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the recipe to set, as a tree."""
 
+    def __post_init__(self) -> None:
+        """Refuse what names, titles and settings would not follow.
+
+        Raises:
+            FaqError: the changes name a scheme or a method.
+        """
+        for key in ("scheme", "method"):
+            if key in self.changed("quantization"):
+                raise FaqError(f"quantization.{key} is not set this way", hint=f"use --{key}")
+
     @property
     def method_name(self) -> str:
         """The method that the user names, or the usual one."""
@@ -144,7 +154,9 @@ def with_size(changes: Mapping[str, Any], size: str) -> dict[str, Any]:
     except ValueError as error:
         raise FaqError(f"--size: {error}", hint="write it as --size 5GB") from None
     made = overlay({"quantization": {"plan": {"size": size, "bits": list(SERVED_WIDTHS)}}}, changes)
-    if made["quantization"].get("plan", {}).get("size") != size:
+    section = made["quantization"]
+    plan = section.get("plan") if isinstance(section, Mapping) else None
+    if not isinstance(plan, Mapping) or plan.get("size") != size:
         raise FaqError("--size and --set quantization.plan contradict each other", hint="leave one out")
     return made
 

@@ -118,7 +118,7 @@ def parse_changes(options: Sequence[str]) -> Tree:
             raise FaqError(f"--set {option}", hint="write it as --set quantization.dampening=0.1")
         try:
             parsed = YAML(typ="safe").load(value)
-        except YAMLError:
+        except (YAMLError, ValueError):  # ValueError: as a date, which is none
             raise FaqError(f"--set {option}: the value is no YAML", hint="quote it") from None
         node = tree
         for part in path[:-1]:

@@ -10,6 +10,7 @@ import csv
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -54,7 +55,7 @@ def read_seed_file(path: Path) -> Converted:
         raise FaqError(error.problem, hint=error.hint, file=path) from None
     except UnicodeDecodeError:
         raise FaqError("not UTF-8 text", hint="save it as UTF-8", file=path) from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise FaqError(f"not a whole gzip file: {error}", file=path) from None
     except OSError as error:
         raise ReadError.of(error, path) from error

@@ -27,6 +27,14 @@ def fingerprint(
     return short_hash(canonical.encode())
 
 
+def ordered(entries: Mapping[str, Any]) -> Any:
+    """A mapping whose order counts, in a form whose hash has the order: pairs, where it is not by name.
+
+    One in the order of its names stays as it is, and keeps the hash that it always had.
+    """
+    return dict(entries) if list(entries) == sorted(entries) else [list(pair) for pair in entries.items()]
+
+
 def short_hash(data: bytes) -> str:
     """The first 80 bits of SHA-256, in hex."""
     return hashlib.sha256(data).hexdigest()[:LENGTH]

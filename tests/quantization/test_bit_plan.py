@@ -90,6 +90,7 @@ def test_layers_that_engines_fuse_are_one() -> None:
         ({"layer_bits": {"re:.*q_proj": 5}}, "inference engines fuse them"),
         ({"layer_bits": {"re:.*qproj": 5}}, "matches no layer"),
         ({"layer_bits": {"lm_head": 5}}, "matches no layer"),
+        ({"layer_bits": {"re:.*": 4, "re:.*down_proj": 8}}, "'re:.*down_proj' has no effect"),
         ({"scheme": "FP8", "group_size": None, "layer_bits": {"re:.*o_proj": 4}}, "fixed by its format"),
         ({"method": "awq", "plan": BitPlan(average_bits=4)}, "'awq' has no plan"),
     ],
@@ -99,6 +100,18 @@ def test_bits_that_cannot_work_are_refused_before_work(
 ) -> None:
     with pytest.raises(FaqError, match=problem):
         check_spec(make_spec(**{"method": "gptq", **fields}), tiny_cell.target)
+
+
+def test_the_order_of_entries_is_part_of_the_identity(tiny_cell: Cell) -> None:
+    """The first entry that matches a layer counts, so entries in another order are another checkpoint."""
+
+    def identified(*patterns: str) -> str:
+        spec = make_spec(method="gptq", layer_bits={pattern: len(pattern) % 4 + 3 for pattern in patterns})
+        cell = tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update={"quantization": spec}))
+        return fingerprint("quantized_checkpoint", 1, identity(cell), {})
+
+    assert identified("re:.*up", "re:.*") != identified("re:.*", "re:.*up")
+    assert identified("re:.*", "re:.*up") == identified("re:.*", "re:.*up")
 
 
 @pytest.mark.parametrize("method", ["rtn", "gptq", "decoupleq"])

@@ -247,6 +247,7 @@ def test_thinking_marks_are_found_in_the_template(template: str, marks: tuple[st
         ("---\nlicense: other\nlicense_name: acme\n---\n", "acme"),
         ("# A model\n", "unknown"),
         ("---\n: [\n---\n", "unknown"),
+        ("---\ndate: 2024-02-31\n---\n", "unknown"),
     ],
 )
 def test_the_licence_is_what_the_card_states(tmp_path: Path, card: str, licence: str) -> None:

@@ -17,7 +17,7 @@ from faq_pipeline.config.paths import NAMES_ONLY
 from faq_pipeline.config.recipe import Evaluation, Recipe
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.evaluation.tasks import TaskFolder
-from faq_pipeline.store.fingerprint import file_digest, fingerprint
+from faq_pipeline.store.fingerprint import file_digest, fingerprint, ordered
 from faq_pipeline.study.design.stages import STUDY_STAGES
 
 UNSAID = {"name", "title", "families", "baselines"}
@@ -47,6 +47,8 @@ def declared_recipe(recipe: Recipe) -> dict[str, Any]:
         holder = reduce(lambda node, section: node.get(section) or {}, sections, said)
         if key in holder and holder[key] == default:
             del holder[key]
+    if bits := said["quantization"].get("layer_bits"):
+        said["quantization"]["layer_bits"] = ordered(bits)
     return said
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from faq_pipeline.study.analysis.ablation import ablation
 from faq_pipeline.study.analysis.analysis import Analysis
 from faq_pipeline.study.analysis.headline import Headline, HeadlineCondition
+from faq_pipeline.study.report.ablation import ablation
 from faq_pipeline.study.report.block import (
     Block,
     count,

@@ -11,7 +11,6 @@ from typing import Any
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
-from faq_pipeline.study.analysis.ablation import FOREST
 from faq_pipeline.study.analysis.analysis import Analysis, analyse
 from faq_pipeline.study.analysis.cell_table import write_cells
 from faq_pipeline.study.analysis.costs import DATA_STAGES
@@ -19,6 +18,7 @@ from faq_pipeline.study.analysis.outcomes import SCORED, read_scores
 from faq_pipeline.study.analysis.serialized import serialized
 from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import Result, read_results
+from faq_pipeline.study.report.ablation import FOREST
 from faq_pipeline.study.report.block import Block
 from faq_pipeline.study.report.content import SCATTER, blocks, headline_words
 from faq_pipeline.study.report.plots import draw_fitness, draw_forest
