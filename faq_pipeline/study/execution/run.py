@@ -128,7 +128,9 @@ def _execute(
             task = running.pop(future)
             with _living_workers():
                 made = future.result()
-            if not made.problem:
+            if made.problem:
+                tasks.failed(task)
+            else:
                 tasks.done(task)
             record(task, made)
 
