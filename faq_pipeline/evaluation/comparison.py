@@ -33,8 +33,8 @@ class Comparison:
 
     Each row holds `recipe`, the report's figures and `comparable`. For recipes with baselines it also
     holds `against` (per baseline: `loss_reduction`, or null with its `reason`; `difference` in loss;
-    `verdict`), the headline `loss_reduction` with its `reason`, the least favourable `verdict`, and a
-    `remark` if the headline does not cover both originals.
+    `verdict`), the headline `loss_reduction` with its `reason` and its `verdict`, both of the least
+    favourable baseline, and a `remark` if the headline does not cover both originals.
     """
 
     recipes: list[dict[str, Any]]
@@ -185,17 +185,33 @@ def _compare_with(name: str, base: str, reports: Mapping[str, _Report], unfair: 
     }
 
 
+def least_favourable(against: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The baseline, among those compared, with the least favourable verdict; of equals, the smallest gain.
+
+    A verdict and a figure that are told together must be of one baseline: the interval of another may
+    contradict the verdict.
+
+    Args:
+        against: see `Comparison`.
+    """
+    compared = [one for one in against if one["verdict"] is not None]
+    # A positive difference is a larger loss.
+    return min(
+        compared,
+        key=lambda one: (_ORDER.index(one["verdict"]), -one["difference"]["value"]),
+        default=None,
+    )
+
+
 def _headline(against: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The smallest loss reduction, if every baseline has one, and the least favourable verdict."""
-    verdicts = [one["verdict"] for one in against if one["verdict"] is not None]
-    lowest = min(verdicts, key=_ORDER.index, default=None)
+    """Verdict and loss reduction of the least favourable baseline; no figure if any baseline has none."""
+    least = least_favourable(against)
+    lowest = None if least is None else least["verdict"]
     for one in against:
         if one["loss_reduction"] is None:
             reason = f"{one['baseline']}: {one['reason']}"
             return {"loss_reduction": None, "reason": reason, "verdict": lowest}
-    reductions = [one["loss_reduction"] for one in against]
-    smallest = min(reductions, key=lambda figure: figure["value"], default=None)
-    return {"loss_reduction": smallest, "reason": "", "verdict": lowest}
+    return {"loss_reduction": least and least["loss_reduction"], "reason": "", "verdict": lowest}
 
 
 def _against(recipe: str, one: Mapping[str, Any]) -> str:

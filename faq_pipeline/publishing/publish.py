@@ -12,6 +12,8 @@ from faq_pipeline.publishing.content import PublishedContent
 from faq_pipeline.publishing.directory import PublishDirectory
 from faq_pipeline.publishing.hub import TOKEN, HubRepository, place_of
 from faq_pipeline.publishing.record import Event, Place, Record, Records, now, somebody
+from faq_pipeline.quantization.stage import CHECKPOINT
+from faq_pipeline.store.copying import copy_problems
 
 Status = Literal["new", "already", "withdrawn"]
 Put = Callable[[], tuple[str | None, bool]]
@@ -106,7 +108,8 @@ def publish(
         run: id of the Dagster run, for the record.
 
     Raises:
-        FaqError: a destination cannot be written to. Publications to earlier destinations are recorded.
+        FaqError: a destination cannot be written to, or the folder to push is no longer the checkpoint.
+            Publications to earlier destinations are recorded.
     """
     digest = content.digest
     with records.locked(digest):
@@ -164,4 +167,11 @@ def _push(
 ) -> tuple[str | None, bool]:
     if not folder.path.is_dir():
         raise FaqError("the folder to push was deleted by hand", hint="faq publish --again", file=folder.path)
+    # The user can change the folder, and it may have been written long before this push.
+    for problem in copy_problems(content.checkpoint, CHECKPOINT, folder.path):
+        raise FaqError(
+            f"{problem.what}: the published copy has changed, so it is not pushed",
+            hint="move its folder away, then faq publish --again",
+            file=problem.path,
+        )
     return repository.publish(folder.path, content.digest, content.cell, again=again)

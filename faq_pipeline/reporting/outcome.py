@@ -51,22 +51,23 @@ def outcome(settings: Settings, cells: Sequence[Cell], *, evaluated: bool) -> st
 
 
 def _by_accuracy(settings: Settings, cell: Cell) -> str:
+    from faq_pipeline.evaluation.comparison import least_favourable
+
     compared = compare_member(settings, cell.target.partition).artifact
     rows = read_comparison(settings.store, compared.fingerprint)["recipes"]
     row = next(row for row in rows if row["recipe"] == cell.recipe.name)
-    measured = [one for one in row["against"] if one["difference"] is not None]
-    if len(measured) < len(row["against"]) or not measured:
+    least = least_favourable(row["against"])
+    if least is None or any(one["difference"] is None for one in row["against"]):
         return f"What regeneration gained cannot be told: {row['reason']}."
-    # A positive difference is a larger loss; the least favourable one counts.
-    difference = max((one["difference"] for one in measured), key=lambda one: one["value"])
-    value, low, high = (0.0 - 100 * difference[name] for name in ("value", "high", "low"))
+    # A positive difference is a larger loss.
+    value, low, high = (0.0 - 100 * least["difference"][name] for name in ("value", "high", "low"))
     figure = f"{value:+.1f} points of accuracy [{low:.1f}, {high:.1f}]"
-    if row["verdict"] == "inconclusive":
+    if least["verdict"] == "inconclusive":
         return (
             f"Whether regeneration gained accuracy cannot be told from {row['questions']} questions: {figure}"
             " against the seeds as they are."
         )
-    verb = "gained" if row["verdict"] == "better" else "cost"
+    verb = "gained" if least["verdict"] == "better" else "cost"
     return f"Regeneration {verb} accuracy: {figure} against the better of the seeds as they are. {ONE_DRAW}."
 
 

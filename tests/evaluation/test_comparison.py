@@ -42,6 +42,24 @@ def report(tmp_path: Path) -> Any:
     return make
 
 
+@pytest.fixture
+def report_of(tmp_path: Path) -> Any:
+    """Makes the eval report of a model with these scores, beside a reference that answers everything."""
+    store = Store(tmp_path)
+
+    def make(name: str, scores: Sequence[int]) -> Artifact:
+        reference, quantized = answers([1] * N), answers(scores)
+
+        def build(folder: Path) -> dict[str, Any]:
+            _write(folder, reference, quantized)
+            return report_figures(reference, quantized, IntervalEstimate(0.01, 0.009, 0.011), None, None)
+
+        key = Key("eval_report", 1, name.ljust(20, "0"), {"name": name}, {}, {})
+        return store.produce(key, build)[0]
+
+    return make
+
+
 def _write(folder: Path, reference: Sequence[Answer], quantized: Sequence[Answer]) -> None:
     write_rows(folder / "reference_answers.parquet", reference, Answer)
     write_rows(folder / "answers.parquet", quantized, Answer)
@@ -70,6 +88,27 @@ def test_the_verdict_is_the_least_favourable(report: Any) -> None:
     row = _row(compare(reports, BASELINES), "faq")
     assert [one["verdict"] for one in row["against"]] == ["better", "inconclusive"]
     assert row["verdict"] == "inconclusive"
+
+
+def noisy(name: str, won: int, lost: int, make: Any) -> Artifact:
+    """The report of a baseline that answers some questions better than `faq` and more of them worse."""
+    score = [0] * 40 + [1] * (N - 40)  # what `faq` answers, of questions that the reference all answers
+    return make(name, [1] * won + score[won : N - lost] + [0] * lost)
+
+
+def test_the_headline_and_its_verdict_are_of_one_baseline(report_of: Any) -> None:
+    """The larger gain is the uncertain one: its figure stands beside its verdict."""
+    reports = {
+        "raw": noisy("raw", 30, 42, report_of),
+        "chat": noisy("chat", 0, 8, report_of),
+        "faq": noisy("faq", 0, 0, report_of),
+    }
+    row = _row(compare(reports, BASELINES), "faq")
+    raw, chat = row["against"]
+    assert (raw["verdict"], chat["verdict"]) == ("inconclusive", "better")
+    assert raw["difference"]["value"] < chat["difference"]["value"] < 0
+    assert (row["verdict"], row["loss_reduction"]) == ("inconclusive", raw["loss_reduction"])
+    assert row["loss_reduction"]["low"] < 0 < row["loss_reduction"]["high"]
 
 
 def test_a_loss_within_the_noise_floor_forms_no_reduction(report: Any) -> None:

@@ -194,6 +194,25 @@ def test_without_a_token_there_is_no_push(site: Site, hub: StubHub) -> None:
     assert [one.status for one in known.places] == ["already", "already"] and known.notes == ()
 
 
+def test_a_folder_that_changed_after_publication_is_not_pushed(site: Site, hub: StubHub) -> None:
+    content = site.content("a")
+    site.publish(content, repository=REPOSITORY, token=None)
+    changed = site.directory / content.digest / "model.safetensors"
+    whole = changed.read_bytes()
+    changed.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(FaqError, match="bytes differ from the manifest: the published copy") as error:
+        site.publish(content, repository=REPOSITORY)
+    assert error.value.file == changed and "\n" not in str(error.value)
+    assert REPOSITORY not in hub.repos
+    changed.unlink()
+    with pytest.raises(FaqError, match="the published copy has changed"):
+        site.publish(content, repository=REPOSITORY)
+    changed.parent.rename(site.root / "trash")  # what the hint says
+    done = site.publish(content, repository=REPOSITORY, again=True)
+    assert [one.status for one in done.places] == ["new", "new"]
+    assert hub.repos[REPOSITORY].files["model.safetensors"] == whole
+
+
 def test_a_push_is_not_made_twice_and_asks_nothing_the_second_time(site: Site, hub: StubHub) -> None:
     content = site.content("a")
     first = site.publish(content, repository=REPOSITORY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,27 @@ def test_data_that_was_not_regenerated_is_named(tiny_cell: Cell) -> None:
         regeneration = tiny_cell.recipe.regeneration.model_copy(update={"source": source})
         cell = tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update={"regeneration": regeneration}))
         assert what in outcome(Settings.from_environment(), [cell], evaluated=True)
+
+
+def test_the_figure_and_the_verdict_are_of_one_baseline(
+    tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interval of the other baseline would contradict "cannot be told"."""
+    cells = [
+        tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update=update))
+        for update in ({"name": "raw"}, {"name": "chat"}, {"baselines": ["raw", "chat"]})
+    ]
+    raw = {"value": -0.01, "low": -0.03, "high": 0.01}
+    chat = {"value": -0.009, "low": -0.017, "high": -0.001}
+    against = [
+        {"baseline": "raw", "difference": raw, "verdict": "inconclusive"},
+        {"baseline": "chat", "difference": chat, "verdict": "better"},
+    ]
+    row = {"recipe": cells[-1].recipe.name, "against": against, "verdict": "inconclusive", "questions": 400}
+    monkeypatch.setattr("faq_pipeline.reporting.outcome.compare_member", MagicMock())
+    monkeypatch.setattr("faq_pipeline.reporting.outcome.read_comparison", lambda *_: {"recipes": [row]})
+    told = outcome(Settings.from_environment(), cells, evaluated=True)
+    assert "cannot be told from 400 questions: +1.0 points of accuracy [-1.0, 3.0]" in told
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -206,6 +207,21 @@ def test_cells_beside_another_reference_are_refused(eight: Design) -> None:
     scores[odd] = scores[odd].__class__(**{**vars(scores[odd]), "tokens": scores[odd].tokens + 1})
     with pytest.raises(FaqError, match="were measured on different texts"):
         analyse(eight, results, scores)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_study_of_multiple_choice_is_reported_without_divergence_on_tasks(
+    design: Design, tmp_path: Path
+) -> None:
+    results, none = results_of(design), np.empty(0)
+    scores = [replace(one, kl=none, tokens=none) for one in scores_of(design, results, lost)]
+    found = analyse(design, results, scores)
+    assert found.fitness == [] and {arm.kl for arm in found.arms} == {None}
+    assert {row.kl for row in found.rows} == {None} and all(row.kl_prose for row in found.rows)
+    assert all(arm.kl_prose is not None for arm in found.arms)
+    write_report(tmp_path, found)
+    text = (tmp_path / "results.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
 
 
 def test_pairs_that_differ_in_their_quantizers_share_the_table_beside_the_originals(

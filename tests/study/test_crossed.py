@@ -130,6 +130,14 @@ def test_only_draws_that_all_have_count() -> None:
     assert none.estimate(["a", "b"], lambda m: m["a"] - m["b"]) is None
 
 
+def test_without_units_there_is_no_figure() -> None:
+    values = np.random.default_rng(5).normal(size=(3, 20))
+    crossed = Crossed({"a": sample(values), "none": sample(np.empty((3, 0)), "p")}, log=True, resamples=20)
+    assert crossed.estimate(["none"], lambda m: m["none"]) is None
+    assert crossed.estimate(["a", "none"], lambda m: m["a"] - m["none"]) is None
+    assert crossed.estimate(["a"], lambda m: m["a"]) is not None
+
+
 def test_the_same_samples_give_the_same_figures_whatever_their_order() -> None:
     generator = np.random.default_rng(3)
     samples = {

@@ -9,6 +9,10 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ import psutil
 import pytest
 
 from faq_pipeline.definitions import build_study_defs
+from faq_pipeline.errors import FaqError
 from faq_pipeline.orchestration.resources import PipelineResource
 from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -26,6 +31,7 @@ from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import FOLDER, read_results
 from faq_pipeline.study.execution.run import run_study
+from faq_pipeline.study.execution.workers import TaskOutcome
 from tests.orchestration.cli import Faq, FaqHere
 from tests.study.reported import reported
 from tests.study.tiny_study import designed, write_study
@@ -41,6 +47,35 @@ def test_nothing_is_begun_when_the_time_is_up(design: Design, tmp_path: Path) ->
     summary = run_study(design, store, minutes=0)
     assert (summary.made, summary.left) == (0, summary.cells) and summary.cells == len(design.cells)
     assert not list(store.folders())
+
+
+class Dying(Executor):
+    """Makes one task, and then takes none, as a pool does in which a process died."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.asked += 1
+        if self.asked > 1:
+            raise BrokenProcessPool("a process was terminated abruptly")
+        future: Future[Any] = Future()
+        future.set_result(TaskOutcome("f"))
+        return future
+
+
+def test_a_worker_that_dies_between_two_tasks_is_told_in_a_line_and_fails_no_cell(
+    design: Design, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, pool = Store(tmp_path / "store"), Dying()
+    with monkeypatch.context() as patch:
+        patch.setattr("faq_pipeline.study.execution.run.workers", lambda *_: nullcontext(pool))
+        with pytest.raises(FaqError, match="a worker process of the study died") as error:
+            run_study(design, store)
+    assert "\n" not in str(error.value) and pool.asked == 2
+    assert read_results(store, "trial") == {}
+    summary = run_study(design, store, minutes=0)
+    assert (summary.before, summary.left) == (0, len(design.cells))
 
 
 def test_a_checkpoint_that_fell_back_is_blocked(design: Design, tmp_path: Path) -> None:

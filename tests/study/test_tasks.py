@@ -19,7 +19,9 @@ def handed_out(tasks: Tasks, fails: frozenset[str] = frozenset()) -> list[Task]:
     found = []
     while (task := tasks.next()) is not None:
         found.append(task)
-        if task.stage not in fails:
+        if task.stage in fails:
+            tasks.failed(task)
+        else:
             tasks.done(task)
     return found
 
@@ -61,6 +63,20 @@ def test_what_needs_a_failed_piece_never_comes_up(design: Design) -> None:
     ended = {cell.arm for task in found if task.stage == "divergence" for cell in tasks.cells(task)}
     assert ended == {"rtn"}  # it needs no corpus
     assert "calibration_set" not in {task.stage for task in found}
+
+
+def test_what_failed_cells_alone_need_is_not_handed_out(design: Design) -> None:
+    tasks = Tasks(STUDY_STAGES, design.cells)
+    first = tasks.next()
+    assert first is not None
+    lost = {cell.id for cell in tasks.cells(first)}
+    tasks.failed(first)
+    found = handed_out(tasks)
+    assert all({cell.id for cell in tasks.cells(task)} - lost for task in found)
+    whole = [cell for cell in design.cells if cell.id not in lost]
+    made = {task.key for task in found}
+    assert whole and lost and all(made.issuperset(tasks.keys(cell).values()) for cell in whole)
+    assert made == {key for cell in whole for key in tasks.keys(cell).values()}
 
 
 def test_processes_are_counted_and_told_by_the_gpus_that_were_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

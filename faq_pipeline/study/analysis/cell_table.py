@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from faq_pipeline.core import stage_names
+from faq_pipeline.evaluation.bootstrap import Array
 from faq_pipeline.store.tables import write_rows
 from faq_pipeline.study.analysis.outcomes import Scores
 from faq_pipeline.study.design.cells import Design, StudyCell
@@ -106,7 +107,12 @@ def _figures(scores: Scores | None) -> dict[str, float | None]:
         "reference": reference,
         "accuracy": accuracy,
         "loss": None if reference is None or accuracy is None else reference - accuracy,
-        "kl": float(scores.kl.sum() / scores.tokens.sum()),
-        "kl_prose": float(scores.kl_prose.sum() / scores.tokens_prose.sum()),
+        "kl": _per_token(scores.kl, scores.tokens),
+        "kl_prose": _per_token(scores.kl_prose, scores.tokens_prose),
         "fitness": scores.fitness,
     }
+
+
+def _per_token(nats: Array, tokens: Array) -> float | None:
+    """None without sequences: multiple-choice tasks leave no answers to measure."""
+    return float(nats.sum() / tokens.sum()) if tokens.size else None

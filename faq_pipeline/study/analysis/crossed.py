@@ -121,9 +121,11 @@ class Crossed(Generic[K]):
         """Estimate a statistic of the means of the named samples, over the draws that all of them have.
 
         Returns:
-            None if the samples share no draw, or the statistic is not finite.
+            None if the samples share no draw, one has no units, or the statistic is not finite.
         """
         names = list(names)
+        if not all(self.samples[name].weights.size for name in names):
+            return None
         drawn = [set(self.samples[name].draws) for name in names if self.samples[name].draws]
         common = tuple(sorted(set.intersection(*drawn))) if drawn else ()
         if drawn and not common:
@@ -177,6 +179,7 @@ class Crossed(Generic[K]):
         return {
             name: self._scale(sample.values.sum(axis=1) / sample.weights.sum())
             for name, sample in self.samples.items()
+            if sample.weights.size
         }
 
     @cached_property
@@ -186,6 +189,8 @@ class Crossed(Generic[K]):
         for units in {sample.units for sample in self.samples.values()}:
             these = {name: sample for name, sample in self.samples.items() if sample.units == units}
             (count,) = {len(sample.weights) for sample in these.values()}
+            if not count:
+                continue
             generator = np.random.default_rng([_SEED, crc32(units.encode())])
             parts: dict[K, list[Array]] = {name: [] for name in these}
             for start in range(0, self._resamples, CHUNK):

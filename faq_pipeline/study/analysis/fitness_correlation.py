@@ -37,10 +37,10 @@ class Correlation:
 
 
 def correlations(scores: Iterable[Scores]) -> list[Correlation]:
-    """One correlation per condition, in order of first appearance."""
+    """One correlation per condition with KL on tasks, in order of first appearance."""
     found: dict[Condition, list[tuple[str, int, float, float]]] = {}
     for one in scores:
-        if one.fitness is not None:
+        if one.fitness is not None and one.tokens.size:  # multiple-choice tasks leave no answers to measure
             kl = float(one.kl.sum() / one.tokens.sum())
             found.setdefault(one.key.condition, []).append((one.cell.arm, one.cell.draw, one.fitness, kl))
     return [Correlation(condition, rank_correlation(points), points) for condition, points in found.items()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from faq_pipeline.core import stage_names
@@ -117,22 +118,33 @@ def _execute(
     running: dict[Future[TaskOutcome], Task] = {}
     while True:
         while len(running) < capacity and may_start() and (task := tasks.next()) is not None:
-            running[submit(task)] = task
+            # A worker may die while a result is recorded: then the pool takes no task any more.
+            with _living_workers():
+                running[submit(task)] = task
         if not running:
             return
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             task = running.pop(future)
-            try:
+            with _living_workers():
                 made = future.result()
-            except BrokenProcessPool:
-                raise FaqError(
-                    "a worker process of the study died, possibly out of memory",
-                    hint="run the study again with fewer --workers; finished work is kept",
-                ) from None
-            if not made.problem:
+            if made.problem:
+                tasks.failed(task)
+            else:
                 tasks.done(task)
             record(task, made)
+
+
+@contextmanager
+def _living_workers() -> Iterator[None]:
+    """Tell in one line that a worker died. Its tasks are not recorded, so the next run makes them."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise FaqError(
+            "a worker process of the study died, possibly out of memory",
+            hint="run the study again with fewer --workers; finished work is kept",
+        ) from None
 
 
 @dataclass

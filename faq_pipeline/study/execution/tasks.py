@@ -59,6 +59,7 @@ class Tasks:
         self._order = TopologicalSorter({task.key: task.needs for task in self._all.values()})
         self._order.prepare()
         self._ready: list[tuple[int, str]] = []
+        self._failed: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -72,14 +73,25 @@ class Tasks:
         return self._cells[task.key]
 
     def next(self) -> Task | None:
-        """The next task whose inputs exist; None if there is none at the moment."""
+        """The next task whose inputs exist; None if there is none at the moment.
+
+        Skips a task whose cells have all failed. Whatever needs it belongs to these cells too.
+        """
         for key in self._order.get_ready():
             heapq.heappush(self._ready, (self._rank[key], key))
-        return self._all[heapq.heappop(self._ready)[1]] if self._ready else None
+        while self._ready:
+            _, key = heapq.heappop(self._ready)
+            if any(cell.id not in self._failed for cell in self._cells[key]):
+                return self._all[key]
+        return None
 
     def done(self, task: Task) -> None:
         """Mark a task as done. Never called for a failed task, so tasks that need it are never returned."""
         self._order.done(task.key)
+
+    def failed(self, task: Task) -> None:
+        """Mark a task as failed, and with it all cells that need it."""
+        self._failed.update(cell.id for cell in self._cells[task.key])
 
     def _key(self, name: str, cell: Cell, keys: dict[str, str]) -> str:
         """The key of a stage of the cell. Adds it and the keys of all upstream stages to `keys`."""
