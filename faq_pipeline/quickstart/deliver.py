@@ -28,6 +28,7 @@ from faq_pipeline.reporting.page import write_page
 from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files, copy_problems, new_folder
+from faq_pipeline.util.atomic_files import write_atomic
 from faq_pipeline.util.files import listing
 from faq_pipeline.util.pages import size
 
@@ -119,8 +120,11 @@ def deliver(
         planned[stage_names.EVAL_REPORT].artifact if evaluated else None,
     )
     assert artifact is not None
+    card = "" if report is None else _card(settings, cell)
     if _held(folder) != artifact.fingerprint:
-        _copy(settings, cell, artifact, target, card=report is not None)
+        _copy(cell, artifact, target, card)
+    elif card:  # an earlier run had none, or evaluated something else
+        write_atomic(target / CARD, card)
     inspection = artifact.metadata["inspection"]
     told = (
         outcome(settings, cells, evaluated=evaluated)
@@ -137,15 +141,18 @@ def deliver(
     )
 
 
-def _copy(settings: Settings, cell: Cell, artifact: Artifact, target: Path, *, card: bool) -> None:
+def _card(settings: Settings, cell: Cell) -> str:
     from faq_pipeline.publishing.review import content_of, review_cell
 
-    text = content_of(settings, review_cell(settings, cell)).card if card else ""
+    return content_of(settings, review_cell(settings, cell)).card
+
+
+def _copy(cell: Cell, artifact: Artifact, target: Path, card: str) -> None:
     with new_folder(target) as staging:
         copy_files(artifact, CHECKPOINT, staging)
         write_mark(staging, cell.partition, artifact)
-        if text:
-            (staging / CARD).write_text(text, encoding="utf-8")
+        if card:
+            (staging / CARD).write_text(card, encoding="utf-8")
 
 
 def _held(folder: Path) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from faq_pipeline.models.weights import count_parameters
 from faq_pipeline.quickstart.hub_repository import larger_siblings
 from faq_pipeline.quickstart.model_facts import json_object
 from faq_pipeline.quickstart.model_source import ModelSource, find_model, is_model_folder
+from faq_pipeline.registry.naming import member_name
 from faq_pipeline.util.files import subfolders
 
 SELF, AUTO = "self", "auto"
@@ -128,7 +129,11 @@ def _served(target: ModelSource, url: str, places: Places, key: str | None) -> T
 
 def _named(target: ModelSource, teacher: ModelSource, places: Places) -> Teacher:
     if teacher.member.name == target.member.name:
-        return Teacher(None, ("teacher: the model itself",))
+        if (teacher.member.path, teacher.member.hub) == (target.member.path, target.member.hub):
+            return Teacher(None, ("teacher: the model itself",))
+        # Two new models that are called the same, as the folders of two trainings may be.
+        name = member_name(str(teacher.member.path or teacher.member.hub), {target.member.name})
+        teacher = replace(teacher, member=teacher.member.model_copy(update={"name": name}))
     member = teacher.member
     _check(target, teacher)
     if not _fits(member.parameters, places.device):

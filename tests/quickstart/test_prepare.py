@@ -147,6 +147,18 @@ def server() -> Iterator[str]:
         listening.shutdown()
 
 
+def test_a_teacher_in_a_folder_of_equal_name_is_another_model(
+    settings: Settings, llamas: Path, chats: Path, tmp_path: Path
+) -> None:
+    small, large = (tmp_path / name / "final" for name in ("small", "large"))
+    shutil.copytree(llamas / "acme-1M", small)
+    shutil.copytree(llamas / "acme-2M", large)
+    spec = recipe(settings, QuantizeOptions(str(small), seeds=str(chats), teacher=str(large))).regeneration
+    assert (spec.source, spec.teacher) == ("teacher", "large-final")
+    spec = recipe(settings, QuantizeOptions(str(small), seeds=str(chats), teacher=str(small))).regeneration
+    assert spec.source == "self"
+
+
 def test_a_server_teaches_if_it_says_which_model_it_is(
     settings: Settings, llamas: Path, chats: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,9 @@ def test_without_evaluation_only_the_checkpoint_is_made(
         for name in (str(nowhere / "mine"), found["fingerprint"])
     ]
     assert traced[0] == traced[1]
+    evaluated = [one for one in command if one != "--no-eval"]
+    found = asked(faq, *evaluated, "--no-baselines", *SHORT, "--set", "calibration.tokens=400", home=home)
+    assert Path(found["card"]).read_text(encoding="utf-8").startswith("---")
     exported = faq("", "export", str(nowhere / "mine"), str(nowhere / "copy"), home=home)
     assert exported.code == 0, exported.err
     assert (nowhere / "copy/model.safetensors").read_bytes() == (
