@@ -207,7 +207,11 @@ def test_the_card_has_the_loss_reduction_that_the_comparison_has(world: World, f
         "recipe": "tiny-public",
         "loss_reduction": {"value": 0.25, "low": 0.1, "high": 0.4},
         "against": [
-            {"baseline": "tiny-beside", "difference": {"value": -0.02, "low": -0.03, "high": -0.01}},
+            {
+                "baseline": "tiny-beside",
+                "verdict": "better",
+                "difference": {"value": -0.02, "low": -0.03, "high": -0.01},
+            },
         ],
         "verdict": "better",
         "remark": "",
