@@ -24,7 +24,7 @@ from faq_pipeline.store.fingerprint import fingerprint
 from faq_pipeline.store.store import Key, Store
 from faq_pipeline.util.memoize import memoizing
 
-NAME, VERSION = "recipe_comparison", 3
+NAME, VERSION = "recipe_comparison", 4
 RESULT = "comparison.json"
 
 

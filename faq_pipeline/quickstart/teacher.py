@@ -132,7 +132,8 @@ def _named(target: ModelSource, teacher: ModelSource, places: Places) -> Teacher
         if (teacher.member.path, teacher.member.hub) == (target.member.path, target.member.hub):
             return Teacher(None, ("teacher: the model itself",))
         # Two new models that are called the same, as the folders of two trainings may be.
-        name = member_name(str(teacher.member.path or teacher.member.hub), {target.member.name})
+        known = {one.name for family in places.catalog.families.values() for one in family.members}
+        name = member_name(str(teacher.member.path or teacher.member.hub), {*known, target.member.name})
         teacher = replace(teacher, member=teacher.member.model_copy(update={"name": name}))
     member = teacher.member
     _check(target, teacher)
