@@ -1,4 +1,4 @@
-"""Other quantizers beside ours on the same calibration sets, on a CPU; `make peers` takes kin-4m.
+"""Other quantizers beside ours on the same calibration sets; `make peers` takes kin-4m on a CPU.
 
 auto-round and GPTQModel get environments of their own in `.peers/`; `PIP_ARGS` are handed to pip.
 llmcompressor's GPTQ runs as in its examples, in float32 and in memory; our gptq with the settings of our
@@ -9,7 +9,7 @@ which no calibration set holds, and with `--questions` the points lost on the la
 questions. Printed with them are seconds by the clock and peak memory of quantizing. One draw.
 
     python -m benchmarks.peers [--bits 3] [--member kin-4m] [--recipes A,B] [--peers gptqmodel,gptq]
-        [--questions]
+        [--questions] [--device cuda:0]
 """
 
 from __future__ import annotations
@@ -60,11 +60,14 @@ def main() -> None:
     parser.add_argument("--member", default="kin-4m")
     parser.add_argument("--recipes", default=RECIPES)
     parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--device", default="cpu", help="quantizes and judges: cpu, cuda:0")
     parser.add_argument("--questions", action="store_true", help="both models answer questions, too")
     options = parser.parse_args()
+    os.environ["FAQ_DEVICE"] = options.device  # of the calibration sets' models too
     sets = {recipe: read_data(options.member, recipe) for recipe in options.recipes.split(",")}
     # Of all sets the same held-out texts and questions: those of the last recipe.
-    judge = Judge(resolve(options.member, list(sets)[-1]), list(sets.values())[-1], options.questions)
+    cell = resolve(options.member, list(sets)[-1])
+    judge = Judge(cell, list(sets.values())[-1], options.device, options.questions)
     for name in options.peers.split(","):
         packages, script = PEERS[name]
         python = _environment(ENVIRONMENTS / name, packages) if packages else Path(sys.executable)
@@ -73,6 +76,7 @@ def main() -> None:
                 folder = Path(made)
                 rows = _write(folder / "rows.jsonl", data.rows)
                 given = ["--model", data.weights.folder, "--rows", rows, "--bits", str(options.bits)]
+                given += ["--device", options.device]
                 found = _quantize(name, python, HERE / script, given, folder / "out")
                 judged = judge.judge(folder / "out/weights")
             print(
@@ -85,9 +89,9 @@ def main() -> None:
 class Judge:
     """The unquantized model, and what quantized ones are compared with it on."""
 
-    def __init__(self, cell: Cell, data: Data, questions: bool) -> None:
+    def __init__(self, cell: Cell, data: Data, device: str, questions: bool) -> None:
         """Its own answers are asked for here."""
-        self._cell = cell
+        self._cell, self._device = cell, device
         self._texts = {"prose": [row[:LONGEST] for row in data.prose[:PASSAGES]], "replies": data.all_traces}
         self._model = self._load(data.weights.folder)
         self._tokenizer = load_tokenizer(data.weights)
@@ -108,7 +112,7 @@ class Judge:
         )
 
     def _load(self, folder: Path) -> PreTrainedModel:
-        return in_precision(load_folder(folder, "cpu"), "float32")
+        return in_precision(load_folder(folder, self._device), "float32")
 
     def _answer(self, model: PreTrainedModel) -> list[Answer]:
         spec, thinking = self._cell.recipe.evaluation, self._cell.family.thinking

@@ -15,12 +15,13 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 
 def arguments() -> argparse.Namespace:
-    """A model folder, calibration rows of token ids (JSONL), the bits, and an empty folder for the result."""
+    """A model folder, calibration rows of token ids (JSONL), bits, a device, and an empty output folder."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--bits", type=int, default=3)
     parser.add_argument("--group-size", type=int, default=128)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -33,9 +34,12 @@ def read_ids(path: Path) -> list[list[int]]:
 def report(folder: Path, peer: str, rows: int, started: float) -> None:
     """Write what a peer made to `report.json`: seconds by the clock, and peak memory in bytes.
 
+    The memory is that of the GPU if one was used.
     Called before `write_weights`, which is no part of what the peer takes.
     """
     memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        memory = torch.cuda.max_memory_allocated()
     seconds = round(time.perf_counter() - started, 1)
     folder.mkdir(parents=True, exist_ok=True)
     found = {"peer": peer, "rows": rows, "seconds": seconds, "memory": memory}
@@ -56,7 +60,7 @@ def write_weights(model: Any, source: str, folder: Path) -> None:
         if isinstance(layer, torch.nn.Linear):
             found = theirs[name]
             packed = getattr(found, "dequantize_weight", None)
-            layer.weight.copy_(found.weight if packed is None else packed().T)
+            layer.weight.copy_(found.weight if packed is None else packed().T)  # from any device
     # Some models are published with generation settings that transformers refuses to save.
     dense.generation_config = GenerationConfig.from_model_config(dense.config)
     dense.save_pretrained(folder)

@@ -30,7 +30,7 @@ rounded, _ = AutoRound(
     nsamples=len(full),
     iters=50,
     batch_size=4,
-    device_map="cpu",
+    device_map=args.device,
     enable_torch_compile=False,
 ).quantize()
 report(args.out, f"auto-round {version('auto-round')}", len(full), started)

@@ -11,7 +11,7 @@ from protocol import arguments, read_ids, report, write_weights
 args = arguments()
 rows = read_ids(args.rows)
 started = time.perf_counter()
-config = QuantizeConfig(bits=args.bits, group_size=args.group_size, sym=True, device="cpu")
+config = QuantizeConfig(bits=args.bits, group_size=args.group_size, sym=True, device=args.device)
 model = GPTQModel.load(args.model, config)
 model.quantize([{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows], batch_size=1)
 model.save(str(args.out / "packed"))
