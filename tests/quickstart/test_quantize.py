@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -199,6 +200,7 @@ def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Pat
         (("{llama}", "--teacher", "auto"), "no larger model of the family"),
         (("{llama}", "--tasks", "none.yaml"), "none.yaml: no such file"),
         (("{llama}", "--out", "{llama}"), "this folder is not empty"),
+        (("{llama}", "--out", "{llama}/config.json/new"), "/config.json is a file"),
     ],
 )
 def test_a_mistake_is_one_line_before_any_work(
@@ -206,6 +208,21 @@ def test_a_mistake_is_one_line_before_any_work(
 ) -> None:
     done = faq("", "quantize", *(one.format(llama=llama) for one in arguments))
     assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, done.err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(
+    faq: Run, nowhere: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everywhere, so that the system's answer is replaced."""
+    (nowhere / "locked").mkdir()
+    access = os.access
+
+    def locked(path: Path, mode: int) -> bool:
+        return access(path, mode) and (path.name != "locked" or not mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", locked)
+    done = faq("", "quantize", str(llama), "--out", "locked/new/mine")
+    assert done.mistake.startswith(f"locked/new/mine: cannot be made: {nowhere / 'locked'} cannot be written")
 
 
 def test_where_replies_are_too_few_the_seeds_as_they_are_calibrate(
