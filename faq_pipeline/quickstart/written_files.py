@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.util.atomic_files import make_folder, write_atomic
+from faq_pipeline.util.atomic_files import write_atomic
 
 SCHEMAS = REPOSITORY / "data/schemas"
 """JSON Schemas that editors read."""
@@ -39,7 +39,7 @@ def yaml_text(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     return stream.getvalue()
 
 
-def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> None:
+def write_own(path: Path, body: str, journal: Journal, *, by: str, schema: Path, hint: str) -> None:
     """Write a file, or replace one of ours that nobody has edited.
 
     Args:
@@ -66,43 +66,54 @@ def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> Non
         f"# Unchanged, it is replaced by the next call: check {check}\n"
     )
     try:
-        make_folder(path.parent)
-        write_atomic(path, head + body)
+        journal.write(path, head + body)
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
 
 
-@contextmanager
-def undone_if_refused(folder: Path) -> Iterator[Mapping[Path, bytes]]:
-    """YAML files below a folder are again as they were if what is done meanwhile is refused or interrupted.
+class Journal:
+    """What a call has written, so that it can be undone."""
 
-    Yields:
-        The files that were there, with their content; see `put_back`.
+    def __init__(self) -> None:
+        self._files: dict[Path, tuple[bytes | None, bytes]] = {}
+
+    def write(self, path: Path, text: str) -> None:
+        """Write or replace a file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        known = self._files.get(path)
+        before = known[0] if known else path.read_bytes() if path.is_file() else None
+        self._files[path] = before, text.encode()  # first, as the write may be interrupted
+        write_atomic(path, text)
+
+    def undo(self) -> list[Path]:
+        """Make files again what they were, but for those that others have changed since. Returns which."""
+        undone = []
+        for path, (before, written) in self._files.items():
+            if path.is_file() and path.read_bytes() == written != before:
+                path.unlink() if before is None else write_atomic(path, before)
+                undone.append(path)
+        return undone
+
+
+@contextmanager
+def undone_if_refused(journal: Journal) -> Iterator[None]:
+    """Undo what was written if what is done meanwhile is refused or interrupted.
 
     Raises:
         FaqError: what was raised meanwhile, without a place in a file that is gone again.
     """
-    before = {path: path.read_bytes() for path in folder.rglob("*.yaml")}
     try:
-        yield before
+        yield
     except FaqError as error:
-        if error.file in put_back(folder.rglob("*.yaml"), before):
+        if error.file in journal.undo():
             raise FaqError(error.problem, hint=error.hint, key=error.key) from error
         raise
     except BaseException:
-        put_back(folder.rglob("*.yaml"), before)
+        journal.undo()
         raise
-
-
-def put_back(files: Iterable[Path], before: Mapping[Path, bytes]) -> list[Path]:
-    """Make files again what they were before; those that were not there are removed. Returns which."""
-    written = [path for path in files if path.is_file() and before.get(path) != path.read_bytes()]
-    for path in written:
-        if path in before:
-            write_atomic(path, before[path].decode())
-        else:
-            path.unlink()
-    return written
 
 
 def is_unedited(text: str) -> bool:

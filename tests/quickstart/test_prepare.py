@@ -24,7 +24,7 @@ from faq_pipeline.quickstart.prepare import PROSE, prepare
 from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.quickstart.seeds import DEVELOPMENT
-from faq_pipeline.quickstart.written_files import undone_if_refused
+from faq_pipeline.quickstart.written_files import Journal, undone_if_refused
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.regeneration.traces import load_development
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -78,13 +78,18 @@ def test_a_size_makes_a_bit_plan_and_names_the_folder(settings: Settings, llama:
         prepare(settings, QuantizeOptions(str(llama), method="awq", changes=changes))
 
 
-def test_files_are_put_back_after_an_interruption(tmp_path: Path) -> None:
-    (tmp_path / "kept.yaml").write_text("a: 1\n")
-    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), undone_if_refused(tmp_path):
-        (tmp_path / "kept.yaml").write_text("a: 2\n")
-        (tmp_path / "new.yaml").write_text("b: 1\n")
+def test_an_interrupted_call_puts_back_what_it_wrote_and_nothing_else(tmp_path: Path) -> None:
+    journal, names = Journal(), ("kept", "new", "edited", "other")
+    kept, new, edited, other = files = [tmp_path / f"{name}.yaml" for name in names]
+    kept.write_text("a: 1\n")
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), undone_if_refused(journal):
+        for path in (kept, new, edited, kept):
+            journal.write(path, "a: 2\n")
+        edited.write_text("a: 3\n")
+        other.write_text("a: 3\n")
         os.kill(os.getpid(), signal.SIGTERM)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"kept.yaml": "a: 1\n"}
+    assert not new.exists()
+    assert [path.read_text() for path in files if path != new] == ["a: 1\n", "a: 3\n", "a: 3\n"]
 
 
 def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(
