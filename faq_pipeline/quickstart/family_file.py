@@ -46,7 +46,7 @@ def write_family(
         members |= {model.member.name: model.member for model in models}
         path = _path(settings, name)
         context = min(model.facts.context for model in models)
-        development = find_development(models[0], settings.own_data, context)
+        development = find_development(models[0], settings.own_data, context, journal)
         body = yaml_text(_tree(name, models[0], list(members.values()), budget_gib, development), COMMENTS)
         hint = "add the teacher to its members yourself, or move it away"
         write_own(path, body, journal, by=by, schema=schemas / "family.json", hint=hint)

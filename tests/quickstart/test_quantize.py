@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from faq_pipeline.models.weights import count_parameters
 from faq_pipeline.quickstart.teacher import LARGER
+from faq_pipeline.util.files import files_below
 from tests.orchestration.conftest import Run
 from tests.tiny import make_llama
 
@@ -174,6 +175,22 @@ def test_the_files_of_init_are_left_alone_once_they_are_edited(
     assert done.code == 2 and f"{recipe}: this file was edited" in done.err
     assert "faq run --member acme-1m --recipe acme-1m-w4a16" in done.err
     assert "tokens: 280" in recipe.read_text()
+
+
+def test_a_refused_init_leaves_no_file(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, tmp_path: Path
+) -> None:
+    command, data = ("init", str(llama), "--seeds", str(chats)), tmp_path / "home/data"
+    assert "unknown key 'bogus'" in faq("", *command, "--set", "bogus=1").mistake
+    assert not files_below(data)
+    # Nor where a file that was edited is met last.
+    recipe = Path(asked(faq, *command)["files"][1])
+    recipe.write_text(recipe.read_text() + "# mine\n")
+    for path in files_below(data):
+        if path != recipe:
+            path.unlink()
+    assert "this file was edited" in faq("", *command).mistake
+    assert files_below(data) == [recipe]
 
 
 def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Path) -> None:
