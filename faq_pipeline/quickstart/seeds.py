@@ -17,6 +17,7 @@ from faq_pipeline.quickstart.seed_files import is_seed_file, read_seed_file, see
 from faq_pipeline.quickstart.seed_forms import OURS
 from faq_pipeline.quickstart.seed_presets import DEFAULT, Preset, seed_presets
 from faq_pipeline.quickstart.written_files import Journal
+from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.store.records import Seed
@@ -155,8 +156,13 @@ def _on_hub(dataset: HubDataset, home: Path, name: str = "", preset: Preset | No
 
 
 def _is_usable(file: Path, found: Converted, refused: list[Refused]) -> bool:
-    """Whether a file can be used where it lies."""
-    return found.form == OURS.name and not refused and file.suffix == ".jsonl"
+    """Whether a file can be used where it lies: its ids are unique texts, and all else is as it must be."""
+    if found.form != OURS.name or refused or file.suffix != ".jsonl":
+        return False
+    try:
+        return bool(load_seeds(file, 1))
+    except FaqError:
+        return False
 
 
 def _fitting(found: Converted, target: ModelSource, most: int) -> tuple[list[Seed], list[int], list[Refused]]:

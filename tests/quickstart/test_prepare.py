@@ -127,6 +127,24 @@ def test_seeds_without_room_for_a_reply_are_refused(settings: Settings, llama: P
     assert f"{path}:2: refused: " in notes and "leave room for a reply" in notes
 
 
+def test_numbers_and_equal_ids_in_seeds_of_our_own_form_are_replaced(
+    settings: Settings, llama: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"id": given, "text": f"{n}?", "kind": "question", "domain": 0}
+        for n, given in enumerate([7, "a", "a"])
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = recipe(settings, QuantizeOptions(str(llama), seeds=str(path))).seeds.path
+    assert made is not None
+    assert [(seed.id, seed.domain) for seed in load_seeds(made, 3)] == [
+        ("7", "0"),
+        ("a", "0"),
+        ("own-00003", "0"),
+    ]
+
+
 class Served(BaseHTTPRequestHandler):
     """An OpenAI-compatible server that lists one model."""
 
