@@ -19,6 +19,7 @@ from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.contamination import find_leaks
 from faq_pipeline.evaluation.documents import Document, prose_rows
+from faq_pipeline.models.weights import count_parameters
 from faq_pipeline.quickstart.model_facts import stated_licence, thinking_of
 from faq_pipeline.quickstart.prepare import PROSE, prepare
 from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
@@ -180,6 +181,22 @@ def test_a_teacher_in_a_folder_of_equal_name_is_another_model(
     assert (spec.source, spec.teacher) == ("teacher", "large-final")
     spec = recipe(settings, QuantizeOptions(str(small), seeds=str(chats), teacher=str(small))).regeneration
     assert spec.source == "self"
+
+
+def test_a_family_file_of_ours_follows_the_model_in_the_folder(
+    settings: Settings, llamas: Path, chats: Path, tmp_path: Path
+) -> None:
+    folder, written = tmp_path / "final", []
+    for name, licence in (("acme-1M", "mit"), ("acme-2M", "apache-2.0")):
+        shutil.copytree(llamas / name, folder, dirs_exist_ok=True)
+        (folder / "README.md").write_text(f"---\nlicense: {licence}\n---\n")
+        made = prepare(settings.reread(), QuantizeOptions(str(folder), seeds=str(chats)))
+        _, member = settings.reread().catalog.member(made.member)
+        written.append((member.parameters, member.licence))
+    assert written == [
+        (count_parameters(llamas / "acme-1M"), "mit"),
+        (count_parameters(folder), "apache-2.0"),
+    ]
 
 
 def test_a_server_teaches_if_it_says_which_model_it_is(
