@@ -26,7 +26,7 @@ from faq_pipeline.cli.quantize_arguments import (
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.prepare import Prepared, prepare
-from faq_pipeline.quickstart.written_files import Journal, undone_if_refused
+from faq_pipeline.quickstart.written_files import Journal
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
 from faq_pipeline.util.interruption import sigterm_interrupts
@@ -107,7 +107,7 @@ def quantize(
         with rare_collections():
             # A call that is refused or interrupted, and a dry run, leave the files as they were.
             journal = Journal()
-            with sigterm_interrupts(), undone_if_refused(journal):
+            with sigterm_interrupts(), journal:
                 prepared = prepare(settings, replace(options, judged=evaluate), journal=journal)
                 folder = out or Path(prepared.folder)
                 resolver = CellResolver(settings.reread())

@@ -28,7 +28,6 @@ def write_family(
     teacher: ModelSource | None,
     budget_gib: float,
     by: str,
-    schemas: Path,
     journal: Journal,
 ) -> tuple[str, list[Path]]:
     """The name of the target's family, and the files that were written for it and its teacher.
@@ -49,7 +48,7 @@ def write_family(
         development = find_development(models[0], settings.own_data, context, journal)
         body = yaml_text(_tree(name, models[0], list(members.values()), budget_gib, development), COMMENTS)
         hint = "add the teacher to its members yourself, or move it away"
-        write_own(path, body, journal, by=by, schema=schemas / "family.json", hint=hint)
+        write_own(path, body, journal, by=by, schema="family", hint=hint)
         files.append(path)
 
     family = target.family

@@ -17,7 +17,7 @@ from faq_pipeline.quickstart.seed_forms import LOOKED_AT, Form, column_form, rec
 from faq_pipeline.regeneration.seeds import each_row
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.store.records import Seed
-from faq_pipeline.util.atomic_files import make_folder, write_atomic
+from faq_pipeline.util.atomic_files import write_atomic
 
 MOST_ROWS = 4096
 """Rows of a data set that are read, from its first on: the seeds are drawn among these."""
@@ -115,7 +115,6 @@ def fetch_dataset(dataset: HubDataset, home: Path) -> Fetched:
         raise FaqError(f"data set {dataset.name}, {split}: no usable row, the first: {why}", hint=HOW)
     fetched = Fetched(split, info.sha, licence, found)
     try:
-        make_folder(kept.parent)
         write_atomic(kept, json.dumps(asdict(fetched), ensure_ascii=False))
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=kept) from None

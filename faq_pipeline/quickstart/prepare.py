@@ -20,7 +20,7 @@ from faq_pipeline.quickstart.quantize_options import QuantizeOptions, usual_meth
 from faq_pipeline.quickstart.recipe_tree import BASELINE_COMMENTS, COMMENTS, RecipeFacts, recipe_trees
 from faq_pipeline.quickstart.seeds import SeedFile, find_seeds
 from faq_pipeline.quickstart.teacher import Places, Teacher, choose_teacher
-from faq_pipeline.quickstart.written_files import SCHEMAS, Journal, undone_if_refused, write_own, yaml_text
+from faq_pipeline.quickstart.written_files import Journal, write_own, yaml_text
 from faq_pipeline.settings import REPOSITORY, Settings
 
 PROSE = REPOSITORY / "data/eval/general/prose.jsonl"
@@ -56,8 +56,7 @@ def prepare(
         journal: is told what is written.
 
     Raises:
-        FaqError: the model, the teacher, the seeds, an option or a file of ours that was edited;
-            nothing is left of what was written.
+        FaqError: the model, the teacher, the seeds, an option or a file of ours that was edited.
     """
     journal = journal or Journal()
     scheme, method = SCHEMES.find(options.scheme).name, find_method(options.method_name).name
@@ -71,12 +70,12 @@ def prepare(
         key = options.changed("regeneration", "endpoint").get("key")
         teacher = choose_teacher(target, options.teacher, places, key)
     context = _context(target, teacher)
-    with undone_if_refused(journal):
+    with journal:
         seeds = find_seeds(
             options.seeds, target, settings.own_data, settings.home, options.most_seeds, context, journal
         )
         family, more = write_family(
-            settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS, journal
+            settings, target, teacher.source, device_memory(device) / 2**30, by, journal
         )
         stem = f"{target.member.name}-{'' if method == usual_method(scheme) else method + '-'}"
         name = stem + options.label.lower()
@@ -87,9 +86,7 @@ def prepare(
             path = settings.own_data / "recipes" / f"{recipe}.yaml"
             hint = f"run it: faq run --member {target.member.name} --recipe {name}; or move it away"
             comments = _comments(seeds) if recipe == name else BASELINE_COMMENTS
-            write_own(
-                path, yaml_text(tree, comments), journal, by=by, schema=SCHEMAS / "recipe.json", hint=hint
-            )
+            write_own(path, yaml_text(tree, comments), journal, by=by, schema="recipe", hint=hint)
             written.append(path)
     notes = (
         describe_model(target),

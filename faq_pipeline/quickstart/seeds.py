@@ -99,10 +99,7 @@ def find_seeds(
     else:
         text = seed_lines(kept)
         made = data / "seeds" / f"{found.name}-{short_hash(text.encode())[:8]}.jsonl"
-        try:
-            journal.write(made, text)
-        except OSError as error:
-            raise FaqError(f"cannot be written: {error.strerror}", file=made) from None
+        journal.write(made, text)
     count = min(len(kept), most)
     notes = _notes(found, kept, count, refused, unnamed=named is None)
     return SeedFile(made, count, sum(lengths) * count // len(kept), notes, found.origin)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -39,12 +38,12 @@ def yaml_text(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     return stream.getvalue()
 
 
-def write_own(path: Path, body: str, journal: Journal, *, by: str, schema: Path, hint: str) -> None:
+def write_own(path: Path, body: str, journal: Journal, *, by: str, schema: str, hint: str) -> None:
     """Write a file, or replace one of ours that nobody has edited.
 
     Args:
         by: the command, named in the head.
-        schema: the JSON Schema that editors read.
+        schema: name of the JSON Schema that editors read.
         hint: for the user who has edited the file.
 
     Raises:
@@ -61,59 +60,52 @@ def write_own(path: Path, body: str, journal: Journal, *, by: str, schema: Path,
             return
         raise FaqError("this file was edited, and is not replaced", hint=hint, file=path)
     head = (
-        f"# yaml-language-server: $schema={schema}\n"
+        f"# yaml-language-server: $schema={SCHEMAS / schema}.json\n"
         f"# Written by `{by}`. Edit it as you like: it is then left alone.\n"
         f"# Unchanged, it is replaced by the next call: check {check}\n"
     )
-    try:
-        journal.write(path, head + body)
-    except OSError as error:
-        raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
+    journal.write(path, head + body)
 
 
 class Journal:
-    """What a call has written, so that it can be undone."""
+    """What a call writes. As a context it undoes this if the block is refused or interrupted.
+
+    An error that leaves it has no place in a file that is gone again.
+    """
 
     def __init__(self) -> None:
         self._files: dict[Path, tuple[bytes | None, bytes]] = {}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        undone = self.undo() if error else []
+        if isinstance(error, FaqError) and error.file in undone:
+            raise FaqError(error.problem, hint=error.hint, key=error.key) from error
 
     def write(self, path: Path, text: str) -> None:
         """Write or replace a file.
 
         Raises:
-            OSError: it cannot be written.
+            FaqError: it cannot be written.
         """
-        known = self._files.get(path)
-        before = known[0] if known else path.read_bytes() if path.is_file() else None
-        self._files[path] = before, text.encode()  # first, as the write may be interrupted
-        write_atomic(path, text)
+        try:
+            known = self._files.get(path)
+            before = known[0] if known else path.read_bytes() if path.is_file() else None
+            self._files[path] = before, text.encode()  # first, as the write may be interrupted
+            write_atomic(path, text)
+        except OSError as error:
+            raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
 
     def undo(self) -> list[Path]:
-        """Make files again what they were, but for those that others have changed since. Returns which."""
+        """Make files again what they were, unless others have changed them since. Returns which."""
         undone = []
         for path, (before, written) in self._files.items():
             if path.is_file() and path.read_bytes() == written != before:
                 path.unlink() if before is None else write_atomic(path, before)
                 undone.append(path)
         return undone
-
-
-@contextmanager
-def undone_if_refused(journal: Journal) -> Iterator[None]:
-    """Undo what was written if what is done meanwhile is refused or interrupted.
-
-    Raises:
-        FaqError: what was raised meanwhile, without a place in a file that is gone again.
-    """
-    try:
-        yield
-    except FaqError as error:
-        if error.file in journal.undo():
-            raise FaqError(error.problem, hint=error.hint, key=error.key) from error
-        raise
-    except BaseException:
-        journal.undo()
-        raise
 
 
 def is_unedited(text: str) -> bool:
