@@ -29,6 +29,7 @@ from faq_pipeline.models.device import check_device
 from faq_pipeline.registry.merge import merge_registry
 from faq_pipeline.store.store import Store
 from faq_pipeline.util.atomic_files import link_atomic
+from faq_pipeline.util.files import obstacle
 from faq_pipeline.util.secrets import secret_in
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -173,8 +174,9 @@ def _absolute(path: Path | str) -> Path:
 
 def _check_home(home: Path) -> None:
     """Refuse a home that cannot be written to, before anything tries; nothing is made yet."""
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    there = obstacle(home)
+    if there is None:
+        return
     if not there.is_dir():
         raise FaqError(f"FAQ_HOME {home} cannot be a folder: {there} is a file", hint="set another FAQ_HOME")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise FaqError(f"FAQ_HOME {home} cannot be written to", hint=f"set another, or make {there} writable")
+    raise FaqError(f"FAQ_HOME {home} cannot be written to", hint=f"set another, or make {there} writable")

@@ -29,7 +29,7 @@ from faq_pipeline.settings import Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.copying import copy_files, copy_problems, new_folder
 from faq_pipeline.util.atomic_files import write_atomic
-from faq_pipeline.util.files import listing
+from faq_pipeline.util.files import listing, obstacle
 from faq_pipeline.util.pages import size
 
 
@@ -76,10 +76,13 @@ def check_folder_free(settings: Settings, cells: Sequence[Cell], folder: Path) -
     """Refuse a folder that holds something else than the checkpoint of one of these cells, before any work.
 
     Raises:
-        FaqError: it does, or is a file, or its copy of the checkpoint has changed.
+        FaqError: it does, or is a file, or cannot be made, or its copy of the checkpoint has changed.
     """
     held = _held(folder)
     if held is None:
+        if there := obstacle(folder.absolute().parent):
+            what = "cannot be written to" if there.is_dir() else "is a file"
+            raise FaqError(f"cannot be made: {there} {what}", hint="name another with --out", file=folder)
         return
     plans = [plan(cell, STAGES, settings.store)[stage_names.QUANTIZED_CHECKPOINT] for cell in cells]
     for planned in plans:

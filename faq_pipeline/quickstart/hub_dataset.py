@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,9 +14,10 @@ from faq_pipeline.discovery.hub_client import Gone, HubClient, RepositoryInfo
 from faq_pipeline.errors import FaqError, library_errors, reading_file
 from faq_pipeline.quickstart.seed_conversion import Converted, Refused, convert
 from faq_pipeline.quickstart.seed_forms import LOOKED_AT, Form, column_form, recognize
+from faq_pipeline.regeneration.seeds import each_row
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.store.records import Seed
-from faq_pipeline.util.atomic_files import make_folder, write_atomic
+from faq_pipeline.util.atomic_files import write_atomic
 
 MOST_ROWS = 4096
 """Rows of a data set that are read, from its first on: the seeds are drawn among these."""
@@ -101,7 +102,7 @@ def fetch_dataset(dataset: HubDataset, home: Path) -> Fetched:
         raise FaqError("is damaged", hint="remove it: it is fetched again", file=kept) from None
     info = _look_up(dataset)
     split, rows = _open(dataset, info.sha)
-    each = enumerate(_each(dataset, rows), start=1)
+    each = enumerate(each_row(rows, _reading(dataset)), start=1)
     first = list(islice(each, LOOKED_AT))
     form = _form(dataset, [row for _, row in first])
     licence = " and ".join(info.licences) or "unknown"
@@ -114,7 +115,6 @@ def fetch_dataset(dataset: HubDataset, home: Path) -> Fetched:
         raise FaqError(f"data set {dataset.name}, {split}: no usable row, the first: {why}", hint=HOW)
     fetched = Fetched(split, info.sha, licence, found)
     try:
-        make_folder(kept.parent)
         write_atomic(kept, json.dumps(asdict(fetched), ensure_ascii=False))
     except OSError as error:
         raise FaqError(f"cannot be written: {error.strerror}", file=kept) from None
@@ -181,16 +181,6 @@ def _open(dataset: HubDataset, commit: str) -> tuple[str, Any]:
 def _reading(dataset: HubDataset) -> library_errors:
     hint = f"check the network and HF_TOKEN; {HOW}"
     return library_errors(f"data set {dataset.name} cannot be read", file=None, hint=hint)
-
-
-def _each(dataset: HubDataset, rows: Any) -> Iterator[Mapping[str, Any]]:
-    left = iter(rows)
-    while True:
-        with _reading(dataset):
-            row = next(left, None)
-        if row is None:
-            return
-        yield row
 
 
 def _form(dataset: HubDataset, first: list[Mapping[str, Any]]) -> Form:

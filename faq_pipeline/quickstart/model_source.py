@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from faq_pipeline.quickstart.model_facts import (
     thinking_of,
     usable_template,
 )
+from faq_pipeline.quickstart.written_files import is_unedited
 from faq_pipeline.registry.naming import member_name
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
@@ -74,11 +75,11 @@ def find_model(
         family, member = next(
             ((f, m) for f, m in known if m.path is not None and m.path.resolve() == place), (None, None)
         )
-        return _in_folder(named, place, family, member, {m.name for _, m in known}, digests, given)
+        return _in_folder(named, place, family, member, catalog, digests, given)
     if named in {m.name for _, m in known}:
         family, member = catalog.member(named)
         if member.path is not None:
-            return _in_folder(named, member.path, family, member, (), digests, given)
+            return _in_folder(named, member.path, family, member, catalog, digests, given)
         return _on_hub(named, family, member, home, given)
     if HUB_ID.fullmatch(named) and not folder.exists():
         family, member = next(((f, m) for f, m in known if m.hub == named), (None, None))
@@ -108,15 +109,18 @@ def _in_folder(
     folder: Path,
     family: Family | None,
     member: Member | None,
-    taken: Iterable[str],
+    catalog: Catalog,
     digests: Path,
     given: Path | None,
 ) -> ModelSource:
     template = _template_for(member, given, chat_template(folder))
     facts = model_facts(folder, digests, template)
-    if member is None:
-        name = member_name(_called(folder), set(taken))
+    if member is None or family is None:
+        name = member_name(_called(folder), {m.name for _, m in _members(catalog.families)})
         member = Member(name=name, path=folder, parameters=facts.parameters, licence=facts.licence)
+    elif is_unedited(catalog.family_file(family.name).read_text(encoding="utf-8")):
+        # Another model may lie in the folder by now.
+        member = member.model_copy(update={"parameters": facts.parameters, "licence": facts.licence})
     member = member.model_copy(update={"chat_template": template})
     return ModelSource(named, member, family, facts, facts.weights.folder)
 

@@ -20,7 +20,7 @@ from faq_pipeline.quickstart.quantize_options import QuantizeOptions, usual_meth
 from faq_pipeline.quickstart.recipe_tree import BASELINE_COMMENTS, COMMENTS, RecipeFacts, recipe_trees
 from faq_pipeline.quickstart.seeds import SeedFile, find_seeds
 from faq_pipeline.quickstart.teacher import Places, Teacher, choose_teacher
-from faq_pipeline.quickstart.written_files import SCHEMAS, write_own, yaml_text
+from faq_pipeline.quickstart.written_files import Journal, write_own, yaml_text
 from faq_pipeline.settings import REPOSITORY, Settings
 
 PROSE = REPOSITORY / "data/eval/general/prose.jsonl"
@@ -43,7 +43,9 @@ class Prepared:
     notes: tuple[str, ...] = field(default=())
 
 
-def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantize") -> Prepared:
+def prepare(
+    settings: Settings, options: QuantizeOptions, by: str = "faq quantize", journal: Journal | None = None
+) -> Prepared:
     """Look into the model, choose a teacher, read the seeds, and write family, recipe and baselines.
 
     Nothing is quantized, and of a hub repository its small files alone are fetched. The files lie in
@@ -51,10 +53,12 @@ def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantiz
 
     Args:
         by: the command that is named in the files.
+        journal: is told what is written.
 
     Raises:
         FaqError: the model, the teacher, the seeds, an option or a file of ours that was edited.
     """
+    journal = journal or Journal()
     scheme, method = SCHEMES.find(options.scheme).name, find_method(options.method_name).name
     options.check_size()
     device = choose_device(settings.device)
@@ -66,19 +70,24 @@ def prepare(settings: Settings, options: QuantizeOptions, by: str = "faq quantiz
         key = options.changed("regeneration", "endpoint").get("key")
         teacher = choose_teacher(target, options.teacher, places, key)
     context = _context(target, teacher)
-    seeds = find_seeds(options.seeds, target, settings.own_data, settings.home, options.most_seeds, context)
-    family, more = write_family(settings, target, teacher.source, device_memory(device) / 2**30, by, SCHEMAS)
-    stem = f"{target.member.name}-{'' if method == usual_method(scheme) else method + '-'}"
-    name = stem + options.label.lower()
-    facts = _facts(name, target, teacher, seeds, family, options, device)
-    trees = recipe_trees(facts, options.changes)
-    written = []
-    for recipe, tree in trees.items():
-        path = settings.own_data / "recipes" / f"{recipe}.yaml"
-        hint = f"run it: faq run --member {target.member.name} --recipe {name}; or move it away"
-        comments = _comments(seeds) if recipe == name else BASELINE_COMMENTS
-        write_own(path, yaml_text(tree, comments), by=by, schema=SCHEMAS / "recipe.json", hint=hint)
-        written.append(path)
+    with journal:
+        seeds = find_seeds(
+            options.seeds, target, settings.own_data, settings.home, options.most_seeds, context, journal
+        )
+        family, more = write_family(
+            settings, target, teacher.source, device_memory(device) / 2**30, by, journal
+        )
+        stem = f"{target.member.name}-{'' if method == usual_method(scheme) else method + '-'}"
+        name = stem + options.label.lower()
+        facts = _facts(name, target, teacher, seeds, family, options, device)
+        trees = recipe_trees(facts, options.changes)
+        written = []
+        for recipe, tree in trees.items():
+            path = settings.own_data / "recipes" / f"{recipe}.yaml"
+            hint = f"run it: faq run --member {target.member.name} --recipe {name}; or move it away"
+            comments = _comments(seeds) if recipe == name else BASELINE_COMMENTS
+            write_own(path, yaml_text(tree, comments), journal, by=by, schema="recipe", hint=hint)
+            written.append(path)
     notes = (
         describe_model(target),
         *teacher.notes,

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from faq_pipeline.errors import FaqError, ReadError
 from faq_pipeline.quickstart.seed_conversion import Converted, convert
-from faq_pipeline.quickstart.seed_forms import LOOKED_AT, column_form, recognize
+from faq_pipeline.quickstart.seed_forms import EXPECTED, LOOKED_AT, column_form, recognize
 from faq_pipeline.quickstart.seed_values import UnusableRowError
 from faq_pipeline.store.records import Seed
 
@@ -47,7 +47,8 @@ def read_seed_file(path: Path) -> Converted:
         rows = _rows(path, suffix)
         first = list(islice(rows, LOOKED_AT))
         seen = [row for _, row in first if isinstance(row, dict)]
-        form = column_form("text") if suffix == ".txt" else recognize(seen)
+        # Without an object there is no form, and each row is refused.
+        form = column_form("text") if suffix == ".txt" or not seen else recognize(seen)
         found = convert(form, (*first, *rows), path.name)
     except FaqError as error:
         if error.file is not None:
@@ -62,7 +63,8 @@ def read_seed_file(path: Path) -> Converted:
     if not found.seeds:
         why = found.refused[0] if found.refused else None
         reason = f"no usable row, the first: {why.reason}" if why else "the file is empty"
-        raise FaqError(reason, file=path, line=why.line if why else 1)
+        hint = "" if seen else EXPECTED
+        raise FaqError(reason, hint=hint, file=path, line=why.line if why else 1)
     return found
 
 

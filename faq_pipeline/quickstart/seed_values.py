@@ -66,5 +66,6 @@ def terse_answer(value: Any, words: int = 0) -> str | None:
 
 
 def word(value: Any) -> str | None:
-    """A text without the space around it; None for what is empty or no text."""
-    return value.strip() or None if isinstance(value, str) and is_encodable(value) else None
+    """A text without the space around it, or a number as text; None for what is empty or neither."""
+    text = optional_text(value)
+    return text and text.strip()

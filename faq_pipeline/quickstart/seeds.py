@@ -16,10 +16,11 @@ from faq_pipeline.quickstart.seed_conversion import Converted, Refused
 from faq_pipeline.quickstart.seed_files import is_seed_file, read_seed_file, seed_lines
 from faq_pipeline.quickstart.seed_forms import OURS
 from faq_pipeline.quickstart.seed_presets import DEFAULT, Preset, seed_presets
+from faq_pipeline.quickstart.written_files import Journal
+from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
 from faq_pipeline.store.records import Seed
-from faq_pipeline.util.atomic_files import make_folder, write_atomic
 
 DEVELOPMENT = REPOSITORY / "data/eval/general/development.jsonl"
 LEAST_PROMPTS = 8
@@ -71,7 +72,7 @@ class _Found:
 
 
 def find_seeds(
-    named: str | None, target: ModelSource, data: Path, home: Path, most: int, context: int
+    named: str | None, target: ModelSource, data: Path, home: Path, most: int, context: int, journal: Journal
 ) -> SeedFile:
     """The seed file that a user names, in whatever known form, a data set on the hub, or a preset.
 
@@ -98,11 +99,7 @@ def find_seeds(
     else:
         text = seed_lines(kept)
         made = data / "seeds" / f"{found.name}-{short_hash(text.encode())[:8]}.jsonl"
-        try:
-            make_folder(made.parent)
-            write_atomic(made, text)
-        except OSError as error:
-            raise FaqError(f"cannot be written: {error.strerror}", file=made) from None
+        journal.write(made, text)
     count = min(len(kept), most)
     notes = _notes(found, kept, count, refused, unnamed=named is None)
     return SeedFile(made, count, sum(lengths) * count // len(kept), notes, found.origin)
@@ -156,8 +153,13 @@ def _on_hub(dataset: HubDataset, home: Path, name: str = "", preset: Preset | No
 
 
 def _is_usable(file: Path, found: Converted, refused: list[Refused]) -> bool:
-    """Whether a file can be used where it lies."""
-    return found.form == OURS.name and not refused and file.suffix == ".jsonl"
+    """Whether a file can be used where it lies: its ids are unique texts, and all else is as it must be."""
+    if found.form != OURS.name or refused or file.suffix != ".jsonl":
+        return False
+    try:
+        return bool(load_seeds(file, 1))
+    except FaqError:
+        return False
 
 
 def _fitting(found: Converted, target: ModelSource, most: int) -> tuple[list[Seed], list[int], list[Refused]]:
@@ -182,7 +184,7 @@ def token_counts(target: ModelSource, texts: list[str]) -> list[int]:
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
 
 
-def find_development(target: ModelSource, data: Path, context: int) -> Path:
+def find_development(target: ModelSource, data: Path, context: int, journal: Journal) -> Path:
     """The shipped development prompts; for a model of a small context a copy of those that fit it.
 
     Raises:
@@ -197,8 +199,7 @@ def find_development(target: ModelSource, data: Path, context: int) -> Path:
         raise FaqError(f"the context of {target.named}, {context} tokens, is too short for our prompts")
     text = "\n".join([*kept, ""])
     path = data / "eval" / f"development-{short_hash(text.encode())[:8]}.jsonl"
-    make_folder(path.parent)
-    write_atomic(path, text)
+    journal.write(path, text)
     return path
 
 

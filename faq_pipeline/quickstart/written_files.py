@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from faq_pipeline.errors import FaqError, reading_file
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
-from faq_pipeline.util.atomic_files import make_folder, write_atomic
+from faq_pipeline.util.atomic_files import write_atomic
 
 SCHEMAS = REPOSITORY / "data/schemas"
 """JSON Schemas that editors read."""
@@ -39,12 +38,12 @@ def yaml_text(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     return stream.getvalue()
 
 
-def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> None:
+def write_own(path: Path, body: str, journal: Journal, *, by: str, schema: str, hint: str) -> None:
     """Write a file, or replace one of ours that nobody has edited.
 
     Args:
         by: the command, named in the head.
-        schema: the JSON Schema that editors read.
+        schema: name of the JSON Schema that editors read.
         hint: for the user who has edited the file.
 
     Raises:
@@ -61,48 +60,52 @@ def write_own(path: Path, body: str, *, by: str, schema: Path, hint: str) -> Non
             return
         raise FaqError("this file was edited, and is not replaced", hint=hint, file=path)
     head = (
-        f"# yaml-language-server: $schema={schema}\n"
+        f"# yaml-language-server: $schema={SCHEMAS / schema}.json\n"
         f"# Written by `{by}`. Edit it as you like: it is then left alone.\n"
         f"# Unchanged, it is replaced by the next call: check {check}\n"
     )
-    try:
-        make_folder(path.parent)
-        write_atomic(path, head + body)
-    except OSError as error:
-        raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
+    journal.write(path, head + body)
 
 
-@contextmanager
-def undone_if_refused(folder: Path) -> Iterator[Mapping[Path, bytes]]:
-    """YAML files below a folder are again as they were if what is done meanwhile is refused or interrupted.
+class Journal:
+    """What a call writes. As a context it undoes this if the block is refused or interrupted.
 
-    Yields:
-        The files that were there, with their content; see `put_back`.
-
-    Raises:
-        FaqError: what was raised meanwhile, without a place in a file that is gone again.
+    An error that leaves it has no place in a file that is gone again.
     """
-    before = {path: path.read_bytes() for path in folder.rglob("*.yaml")}
-    try:
-        yield before
-    except FaqError as error:
-        if error.file in put_back(folder.rglob("*.yaml"), before):
+
+    def __init__(self) -> None:
+        self._files: dict[Path, tuple[bytes | None, bytes]] = {}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        undone = self.undo() if error else []
+        if isinstance(error, FaqError) and error.file in undone:
             raise FaqError(error.problem, hint=error.hint, key=error.key) from error
-        raise
-    except BaseException:
-        put_back(folder.rglob("*.yaml"), before)
-        raise
 
+    def write(self, path: Path, text: str) -> None:
+        """Write or replace a file.
 
-def put_back(files: Iterable[Path], before: Mapping[Path, bytes]) -> list[Path]:
-    """Make files again what they were before; those that were not there are removed. Returns which."""
-    written = [path for path in files if path.is_file() and before.get(path) != path.read_bytes()]
-    for path in written:
-        if path in before:
-            write_atomic(path, before[path].decode())
-        else:
-            path.unlink()
-    return written
+        Raises:
+            FaqError: it cannot be written.
+        """
+        try:
+            known = self._files.get(path)
+            before = known[0] if known else path.read_bytes() if path.is_file() else None
+            self._files[path] = before, text.encode()  # first, as the write may be interrupted
+            write_atomic(path, text)
+        except OSError as error:
+            raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
+
+    def undo(self) -> list[Path]:
+        """Make files again what they were, unless others have changed them since. Returns which."""
+        undone = []
+        for path, (before, written) in self._files.items():
+            if path.is_file() and path.read_bytes() == written != before:
+                path.unlink() if before is None else write_atomic(path, before)
+                undone.append(path)
+        return undone
 
 
 def is_unedited(text: str) -> bool:

@@ -96,7 +96,7 @@ def load_dataset_seeds(dataset: Dataset, count: int) -> list[Seed]:
             revision=dataset.revision,
             streaming=True,
         )
-    seeds = list(islice(_usable(_each(rows, dataset), dataset), POOL * count))
+    seeds = list(islice(_usable(each_row(rows, _dataset_errors(dataset)), dataset), POOL * count))
     if len(seeds) < count:
         raise FaqError(
             f"dataset {dataset.name!r} has {len(seeds)} usable rows, and the recipe wants {count}",
@@ -110,10 +110,11 @@ def _dataset_errors(dataset: Dataset) -> library_errors:
     return library_errors(f"dataset {dataset.name!r} cannot be read", file=None, hint=hint)
 
 
-def _each(rows: Iterable[dict[str, Any]], dataset: Dataset) -> Iterator[dict[str, Any]]:
+def each_row(rows: Iterable[dict[str, Any]], reading: library_errors) -> Iterator[dict[str, Any]]:
+    """The rows of a hub dataset, which are read one by one; `reading` tells what goes wrong meanwhile."""
     left = iter(rows)
     while True:
-        with _dataset_errors(dataset):
+        with reading:
             row = next(left, None)
         if row is None:
             return

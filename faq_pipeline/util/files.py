@@ -25,6 +25,12 @@ def stat_or_none(path: Path) -> os.stat_result | None:
         return None
 
 
+def obstacle(folder: Path) -> Path | None:
+    """What keeps a folder from being made or written to: it, or its nearest parent that is there."""
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    return None if there.is_dir() and os.access(there, os.W_OK | os.X_OK) else there
+
+
 def listing(folder: Path, suffix: str = "") -> list[Path]:
     """What lies in a folder under a name that ends so, sorted, hidden names left out.
 

@@ -19,12 +19,13 @@ from faq_pipeline.config.recipe import Recipe
 from faq_pipeline.errors import FaqError
 from faq_pipeline.evaluation.contamination import find_leaks
 from faq_pipeline.evaluation.documents import Document, prose_rows
+from faq_pipeline.models.weights import count_parameters
 from faq_pipeline.quickstart.model_facts import stated_licence, thinking_of
 from faq_pipeline.quickstart.prepare import PROSE, prepare
 from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.quickstart.seeds import DEVELOPMENT
-from faq_pipeline.quickstart.written_files import undone_if_refused
+from faq_pipeline.quickstart.written_files import Journal
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.regeneration.traces import load_development
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -78,13 +79,15 @@ def test_a_size_makes_a_bit_plan_and_names_the_folder(settings: Settings, llama:
         prepare(settings, QuantizeOptions(str(llama), method="awq", changes=changes))
 
 
-def test_files_are_put_back_after_an_interruption(tmp_path: Path) -> None:
-    (tmp_path / "kept.yaml").write_text("a: 1\n")
-    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), undone_if_refused(tmp_path):
-        (tmp_path / "kept.yaml").write_text("a: 2\n")
-        (tmp_path / "new.yaml").write_text("b: 1\n")
+def test_an_interrupted_call_puts_back_what_it_wrote_and_nothing_else(tmp_path: Path) -> None:
+    journal, (kept, new, other) = Journal(), (tmp_path / name for name in "kno")
+    kept.write_text("1")
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), journal:
+        for path in (kept, new, other, kept):
+            journal.write(path, "2")
+        other.write_text("3")
         os.kill(os.getpid(), signal.SIGTERM)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"kept.yaml": "a: 1\n"}
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"k": "1", "o": "3"}
 
 
 def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(
@@ -122,6 +125,15 @@ def test_seeds_without_room_for_a_reply_are_refused(settings: Settings, llama: P
     assert f"{path}:2: refused: " in notes and "leave room for a reply" in notes
 
 
+def test_integer_and_equal_ids_are_replaced(settings: Settings, llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [{"id": one, "text": f"{n}?", "kind": "text"} for n, one in enumerate([7, "a", "a"])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = recipe(settings, QuantizeOptions(str(llama), seeds=str(path))).seeds.path
+    assert made is not None
+    assert [seed.id for seed in load_seeds(made, 3)] == ["7", "a", "own-00003"]
+
+
 class Served(BaseHTTPRequestHandler):
     """An OpenAI-compatible server that lists one model."""
 
@@ -157,6 +169,18 @@ def test_a_teacher_in_a_folder_of_equal_name_is_another_model(
     assert (spec.source, spec.teacher) == ("teacher", "large-final")
     spec = recipe(settings, QuantizeOptions(str(small), seeds=str(chats), teacher=str(small))).regeneration
     assert spec.source == "self"
+
+
+def test_a_family_file_of_ours_follows_the_model_in_the_folder(
+    settings: Settings, llamas: Path, chats: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "final"
+    for name in ("acme-1M", "acme-2M"):
+        shutil.copytree(llamas / name, folder, dirs_exist_ok=True)
+        (folder / "README.md").write_text(f"---\nlicense: {name}\n---\n")
+        made = prepare(settings.reread(), QuantizeOptions(str(folder), seeds=str(chats)))
+        _, member = settings.reread().catalog.member(made.member)
+        assert (member.parameters, member.licence) == (count_parameters(folder), name)
 
 
 def test_a_server_teaches_if_it_says_which_model_it_is(

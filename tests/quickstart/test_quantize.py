@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from pyarrow import parquet
 
 from faq_pipeline.models.weights import count_parameters
 from faq_pipeline.quickstart.teacher import LARGER
+from faq_pipeline.util.files import files_below
 from tests.orchestration.conftest import Run
 from tests.tiny import make_llama
 
@@ -175,6 +177,21 @@ def test_the_files_of_init_are_left_alone_once_they_are_edited(
     assert "tokens: 280" in recipe.read_text()
 
 
+def test_a_refused_init_leaves_no_file(
+    faq: Run, nowhere: Path, llama: Path, chats: Path, tmp_path: Path
+) -> None:
+    command, data = ("init", str(llama), "--seeds", str(chats)), tmp_path / "home/data"
+    assert "unknown key 'bogus'" in faq("", *command, "--set", "bogus=1").mistake
+    assert not files_below(data)
+    # Nor where a file that was edited is met last.
+    recipe = Path(asked(faq, *command)["files"][1])
+    recipe.write_text(recipe.read_text() + "# mine\n")
+    for path in {*files_below(data)} - {recipe}:
+        path.unlink()
+    assert "this file was edited" in faq("", *command).mistake
+    assert files_below(data) == [recipe]
+
+
 def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Path) -> None:
     notes = " ".join(asked(faq, "init", str(llama))["choices"])
     assert "seeds: preset 'general': " in notes and "--seeds FILE" in notes
@@ -199,6 +216,7 @@ def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Pat
         (("{llama}", "--teacher", "auto"), "no larger model of the family"),
         (("{llama}", "--tasks", "none.yaml"), "none.yaml: no such file"),
         (("{llama}", "--out", "{llama}"), "this folder is not empty"),
+        (("{llama}", "--out", "{llama}/config.json/new"), "/config.json is a file"),
     ],
 )
 def test_a_mistake_is_one_line_before_any_work(
@@ -206,6 +224,16 @@ def test_a_mistake_is_one_line_before_any_work(
 ) -> None:
     done = faq("", "quantize", *(one.format(llama=llama) for one in arguments))
     assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, done.err
+
+
+def test_an_unwritable_folder_is_told_before_any_work(
+    faq: Run, nowhere: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nowhere / "locked").mkdir()
+    # Not by its mode, which root is above.
+    monkeypatch.setattr(os, "access", lambda at, mode: at.exists() and (at.name != "locked" or not mode))
+    done = faq("", "quantize", str(llama), "--out", "locked/new/mine")
+    assert f"locked/new/mine: cannot be made: {nowhere / 'locked'} cannot be written" in done.mistake
 
 
 def test_where_replies_are_too_few_the_seeds_as_they_are_calibrate(

@@ -92,7 +92,8 @@ def test_a_row_of_too_many_cells_is_refused(tmp_path: Path) -> None:
     ("name", "content", "problem"),
     [
         ("a.xlsx", b"x", "unknown kind of seed file"),
-        ("a.jsonl", b"", "no prompts in the keys"),
+        ("a.jsonl", b"", ":1: the file is empty (expected chat 'messages'"),
+        ("a.jsonl", b'["One?"]\n', ":1: no usable row, the first: not an object (expected chat 'messages'"),
         ("a.jsonl", b'{"prompt": ""}\n', ":1: no usable row, the first: 'prompt' is empty"),
         ("a.jsonl", b'{"prompt": "\xff"}\n', "not UTF-8 text"),
         ("a.json", b'{"prompt": "One?"}', "expected a list of objects"),

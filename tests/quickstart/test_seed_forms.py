@@ -157,6 +157,7 @@ def test_domain_source_and_licence_are_kept() -> None:
     row = {"prompt": "Why?", "category": "why", "source": "a book", "license": "MIT"}
     (seed,) = converted(row).seeds
     assert (seed.domain, seed.source, seed.licence, seed.kind) == ("why", "a book", "MIT", "question")
+    assert [seed.domain for seed in converted({**row, "category": 3}).seeds] == ["3"]
     (text,) = converted({"passage": "It rains."}).seeds
     assert (text.domain, text.source, text.licence, text.kind) == ("general", "file.jsonl", "unknown", "text")
 
