@@ -34,7 +34,7 @@ from faq_pipeline.study.execution.run import run_study
 from faq_pipeline.study.execution.workers import TaskOutcome
 from tests.orchestration.cli import Faq, FaqHere
 from tests.study.reported import reported
-from tests.study.tiny_study import designed, write_study
+from tests.study.tiny_study import designed, line_of, write_study
 
 BROKEN = "  bad: {title: no sample fits, calibration: {sequence_length: 4}}\nquantizers:\n"
 """An arm whose calibration set cannot be made."""
@@ -46,6 +46,15 @@ def test_nothing_is_begun_when_the_time_is_up(design: Design, tmp_path: Path) ->
     store = Store(tmp_path / "store")
     summary = run_study(design, store, minutes=0)
     assert (summary.made, summary.left) == (0, summary.cells) and summary.cells == len(design.cells)
+    assert not list(store.folders())
+
+
+def test_a_task_that_cannot_be_asked_is_refused_before_anything_is_made(data: Path, tmp_path: Path) -> None:
+    study, store = write_study(data), Store(tmp_path / "store")
+    (data / "eval/test.jsonl").write_text("{}\n")
+    with pytest.raises(FaqError, match=r"arm 'original-raw', quantizer 'gptq-w3': .*tiny_sums") as error:
+        run_study(designed(data, tmp_path / "digests"), store)
+    assert (error.value.file, error.value.line) == (study, line_of(study, "development: {"))
     assert not list(store.folders())
 
 
