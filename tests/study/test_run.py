@@ -175,9 +175,13 @@ def test_its_cells_are_counted_and_reported(killed: Killed, tmp_path: Path) -> N
     counted = json.loads(killed.faq("study", "status", "trial", "--json").stdout)["cells"]
     assert sum(row["finished"] for row in counted) == CELLS - 2
     assert sum(row["failed"] for row in counted) == 2
+    (before := tmp_path / "before").write_text("whole")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/report.md").hardlink_to(before)
     done = killed.faq("study", "report", "trial", "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cells"] == {"finished": CELLS - 2, "failed": 2}
+    assert before.read_text() == "whole"
     text = (tmp_path / "out/report.md").read_text()
     assert "no sample can enter the calibration set" in text
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"report.html", "cells.csv", "results.json"}
