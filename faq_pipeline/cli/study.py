@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +18,7 @@ from faq_pipeline.cli.options import DeviceOption, JsonOption
 from faq_pipeline.errors import FaqError
 from faq_pipeline.settings import Settings
 from faq_pipeline.study.design.cells import Design, resolve_study
+from faq_pipeline.util.atomic_files import write_atomic
 from faq_pipeline.util.memoize import memoizing
 
 app = typer.Typer(
@@ -155,9 +155,8 @@ def report(
     artifact = materialize_report(_design(settings, name), settings.store)
     folder = artifact.path
     if to is not None:
-        to.mkdir(parents=True, exist_ok=True)
         for entry in artifact.manifest.files:
-            shutil.copyfile(artifact.file(entry.path), to / entry.path)
+            write_atomic(to / entry.path, artifact.file(entry.path).read_bytes())
         folder = to
     results = _read(artifact.file(RESULTS))
     if json:

@@ -69,7 +69,10 @@ def system_error(error: OSError, file: Path | str | None = None) -> FaqError:
     if number == errno.ENOENT and where is None and _working_directory_is_gone():
         return FaqError("the working directory is gone", hint="change to one that is there")
     problem = _PROBLEMS.get(number, error.strerror or str(error))
-    return FaqError(problem, hint=_HINTS.get(number, ""), file=where)
+    hint = _HINTS.get(number, "")
+    if number in (errno.EACCES, errno.EPERM) and where is not None and _is_readable(Path(where)):
+        hint = hint.replace("read", "write")
+    return FaqError(problem, hint=hint, file=where)
 
 
 def disk_error(error: Exception, home: Path | None = None) -> FaqError | None:
@@ -81,6 +84,11 @@ def disk_error(error: Exception, home: Path | None = None) -> FaqError | None:
     if said is None or (said.errno in _OF_NAMES and (home is None or home.is_dir())):
         return None
     return system_error(said, home)
+
+
+def _is_readable(path: Path) -> bool:
+    """Of a file that is not there yet: whether its folder is."""
+    return os.access(path if os.access(path, os.F_OK) else path.parent, os.R_OK)
 
 
 def _working_directory_is_gone() -> bool:

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from faq_pipeline.config.recipe import Evaluation
 from faq_pipeline.core import labels, stage_names
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.core.engines import target_gpus
@@ -21,6 +22,7 @@ from faq_pipeline.evaluation.identity import (
 from faq_pipeline.evaluation.report import FILES
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.records import SequenceDivergence
+from faq_pipeline.util.memoize import memoized
 from faq_pipeline.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -175,9 +177,13 @@ def _preflight(cell: Cell) -> None:
 
 def _preflight_missing(cell: Cell) -> None:
     """Local tasks load, with their documents; lm-eval has the others, which may lie on the hub."""
+    _check_tasks(cell.recipe.evaluation)
+
+
+@memoized
+def _check_tasks(spec: Evaluation) -> None:
     from faq_pipeline.evaluation.task_loading import check_task_names, check_tasks
 
-    spec = cell.recipe.evaluation
     if spec.include is None:
         check_task_names(spec.tasks)
         return

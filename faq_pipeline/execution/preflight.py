@@ -28,12 +28,17 @@ def check(cell: Cell, catalog: Catalog, store: Store, stages: Mapping[str, Stage
             malformed, too few or too long, a hub that does not answer.
     """
     with catalog.attach_location(cell.recipe):
-        for stage in stages.values():
-            stage.declare(cell)
-            stage.preflight(cell)
-        planned = plan(cell, stages, store)
-        missing = [one.stage for one in planned.values() if one.artifact is None]
-        if missing:
-            hub.check_member(cell.target.member)
-        for stage in missing:
-            stage.preflight_missing(cell)
+        check_stages(cell, store, stages)
+
+
+def check_stages(cell: Cell, store: Store, stages: Mapping[str, Stage]) -> None:
+    """As `check`; errors name a key of the recipe, and no place."""
+    for stage in stages.values():
+        stage.declare(cell)
+        stage.preflight(cell)
+    planned = plan(cell, stages, store)
+    missing = [one.stage for one in planned.values() if one.artifact is None]
+    if missing:
+        hub.check_member(cell.target.member)
+    for stage in missing:
+        stage.preflight_missing(cell)

@@ -82,14 +82,19 @@ def _by_divergence(settings: Settings, cells: Sequence[Cell]) -> str:
     assert own is not None
     others = [_report(settings, one) for one in originals]
     replies, prose = (
-        min((divergence_change(own, other, scope) for other in others if other), key=lambda one: one.value)
+        min((divergence_change(own, other, scope) for other in others if other), key=_favour)
         for scope in (TRACES, PROSE)
     )
     change = f"{described_change(replies)} on tasks and {described_change(prose)} on prose"
-    what, against = "the divergence (KL) from the unquantized model", "the better of the seeds as they are"
+    what, against = "the divergence (KL) from the unquantized model", "the seeds as they are"
     if replies.low <= 0 <= replies.high:
         return f"Whether regeneration helped cannot be told: {what} is {change}, against {against}."
-    return f"Against {against}, regeneration made {what} {change}. {ONE_DRAW}."
+    return f"Against the better of {against}, regeneration made {what} {change}. {ONE_DRAW}."
+
+
+def _favour(change: IntervalEstimate) -> tuple[int, float]:
+    """Orders reductions as `least_favourable` does: higher, not clear, lower; of equals by value."""
+    return (change.low > 0) - (change.high < 0), change.value
 
 
 def divergence_change(own: Artifact, other: Artifact, scope: str = TRACES) -> IntervalEstimate:

@@ -104,6 +104,12 @@ def test_what_the_system_says_is_told_as_that(error: Exception, says: str) -> No
     assert str(told(lambda: fails(error))).startswith(says)
 
 
+def test_the_hint_says_whether_to_read_or_to_write(tmp_path: Path) -> None:
+    for name, verb in (("", "write"), ("new", "write"), ("no/file", "read")):
+        error = system_error(PermissionError(errno.EACCES, "", tmp_path / name))
+        assert error.hint.startswith(f"let this user {verb} it")
+
+
 def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

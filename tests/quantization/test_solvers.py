@@ -14,7 +14,7 @@ from faq_pipeline.config.quantization import Compensation, Quantization
 from faq_pipeline.core.cell import Cell
 from faq_pipeline.models.linear_parts import linear_parts
 from faq_pipeline.models.loading import load_model
-from faq_pipeline.quantization.compensation.low_rank import low_rank, weighted_error
+from faq_pipeline.quantization.compensation.low_rank import low_rank
 from faq_pipeline.quantization.oneshot import run
 from faq_pipeline.quantization.solvers.asymmetric import Asymmetric
 from faq_pipeline.quantization.solvers.coordinate_descent import CoordinateDescent
@@ -112,7 +112,7 @@ def test_an_adapter_is_the_best_of_its_rank_in_its_own_norm(
         error, hessian = (problem.weights - solved.weights)[0].double(), problem.hessians[0].double()
 
         for norm in spaces:
-            none = weighted_error(error, hessian, Compensation(rank=1, space=norm), 0.1)
+            none = weighted_error(error, hessian, norm)
             found = {space: uncompensated(error, hessian, space, 8, norm) for space in spaces}
             assert found[norm] == min(found.values()) < none
             assert uncompensated(error, hessian, norm, 16, norm) < found[norm]
@@ -122,7 +122,15 @@ def test_an_adapter_is_the_best_of_its_rank_in_its_own_norm(
 def uncompensated(error: torch.Tensor, hessian: torch.Tensor, space: Any, rank: int, norm: Any) -> float:
     """What an adapter leaves of an error, in a norm that need not be the one that it was made for."""
     made = low_rank(error, hessian, Compensation(rank=rank, space=space), 0.1)
-    return weighted_error(error - made.up @ made.down, hessian, Compensation(rank=1, space=norm), 0.1)
+    return weighted_error(error - made.up @ made.down, hessian, norm)
+
+
+def weighted_error(error: torch.Tensor, hessian: torch.Tensor, norm: Any) -> float:
+    """tr(E S E^T), S being the damped Hessian, its diagonal, or the identity."""
+    one = torch.eye(len(hessian), dtype=hessian.dtype)
+    damped = hessian + 0.1 * hessian.diagonal().mean() * one
+    spaces = {"plain": one, "diagonal": damped * one, "hessian": damped}
+    return float((error @ spaces[norm] * error).sum())
 
 
 def test_a_solver_of_ones_own_rounds_a_model(tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,20 @@ def test_the_figure_and_the_verdict_are_of_one_baseline(
     assert "cannot be told from 400 questions: +1.0 points of accuracy [-1.0, 3.0]" in told
 
 
+def test_a_lower_divergence_is_lower_than_that_of_either_baseline(
+    tiny_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation = tiny_cell.recipe.evaluation.model_copy(update={"tasks": []})
+    update = {"evaluation": evaluation, "baselines": [tiny_cell.recipe.name]}
+    cells = [tiny_cell.with_recipe(tiny_cell.recipe.model_copy(update=update))] * 3
+    changes = iter([IntervalEstimate(0.2, 0.1, 0.3), IntervalEstimate(0.3, -0.1, 0.5)] * 2)
+    for name, fake in {"_report": 1, "_unequal": ""}.items():
+        monkeypatch.setattr(f"faq_pipeline.reporting.outcome.{name}", lambda *_, fake=fake: fake)
+    monkeypatch.setattr("faq_pipeline.reporting.outcome.divergence_change", lambda *_: next(changes))
+    told = outcome(Settings.from_environment(), cells, evaluated=True)
+    assert "helped cannot be told" in told and "-30% [-50, 10]" in told
+
+
 @pytest.mark.parametrize(
     ("reduction", "told"),
     [

@@ -99,7 +99,7 @@ def test_the_headlines_interval_holds_the_truth(eight: Design) -> None:
     """1 - 0.04 / 0.10, and the other original is far worse."""
     results, held, formed = results_of(eight), 0, 0
     cells = [cell for cell in eight.cells if cell.judged]
-    small = Design(eight.study, tuple(cells))
+    small = replace(eight, cells=tuple(cells))
     for seed in range(50):
         scores = list(scores_of(small, results, lost, questions=500, seed=seed))
         losses = Crossed(samples([s for s in scores if not s.cell.pilot], "loss"), resamples=300)
@@ -246,7 +246,7 @@ def test_the_report_holds_every_cell_and_says_what_is_not_shown(design: Design, 
     missing = next(c for c in design.cells if c.arm == "self" and c.draw == 0)
     results[failed.id] = Result(failed.id, failed.declared, False, {}, problem="fell back | to nearest")
     del results[missing.id]
-    kept = Design(design.study, tuple(c for c in design.cells if c not in (failed, missing)))
+    kept = replace(design, cells=tuple(c for c in design.cells if c not in (failed, missing)))
     analysis = analyse(design, results, list(scores_of(kept, results, lost)))
     write_report(tmp_path, analysis)
 

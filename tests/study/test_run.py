@@ -34,7 +34,7 @@ from faq_pipeline.study.execution.run import run_study
 from faq_pipeline.study.execution.workers import TaskOutcome
 from tests.orchestration.cli import Faq, FaqHere
 from tests.study.reported import reported
-from tests.study.tiny_study import designed, write_study
+from tests.study.tiny_study import designed, line_of, write_study
 
 BROKEN = "  bad: {title: no sample fits, calibration: {sequence_length: 4}}\nquantizers:\n"
 """An arm whose calibration set cannot be made."""
@@ -46,6 +46,15 @@ def test_nothing_is_begun_when_the_time_is_up(design: Design, tmp_path: Path) ->
     store = Store(tmp_path / "store")
     summary = run_study(design, store, minutes=0)
     assert (summary.made, summary.left) == (0, summary.cells) and summary.cells == len(design.cells)
+    assert not list(store.folders())
+
+
+def test_a_task_that_cannot_be_asked_is_refused_before_anything_is_made(data: Path, tmp_path: Path) -> None:
+    study, store = write_study(data), Store(tmp_path / "store")
+    (data / "eval/test.jsonl").write_text("{}\n")
+    with pytest.raises(FaqError, match=r"arm 'original-raw', quantizer 'gptq-w3': .*tiny_sums") as error:
+        run_study(designed(data, tmp_path / "digests"), store)
+    assert (error.value.file, error.value.line) == (study, line_of(study, "development: {"))
     assert not list(store.folders())
 
 
@@ -166,9 +175,13 @@ def test_its_cells_are_counted_and_reported(killed: Killed, tmp_path: Path) -> N
     counted = json.loads(killed.faq("study", "status", "trial", "--json").stdout)["cells"]
     assert sum(row["finished"] for row in counted) == CELLS - 2
     assert sum(row["failed"] for row in counted) == 2
+    (before := tmp_path / "before").write_text("whole")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/report.md").hardlink_to(before)
     done = killed.faq("study", "report", "trial", "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cells"] == {"finished": CELLS - 2, "failed": 2}
+    assert before.read_text() == "whole"
     text = (tmp_path / "out/report.md").read_text()
     assert "no sample can enter the calibration set" in text
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"report.html", "cells.csv", "results.json"}

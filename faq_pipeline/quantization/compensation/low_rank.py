@@ -59,11 +59,6 @@ def low_rank(error: torch.Tensor, hessian: torch.Tensor, spec: Compensation, dam
     return LowRank(up, up.T @ error)
 
 
-def weighted_error(error: torch.Tensor, hessian: torch.Tensor, spec: Compensation, dampening: float) -> float:
-    """tr(E S E^T), which `low_rank` makes least; arguments as there."""
-    return float((_weighted(error, hessian, spec, dampening) * error).sum())
-
-
 def _weighted(
     error: torch.Tensor, hessian: torch.Tensor, spec: Compensation, dampening: float
 ) -> torch.Tensor:

@@ -57,6 +57,7 @@ class Design:
 
     study: Study
     cells: tuple[StudyCell, ...]
+    recipes: StudyRecipes
 
     def shard(self, index: int, count: int) -> Design:
         """Part `index` (1..count) of the cells, for one of several machines. Parts take about equally long.
@@ -99,7 +100,7 @@ def resolve_study(catalog: Catalog, name: str, device: str, digests: Path) -> De
     check_controls(study, recipes, sources)
     check_budgets(study, recipes, sources)
     maker = _Maker(known, device, digests, Declared())
-    return Design(study, (*maker.pilots(), *maker.others()))
+    return Design(study, (*maker.pilots(), *maker.others()), known)
 
 
 @dataclass(frozen=True)

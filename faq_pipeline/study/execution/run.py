@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
+from faq_pipeline.execution.preflight import check_stages
 from faq_pipeline.lineage.uses import cell_licences, cell_setting, record_use
 from faq_pipeline.store.store import Store
 from faq_pipeline.study.design.cells import Design, StudyCell
+from faq_pipeline.study.design.recipes import Spec
 from faq_pipeline.study.design.stages import STUDY_STAGES
 from faq_pipeline.study.execution.machine import machine
 from faq_pipeline.study.execution.results import (
@@ -26,10 +28,14 @@ from faq_pipeline.study.execution.results import (
 )
 from faq_pipeline.study.execution.tasks import Task, Tasks
 from faq_pipeline.study.execution.workers import SharedGpus, TaskOutcome, make, shared_gpus, workers
+from faq_pipeline.util.memoize import memoizing
 from faq_pipeline.util.progress import Progress, SilentProgress
 
 TRACED = (stage_names.QUANTIZED_CHECKPOINT,)
 """Stages, besides the last, whose use by a cell is recorded. Their inputs are found through them."""
+
+SHARED = (stage_names.INFERENCE_TRACES, stage_names.REFERENCE_EVAL)
+"""Stages whose faults are the study's. A fault in another fails the cells of its arm alone."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def run_study(
         minutes: no task starts after this time; running tasks are finished.
 
     Raises:
-        FaqError: a cell names something that does not exist, the disk is full, or a worker died.
+        FaqError: a name is unknown, a task cannot be asked, the disk is full, or a worker died.
     """
     started, listener = time.monotonic(), progress or SilentProgress()
     results = read_results(store, design.study.name)
@@ -82,6 +88,8 @@ def run_study(
         what = "1 damaged result is" if len(damaged) == 1 else f"{len(damaged)} damaged results are"
         listener.note(f"{damaged[0].parent}: {what} ignored; the cells are made again")
     tasks = Tasks(STUDY_STAGES, waiting)
+    with memoizing():
+        _check(design, waiting, tasks, store)
     recorder = _Recorder(design, store, tasks, listener)
     listener.start("cells", len(design.cells))
     listener.advance(len(design.cells) - len(waiting))
@@ -104,6 +112,19 @@ def run_study(
         failed=recorder.failed,
         seconds=time.monotonic() - started,
     )
+
+
+def _check(design: Design, cells: Sequence[StudyCell], tasks: Tasks, store: Store) -> None:
+    """Preflight what arms share, once for each target and split, before the first task."""
+    checked: set[tuple[str, ...]] = set()
+    for one in cells:
+        keys = {name: key for name, key in tasks.keys(one).items() if name in SHARED}
+        if (found := tuple(keys.values())) not in checked:
+            with design.recipes.attach_location(
+                Spec(one.cell.family.name, one.arm, one.quantizer, one.split)
+            ):
+                check_stages(one.cell, store, {name: STUDY_STAGES[name] for name in SHARED if name in keys})
+            checked.add(found)
 
 
 def _execute(
