@@ -15,6 +15,11 @@ Figures = dict[str, Any]
 MOST_TRUNCATED = 0.05
 """Share of replies that may be cut, or never close their reasoning, without a note."""
 
+SHORT_REPLY = 0.5
+"""A reply is short if its length is less than this share of the reference's reply to the same question."""
+MOST_SHORT = 0.05
+"""Share of replies that may be short without a note."""
+
 _UNASKED: Figures = {
     "questions": 0,
     **dict.fromkeys(("reference", "quantized", "recovery", "loss", "mcnemar_p", "noise_floor", "verdict")),
@@ -89,6 +94,22 @@ def reply_notes(truncated: Mapping[str, int], questions: int) -> list[str]:
         f"{count} of {questions} replies of the {model} model were cut at evaluation.max_new_tokens or never"
         " closed their reasoning"
         for model, count in many.items()
+    ]
+
+
+def short_reply_notes(reference: Sequence[Answer], quantized: Sequence[Answer]) -> list[str]:
+    """What the user should know where many replies are short: accuracy is lost before a token is wrong.
+
+    Args:
+        reference, quantized: answers to the same questions.
+    """
+    full = {(a.task, a.doc_id): a.tokens for a in reference}
+    short = sum(a.tokens < SHORT_REPLY * full[a.task, a.doc_id] for a in quantized)
+    if short <= MOST_SHORT * len(quantized):
+        return []
+    return [
+        f"{short} of {len(quantized)} replies of the quantized model are less than half as long as the"
+        " unquantized model's: it may skip its reasoning"
     ]
 
 

@@ -91,7 +91,12 @@ def _upstream(cell: Cell, inputs: tuple[str, ...]) -> tuple[str, ...]:
 
 def _build_report(build: Build) -> dict[str, Any]:
     from faq_pipeline.evaluation.answering import answer_and_load
-    from faq_pipeline.evaluation.figures import evaluation_rows, reply_notes, report_figures
+    from faq_pipeline.evaluation.figures import (
+        evaluation_rows,
+        reply_notes,
+        report_figures,
+        short_reply_notes,
+    )
     from faq_pipeline.evaluation.report import write_report
     from faq_pipeline.models.loading import load_tokenizer
     from faq_pipeline.quantization.load import load_quantized
@@ -115,7 +120,8 @@ def _build_report(build: Build) -> dict[str, Any]:
     )
     kl, kl_prose, sequences = _divergences(model, reference, spec.traces, build.progress)
     answers = [a.answer for a in answered]
-    figures = report_figures(read_rows(reference.file(ANSWERS), Answer), answers, kl, kl_prose, spec.gate)
+    theirs = read_rows(reference.file(ANSWERS), Answer)
+    figures = report_figures(theirs, answers, kl, kl_prose, spec.gate)
     # A comparison of recipes reads only reports, so each report includes the reference's answers.
     shutil.copy(reference.file(ANSWERS), build.directory / REFERENCE_ANSWERS)
     write_rows(build.directory / ANSWERS, answers, Answer)
@@ -125,6 +131,7 @@ def _build_report(build: Build) -> dict[str, Any]:
     (row,) = read_rows(checkpoint.file("checkpoints.parquet"), CheckpointRow)
     write_report(build.directory, figures, row, checkpoint.metadata.get("bits_per_weight"))
     notes = reply_notes({"quantized": figures["truncated"]["quantized"]}, len(answers))
+    notes += short_reply_notes(theirs, answers)
     return _noted(figures, notes, build.progress)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from faq_pipeline.config.recipe import Gate
 from faq_pipeline.evaluation.bootstrap import IntervalEstimate
-from faq_pipeline.evaluation.figures import reply_notes, report_figures
+from faq_pipeline.evaluation.figures import reply_notes, report_figures, short_reply_notes
 from faq_pipeline.evaluation.report import write_report
 from faq_pipeline.store.records import CheckpointRow
 from tests.evaluation.answers import answers
@@ -58,3 +59,12 @@ def test_replies_that_did_not_end_are_noted_where_they_are_many(cut: int, noted:
     notes = reply_notes({"quantized": cut}, 100)
     assert len(notes) == noted
     assert not noted or notes[0].startswith("6 of 100 replies of the quantized model were cut")
+
+
+@pytest.mark.parametrize(("short", "noted"), [(0, False), (1, False), (2, True)])
+def test_replies_half_as_long_as_the_reference_are_noted_where_they_are_many(short: int, noted: bool) -> None:
+    reference = [replace(one, tokens=100) for one in answers([1] * 20)]
+    quantized = [replace(one, tokens=49 if i < short else 50) for i, one in enumerate(reference)]
+    notes = short_reply_notes(reference, quantized)
+    assert len(notes) == noted
+    assert not noted or notes[0].startswith("2 of 20 replies of the quantized model are less than half")

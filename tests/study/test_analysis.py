@@ -253,6 +253,8 @@ def test_the_report_holds_every_cell_and_says_what_is_not_shown(design: Design, 
     rows = list(csv.DictReader((tmp_path / "cells.csv").open()))
     assert [row["status"] for row in rows].count("finished") == len(design.cells) - 2
     assert {(row["arm"], row["status"]) for row in rows} >= {("faq", "failed"), ("self", "missing")}
+    judged = [row for row in rows if row["accuracy"]]
+    assert judged and all(0 <= float(row["short_replies"]) <= 1 for row in judged)
     assert pq.read_table(tmp_path / "cells.parquet").num_rows == len(design.cells)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["cells"] == {"finished": len(design.cells) - 2, "failed": 1, "missing": 1}

@@ -117,6 +117,7 @@ def scores_of(
             reference=np.ones(questions) if cell.judged else None,
             correct=(ease > threshold).astype(np.float64) if cell.judged else None,
             questions=(cell.split,),
+            short_replies=share if cell.judged else None,
             kl=kl * 50,
             tokens=np.full(40, 50.0),
             kl_prose=kl * 20,

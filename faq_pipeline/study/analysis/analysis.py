@@ -25,13 +25,18 @@ OUTCOMES = {"loss": False, "kl": True, "kl_prose": True}
 
 @dataclass(frozen=True)
 class ArmUnderCondition:
-    """The figures of an arm on one condition. KL figures are logarithms of nats per token."""
+    """The figures of an arm on one condition. KL figures are logarithms of nats per token.
+
+    Attributes:
+        short_replies: by draw, the share of replies less than half as long as the reference's.
+    """
 
     key: ScoreKey
     accuracy: Figure | None
     loss: Figure | None
     kl: Figure | None
     kl_prose: Figure | None
+    short_replies: tuple[float, ...]
     draws: int
     failed: int
     fitness: float | None
@@ -141,6 +146,7 @@ def _arms(
                 loss=_mean(outcomes["loss"], key),
                 kl=_mean(outcomes["kl"], key),
                 kl_prose=_mean(outcomes["kl_prose"], key),
+                short_replies=tuple(one.short_replies for one in own if one.short_replies is not None),
                 draws=len(own),
                 failed=failed[key],
                 fitness=mean(fitness) if fitness else None,

@@ -20,6 +20,7 @@ class CellRow:
     """One cell. KL is in nats per token; seconds are measured in the process that made each stage.
 
     Attributes:
+        short_replies: share of replies less than half as long as the reference's.
         sampled_tokens, data_seconds: None if an artifact of the calibration data is not in the store.
         status: `finished`, `failed` or `missing`.
         pilot: whether the cell is used only to decide which conditions are primary.
@@ -37,6 +38,7 @@ class CellRow:
     reference: float | None
     accuracy: float | None
     loss: float | None
+    short_replies: float | None
     kl: float | None
     kl_prose: float | None
     fitness: float | None
@@ -97,7 +99,7 @@ def _row(cell: StudyCell, result: Result | None, scores: Scores | None) -> CellR
 
 
 def _figures(scores: Scores | None) -> dict[str, float | None]:
-    names = ("reference", "accuracy", "loss", "kl", "kl_prose", "fitness")
+    names = ("reference", "accuracy", "loss", "short_replies", "kl", "kl_prose", "fitness")
     if scores is None:
         return dict.fromkeys(names)
     reference, accuracy = (
@@ -107,6 +109,7 @@ def _figures(scores: Scores | None) -> dict[str, float | None]:
         "reference": reference,
         "accuracy": accuracy,
         "loss": None if reference is None or accuracy is None else reference - accuracy,
+        "short_replies": scores.short_replies,
         "kl": _per_token(scores.kl, scores.tokens),
         "kl_prose": _per_token(scores.kl_prose, scores.tokens_prose),
         "fitness": scores.fitness,

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.evaluation.bootstrap import Array
+from faq_pipeline.evaluation.figures import SHORT_REPLY
 from faq_pipeline.evaluation.stage import ANSWERS, SEQUENCES
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import short_hash
@@ -56,6 +57,8 @@ class Scores:
         reference, correct: scores of the unquantized and the quantized target; None if the cell
             answered no questions.
         questions: the identity of each question.
+        short_replies: share of replies less than half as long as the reference's to the same question;
+            None if the cell answered no questions.
         kl, kl_prose: KL in nats, summed over each sequence.
         tokens, tokens_prose: number of tokens of each of these sequences.
         fitness: fitness of the calibration set; None without one.
@@ -67,6 +70,7 @@ class Scores:
     reference: Array | None
     correct: Array | None
     questions: tuple[Any, ...]
+    short_replies: float | None
     kl: Array
     tokens: Array
     kl_prose: Array
@@ -100,18 +104,20 @@ class _Reader:
             return None
         calibration = made.get(stage_names.CALIBRATION_SET) if has_draws(cell.cell.recipe) else None
         traces, prose = (_sequences(last, scope) for scope in ("traces", "prose"))
-        questions, correct = _answers(last) if cell.judged else ((), None)
-        reference = None
-        if correct is not None:
-            asked, reference = _answers(_reference(made[stage_names.REFERENCE_EVAL], cell))
+        questions, correct, length = _answers(last) if cell.judged else ((), None, None)
+        reference = short = None
+        if length is not None:
+            asked, reference, full = _answers(_reference(made[stage_names.REFERENCE_EVAL], cell))
             if asked != questions:
                 raise FaqError(f"{cell.id} and its reference were evaluated on different questions")
+            short = float(np.mean(length < SHORT_REPLY * full))
         return Scores(
             cell=cell,
             result=result,
             reference=reference,
             correct=correct,
             questions=questions,
+            short_replies=short,
             kl=traces[0],
             tokens=traces[1],
             kl_prose=prose[0],
@@ -178,12 +184,13 @@ def _named(questions: tuple[Any, ...]) -> str:
     return f"questions {short_hash(repr(questions).encode())}"
 
 
-def _answers(artifact: Artifact) -> tuple[tuple[Any, ...], Array]:
-    """The identities of all questions, and their scores."""
-    columns = ["task", "doc_hash", "filter", "doc_id", "prompt_hash", "correct"]
-    table = _table(artifact.file(ANSWERS), columns=columns)
-    questions = [table.column(name).to_pylist() for name in table.column_names[:-1]]
-    return tuple(zip(*questions, strict=True)), np.array(table.column("correct"), dtype=np.float64)
+def _answers(artifact: Artifact) -> tuple[tuple[Any, ...], Array, Array]:
+    """The identities of all questions, the scores of the replies, and their lengths in tokens."""
+    identity = ["task", "doc_hash", "filter", "doc_id", "prompt_hash"]
+    table = _table(artifact.file(ANSWERS), columns=[*identity, "correct", "tokens"])
+    questions = [table.column(name).to_pylist() for name in identity]
+    correct, tokens = (np.array(table.column(name), dtype=np.float64) for name in ("correct", "tokens"))
+    return tuple(zip(*questions, strict=True)), correct, tokens
 
 
 def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:

@@ -83,5 +83,6 @@ def _pair(one: Compared) -> dict[str, Any]:
 
 def _arm(one: ArmUnderCondition) -> dict[str, Any]:
     figures = {name: _figure(getattr(one, name)) for name in ("accuracy", "loss", "kl", "kl_prose")}
-    rest = {name: getattr(one, name) for name in ("draws", "failed", "fitness", "calibration_tokens")}
+    names = ("short_replies", "draws", "failed", "fitness", "calibration_tokens")
+    rest = {name: getattr(one, name) for name in names}
     return {**one.key._asdict(), **figures, **rest}

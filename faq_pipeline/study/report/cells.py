@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from faq_pipeline.study.analysis.analysis import Analysis, ArmUnderCondition
 from faq_pipeline.study.analysis.outcomes import Condition
@@ -14,7 +14,13 @@ SHORT = 0.02
 
 def conditions(analysis: Analysis) -> Iterator[Block]:
     """The arms under each target and quantizer."""
-    yield Block(heading="Each target and quantizer")
+    yield Block(
+        heading="Each target and quantizer",
+        text=[
+            "Short replies are those less than half as long as the unquantized model's to the same question;"
+            " lowest and highest share of the draws. Where there are many, the model skips its reasoning."
+        ],
+    )
     by_condition: dict[Condition, list[ArmUnderCondition]] = {}
     for arm in analysis.arms:
         by_condition.setdefault(arm.key.condition, []).append(arm)
@@ -26,6 +32,7 @@ def conditions(analysis: Analysis) -> Iterator[Block]:
                 "arm",
                 "accuracy, %",
                 "loss, points",
+                "short replies, %",
                 "KL on tasks, 1e-3",
                 "KL on prose, 1e-3",
                 "fitness",
@@ -42,12 +49,18 @@ def _arm_row(analysis: Analysis, arm: ArmUnderCondition) -> list[str]:
         analysis.design.study.arms[arm.key.arm].title,
         points(arm.accuracy),
         points(arm.loss),
+        _range([100 * share for share in arm.short_replies]),
         kl(arm.kl),
         kl(arm.kl_prose),
         "-" if arm.fitness is None else f"{arm.fitness:.3f}",
         _tokens(analysis, arm),
         f"{arm.draws}{failed}",
     ]
+
+
+def _range(values: Sequence[float]) -> str:
+    """The lowest and the highest value, once if they look alike; `-` without values."""
+    return " to ".join(dict.fromkeys(f"{f(values):.1f}" for f in (min, max))) if values else "-"
 
 
 def _tokens(analysis: Analysis, arm: ArmUnderCondition) -> str:

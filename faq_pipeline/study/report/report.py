@@ -24,7 +24,7 @@ from faq_pipeline.study.report.content import SCATTER, blocks, headline_words
 from faq_pipeline.study.report.plots import draw_fitness, draw_forest
 from faq_pipeline.util.pages import render
 
-STAGE, VERSION = "study_report", 9
+STAGE, VERSION = "study_report", 10
 FOREST_PNG = "forest.png"
 """The forest plot as a PNG, for the Dagster UI."""
 RESULTS = "results.json"
