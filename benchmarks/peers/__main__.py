@@ -60,7 +60,9 @@ def main() -> None:
     parser.add_argument("--member", default="kin-4m")
     parser.add_argument("--recipes", default=RECIPES)
     parser.add_argument("--peers", default=",".join(PEERS))
-    parser.add_argument("--device", default="cpu", help="quantizes and judges: cpu, cuda:0")
+    parser.add_argument(
+        "--device", default=os.environ.get("FAQ_DEVICE", "cpu"), help="quantizes and judges: cpu, cuda:0"
+    )
     parser.add_argument("--questions", action="store_true", help="both models answer questions, too")
     options = parser.parse_args()
     os.environ["FAQ_DEVICE"] = options.device  # of the calibration sets' models too

@@ -31,19 +31,19 @@ def read_ids(path: Path) -> list[list[int]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def report(folder: Path, peer: str, rows: int, started: float) -> None:
+def report(args: argparse.Namespace, peer: str, rows: int, started: float) -> None:
     """Write what a peer made to `report.json`: seconds by the clock, and peak memory in bytes.
 
     The memory is that of the GPU if one was used.
     Called before `write_weights`, which is no part of what the peer takes.
     """
     memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        memory = torch.cuda.max_memory_allocated()
+    if args.device.startswith("cuda"):
+        memory = torch.cuda.max_memory_allocated(args.device)
     seconds = round(time.perf_counter() - started, 1)
-    folder.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     found = {"peer": peer, "rows": rows, "seconds": seconds, "memory": memory}
-    (folder / "report.json").write_text(json.dumps(found), encoding="utf-8")
+    (args.out / "report.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 @torch.inference_mode()

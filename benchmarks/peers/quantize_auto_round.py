@@ -33,5 +33,5 @@ rounded, _ = AutoRound(
     device_map=args.device,
     enable_torch_compile=False,
 ).quantize()
-report(args.out, f"auto-round {version('auto-round')}", len(full), started)
+report(args, f"auto-round {version('auto-round')}", len(full), started)
 write_weights(rounded.float(), args.model, args.out / "weights")

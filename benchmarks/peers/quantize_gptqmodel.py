@@ -15,6 +15,6 @@ config = QuantizeConfig(bits=args.bits, group_size=args.group_size, sym=True, de
 model = GPTQModel.load(args.model, config)
 model.quantize([{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows], batch_size=1)
 model.save(str(args.out / "packed"))
-report(args.out, f"GPTQModel {version('gptqmodel')}", len(rows), started)
+report(args, f"GPTQModel {version('gptqmodel')}", len(rows), started)
 quantized = GPTQModel.load(str(args.out / "packed"), device="cpu", backend=BACKEND.TORCH)
 write_weights(quantized.model, args.model, args.out / "weights")

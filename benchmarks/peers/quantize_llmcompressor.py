@@ -1,4 +1,4 @@
-"""llmcompressor's GPTQ as its examples have it, on token ids of ours."""
+"""llmcompressor's GPTQ as its examples have it, on token ids of ours. It uses a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ oneshot(
     num_calibration_samples=len(rows),
     max_seq_length=max(map(len, rows)),
 )
-report(args.out, f"llmcompressor {version('llmcompressor')}", len(rows), started)
+report(args, f"llmcompressor {version('llmcompressor')}", len(rows), started)
 write_weights(model.float(), args.model, args.out / "weights")

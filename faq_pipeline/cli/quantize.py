@@ -26,7 +26,7 @@ from faq_pipeline.cli.quantize_arguments import (
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError
 from faq_pipeline.quickstart.prepare import Prepared, prepare
-from faq_pipeline.quickstart.written_files import Journal
+from faq_pipeline.quickstart.written_files import WrittenFiles
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.garbage import rare_collections
 from faq_pipeline.util.interruption import sigterm_interrupts
@@ -106,21 +106,21 @@ def quantize(
         )
         with rare_collections():
             # A call that is refused or interrupted, and a dry run, leave the files as they were.
-            journal = Journal()
-            with sigterm_interrupts(), journal:
-                prepared = prepare(settings, replace(options, judged=evaluate), journal=journal)
+            record = WrittenFiles()
+            with sigterm_interrupts(), record:
+                prepared = prepare(settings, replace(options, judged=evaluate), record=record)
                 folder = out or Path(prepared.folder)
                 resolver = CellResolver(settings.reread())
                 with memoizing():
                     cells = wanted_cells(resolver, prepared.member, prepared.recipe)
+                check_folder_free(resolver.settings, cells[-2:], folder)
                 if dry_run:
                     if not json:
                         _show(prepared, "would be written")
                     unwanted = () if evaluate else (stage_names.REFERENCE_EVAL, stage_names.EVAL_REPORT)
                     show_plan(resolver.settings, cells, json=json, unwanted=unwanted)
-                    journal.undo()
+                    record.undo()
                     return
-                check_folder_free(resolver.settings, cells[-2:], folder)
             if not json:
                 _show(prepared)
             _run(resolver, prepared, cells, folder, evaluate=evaluate, json=json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from faq_pipeline.config.recipe import Gate
@@ -101,16 +101,27 @@ def short_reply_notes(reference: Sequence[Answer], quantized: Sequence[Answer]) 
     """What the user should know where many replies are short: accuracy is lost before a token is wrong.
 
     Args:
-        reference, quantized: answers to the same questions.
+        reference, quantized: answers to the same questions, in any order.
     """
-    full = {(a.task, a.doc_id): a.tokens for a in reference}
-    short = sum(a.tokens < SHORT_REPLY * full[a.task, a.doc_id] for a in quantized)
-    if short <= MOST_SHORT * len(quantized):
+    full = {(a.task, a.doc_id): 0 if a.truncated else a.tokens for a in reference}
+    short = are_short([full[a.task, a.doc_id] for a in quantized], [a.tokens for a in quantized])
+    if not short or sum(short) <= MOST_SHORT * len(short):
         return []
     return [
-        f"{short} of {len(quantized)} replies of the quantized model are less than half as long as the"
+        f"{sum(short)} of {len(short)} replies of the quantized model are less than half as long as the"
         " unquantized model's: it may skip its reasoning"
     ]
+
+
+def are_short(full: Iterable[float], tokens: Iterable[float]) -> list[bool]:
+    """Whether replies are short, for the questions to which the reference wrote a whole reply.
+
+    Args:
+        full: tokens of the reference's reply to each question; 0 where it chose an option or was cut, so that
+            its length says nothing.
+        tokens: tokens of the quantized model's reply to each question.
+    """
+    return [one < SHORT_REPLY * whole for whole, one in zip(full, tokens, strict=True) if whole]
 
 
 def by_label(answers: Sequence[Answer]) -> dict[str, list[Answer]]:

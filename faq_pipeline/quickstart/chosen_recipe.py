@@ -9,7 +9,7 @@ from typing import Any
 from faq_pipeline.advice.candidates import Candidate
 from faq_pipeline.config.recipe import NAME
 from faq_pipeline.errors import FaqError
-from faq_pipeline.quickstart.written_files import Journal, is_unedited, write_own, yaml_text
+from faq_pipeline.quickstart.written_files import WrittenFiles, is_unedited, write_own, yaml_text
 from faq_pipeline.settings import Settings
 
 HINT = "give another name, or move it away"
@@ -61,7 +61,7 @@ def write_choice(settings: Settings, choice: Candidate, name: str, why: str) -> 
     member = choice.whole.target.member.name
     body = yaml_text(tree, {"title": f"Chosen for {member}: {why}."})
     path = _path(settings, name)
-    write_own(path, body, Journal(), by=f"{COMMAND} {member} --save {name}", schema="recipe", hint=HINT)
+    write_own(path, body, WrittenFiles(), by=f"{COMMAND} {member} --save {name}", schema="recipe", hint=HINT)
     return path
 
 

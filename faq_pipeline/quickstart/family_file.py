@@ -9,7 +9,7 @@ from faq_pipeline.config.family import Family, Member
 from faq_pipeline.errors import reading_file
 from faq_pipeline.quickstart.model_source import ModelSource
 from faq_pipeline.quickstart.seeds import find_development
-from faq_pipeline.quickstart.written_files import Journal, is_unedited, write_own, yaml_text
+from faq_pipeline.quickstart.written_files import WrittenFiles, is_unedited, write_own, yaml_text
 from faq_pipeline.settings import Settings
 from faq_pipeline.util.files import ABSENT
 
@@ -28,7 +28,7 @@ def write_family(
     teacher: ModelSource | None,
     budget_gib: float,
     by: str,
-    journal: Journal,
+    record: WrittenFiles,
 ) -> tuple[str, list[Path]]:
     """The name of the target's family, and the files that were written for it and its teacher.
 
@@ -45,10 +45,10 @@ def write_family(
         members |= {model.member.name: model.member for model in models}
         path = _path(settings, name)
         context = min(model.facts.context for model in models)
-        development = find_development(models[0], settings.own_data, context, journal)
+        development = find_development(models[0], settings.own_data, context, record)
         body = yaml_text(_tree(name, models[0], list(members.values()), budget_gib, development), COMMENTS)
         hint = "add the teacher to its members yourself, or move it away"
-        write_own(path, body, journal, by=by, schema="family", hint=hint)
+        write_own(path, body, record, by=by, schema="family", hint=hint)
         files.append(path)
 
     family = target.family

@@ -20,7 +20,7 @@ from faq_pipeline.quickstart.quantize_options import QuantizeOptions, usual_meth
 from faq_pipeline.quickstart.recipe_tree import BASELINE_COMMENTS, COMMENTS, RecipeFacts, recipe_trees
 from faq_pipeline.quickstart.seeds import SeedFile, find_seeds
 from faq_pipeline.quickstart.teacher import Places, Teacher, choose_teacher
-from faq_pipeline.quickstart.written_files import Journal, write_own, yaml_text
+from faq_pipeline.quickstart.written_files import WrittenFiles, write_own, yaml_text
 from faq_pipeline.settings import REPOSITORY, Settings
 
 PROSE = REPOSITORY / "data/eval/general/prose.jsonl"
@@ -44,7 +44,10 @@ class Prepared:
 
 
 def prepare(
-    settings: Settings, options: QuantizeOptions, by: str = "faq quantize", journal: Journal | None = None
+    settings: Settings,
+    options: QuantizeOptions,
+    by: str = "faq quantize",
+    record: WrittenFiles | None = None,
 ) -> Prepared:
     """Look into the model, choose a teacher, read the seeds, and write family, recipe and baselines.
 
@@ -53,12 +56,12 @@ def prepare(
 
     Args:
         by: the command that is named in the files.
-        journal: is told what is written.
+        record: is told what is written.
 
     Raises:
         FaqError: the model, the teacher, the seeds, an option or a file of ours that was edited.
     """
-    journal = journal or Journal()
+    record = record or WrittenFiles()
     scheme, method = SCHEMES.find(options.scheme).name, find_method(options.method_name).name
     options.check_size()
     device = choose_device(settings.device)
@@ -70,12 +73,18 @@ def prepare(
         key = options.changed("regeneration", "endpoint").get("key")
         teacher = choose_teacher(target, options.teacher, places, key)
     context = _context(target, teacher)
-    with journal:
+    with record:
         seeds = find_seeds(
-            options.seeds, target, settings.own_data, settings.home, options.most_seeds, context, journal
+            options.seeds,
+            target,
+            settings.own_data,
+            settings.home,
+            options.most_seeds,
+            context,
+            record,
         )
         family, more = write_family(
-            settings, target, teacher.source, device_memory(device) / 2**30, by, journal
+            settings, target, teacher.source, device_memory(device) / 2**30, by, record
         )
         stem = f"{target.member.name}-{'' if method == usual_method(scheme) else method + '-'}"
         name = stem + options.label.lower()
@@ -86,7 +95,7 @@ def prepare(
             path = settings.own_data / "recipes" / f"{recipe}.yaml"
             hint = f"run it: faq run --member {target.member.name} --recipe {name}; or move it away"
             comments = _comments(seeds) if recipe == name else BASELINE_COMMENTS
-            write_own(path, yaml_text(tree, comments), journal, by=by, schema="recipe", hint=hint)
+            write_own(path, yaml_text(tree, comments), record, by=by, schema="recipe", hint=hint)
             written.append(path)
     notes = (
         describe_model(target),

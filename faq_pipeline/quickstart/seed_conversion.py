@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faq_pipeline.quickstart.seed_forms import OURS, Form
-from faq_pipeline.quickstart.seed_values import UnusableRowError, first_of, word
+from faq_pipeline.quickstart.seed_values import UnusableRowError, first_of, optional_text, word
 from faq_pipeline.store.records import Kind, Seed
 
 DOMAINS = ("domain", "category", "topic", "subject", "task")
@@ -77,7 +77,7 @@ def _seed(form: Form, row: Any, line: int, file: str, taken: Mapping[str, Seed])
         text=text,
         kind=kind,
         answer=answer,
-        domain=word(first_of(row, DOMAINS)) or "general",
+        domain=word(optional_text(first_of(row, DOMAINS))) or "general",
         source=word(row.get("source")) or file,
         licence=word(first_of(row, LICENCES)) or "unknown",
     )

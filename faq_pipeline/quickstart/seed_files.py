@@ -23,6 +23,7 @@ from faq_pipeline.quickstart.seed_forms import EXPECTED, LOOKED_AT, column_form,
 from faq_pipeline.quickstart.seed_values import UnusableRowError
 from faq_pipeline.store.records import Seed
 
+JSON_KINDS = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 Rows = Iterator[tuple[int, Any]]
 """Rows with their 1-based lines; one that cannot be read is an UnusableRowError."""
@@ -63,7 +64,7 @@ def read_seed_file(path: Path) -> Converted:
     if not found.seeds:
         why = found.refused[0] if found.refused else None
         reason = f"no usable row, the first: {why.reason}" if why else "the file is empty"
-        hint = "" if seen else EXPECTED
+        hint = "" if seen or suffix not in JSON_KINDS else EXPECTED
         raise FaqError(reason, hint=hint, file=path, line=why.line if why else 1)
     return found
 

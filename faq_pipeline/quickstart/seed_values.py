@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def is_encodable(text: str) -> bool:
 def optional_text(value: Any) -> str | None:
     """An answer, where there is one: text, or a number as text."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
+        return str(value) if math.isfinite(value) else None  # pandas writes NaN where there is nothing
     return value if isinstance(value, str) and value.strip() and is_encodable(value) else None
 
 
@@ -66,6 +67,6 @@ def terse_answer(value: Any, words: int = 0) -> str | None:
 
 
 def word(value: Any) -> str | None:
-    """A text without the space around it, or a number as text; None for what is empty or neither."""
-    text = optional_text(value)
+    """A text without the space around it; None for what is empty or no text."""
+    text = optional_text(value) if isinstance(value, str) else None
     return text and text.strip()

@@ -16,7 +16,7 @@ from faq_pipeline.quickstart.seed_conversion import Converted, Refused
 from faq_pipeline.quickstart.seed_files import is_seed_file, read_seed_file, seed_lines
 from faq_pipeline.quickstart.seed_forms import OURS
 from faq_pipeline.quickstart.seed_presets import DEFAULT, Preset, seed_presets
-from faq_pipeline.quickstart.written_files import Journal
+from faq_pipeline.quickstart.written_files import WrittenFiles
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.settings import REPOSITORY
 from faq_pipeline.store.fingerprint import short_hash
@@ -72,7 +72,13 @@ class _Found:
 
 
 def find_seeds(
-    named: str | None, target: ModelSource, data: Path, home: Path, most: int, context: int, journal: Journal
+    named: str | None,
+    target: ModelSource,
+    data: Path,
+    home: Path,
+    most: int,
+    context: int,
+    record: WrittenFiles,
 ) -> SeedFile:
     """The seed file that a user names, in whatever known form, a data set on the hub, or a preset.
 
@@ -99,7 +105,7 @@ def find_seeds(
     else:
         text = seed_lines(kept)
         made = data / "seeds" / f"{found.name}-{short_hash(text.encode())[:8]}.jsonl"
-        journal.write(made, text)
+        record.write(made, text)
     count = min(len(kept), most)
     notes = _notes(found, kept, count, refused, unnamed=named is None)
     return SeedFile(made, count, sum(lengths) * count // len(kept), notes, found.origin)
@@ -158,7 +164,9 @@ def _is_usable(file: Path, found: Converted, refused: list[Refused]) -> bool:
         return False
     try:
         return bool(load_seeds(file, 1))
-    except FaqError:
+    except FaqError as error:
+        if error.problem.startswith("unknown key"):  # mistyped: a converted copy would lose what it holds
+            raise
         return False
 
 
@@ -184,7 +192,7 @@ def token_counts(target: ModelSource, texts: list[str]) -> list[int]:
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
 
 
-def find_development(target: ModelSource, data: Path, context: int, journal: Journal) -> Path:
+def find_development(target: ModelSource, data: Path, context: int, record: WrittenFiles) -> Path:
     """The shipped development prompts; for a model of a small context a copy of those that fit it.
 
     Raises:
@@ -199,7 +207,7 @@ def find_development(target: ModelSource, data: Path, context: int, journal: Jou
         raise FaqError(f"the context of {target.named}, {context} tokens, is too short for our prompts")
     text = "\n".join([*kept, ""])
     path = data / "eval" / f"development-{short_hash(text.encode())[:8]}.jsonl"
-    journal.write(path, text)
+    record.write(path, text)
     return path
 
 

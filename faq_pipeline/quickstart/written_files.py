@@ -1,9 +1,10 @@
-"""YAML files that a command writes for the user, with comments, and leaves alone once they are edited."""
+"""Files that a command writes for the user: YAML with comments, left alone once edited; undone if refused."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def yaml_text(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     return stream.getvalue()
 
 
-def write_own(path: Path, body: str, journal: Journal, *, by: str, schema: str, hint: str) -> None:
+def write_own(path: Path, body: str, record: WrittenFiles, *, by: str, schema: str, hint: str) -> None:
     """Write a file, or replace one of ours that nobody has edited.
 
     Args:
@@ -64,17 +65,17 @@ def write_own(path: Path, body: str, journal: Journal, *, by: str, schema: str, 
         f"# Written by `{by}`. Edit it as you like: it is then left alone.\n"
         f"# Unchanged, it is replaced by the next call: check {check}\n"
     )
-    journal.write(path, head + body)
+    record.write(path, head + body)
 
 
-class Journal:
+class WrittenFiles:
     """What a call writes. As a context it undoes this if the block is refused or interrupted.
 
     An error that leaves it has no place in a file that is gone again.
     """
 
     def __init__(self) -> None:
-        self._files: dict[Path, tuple[bytes | None, bytes]] = {}
+        self._files: dict[Path, tuple[bytes | None, bytes, _File | None]] = {}
 
     def __enter__(self) -> None:
         pass
@@ -93,19 +94,33 @@ class Journal:
         try:
             known = self._files.get(path)
             before = known[0] if known else path.read_bytes() if path.is_file() else None
-            self._files[path] = before, text.encode()  # first, as the write may be interrupted
+            self._files[path] = before, text.encode(), None  # first, as the write may be interrupted
             write_atomic(path, text)
+            self._files[path] = before, text.encode(), _file(path)
         except OSError as error:
             raise FaqError(f"cannot be written: {error.strerror}", file=path) from None
 
     def undo(self) -> list[Path]:
-        """Make files again what they were, unless others have changed them since. Returns which."""
+        """Make files again what they were, unless others have written them since. Returns which.
+
+        Another call may have written equal bytes, and need them: that is another file of this name.
+        """
         undone = []
-        for path, (before, written) in self._files.items():
-            if path.is_file() and path.read_bytes() == written != before:
-                path.unlink() if before is None else write_atomic(path, before)
-                undone.append(path)
+        for path, (before, written, file) in self._files.items():
+            with suppress(OSError):  # an error here would hide the one that led here
+                if path.read_bytes() == written != before and file in (None, _file(path)):
+                    path.unlink() if before is None else write_atomic(path, before)
+                    undone.append(path)
         return undone
+
+
+_File = tuple[int, int]
+
+
+def _file(path: Path) -> _File:
+    """Which file a path names: its inode and the time of its last write."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def is_unedited(text: str) -> bool:

@@ -27,7 +27,7 @@ def stat_or_none(path: Path) -> os.stat_result | None:
 
 def obstacle(folder: Path) -> Path | None:
     """What keeps a folder from being made or written to: it, or its nearest parent that is there."""
-    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     return None if there.is_dir() and os.access(there, os.W_OK | os.X_OK) else there
 
 

@@ -68,3 +68,8 @@ def test_replies_half_as_long_as_the_reference_are_noted_where_they_are_many(sho
     notes = short_reply_notes(reference, quantized)
     assert len(notes) == noted
     assert not noted or notes[0].startswith("2 of 20 replies of the quantized model are less than half")
+    # Options that are chosen have no length, and a reply that was cut none to compare with.
+    choices = [replace(one, task="choice", tokens=0) for one in answers([1] * 500)]
+    cut = [replace(one, task="cut", truncated=True) for one in reference]
+    brief = [replace(one, task="cut", tokens=1) for one in quantized]
+    assert short_reply_notes([*reference, *choices, *cut], [*quantized, *choices, *brief]) == notes

@@ -25,7 +25,7 @@ from faq_pipeline.quickstart.prepare import PROSE, prepare
 from faq_pipeline.quickstart.quantize_options import QuantizeOptions, with_size
 from faq_pipeline.quickstart.seed_presets import seed_presets
 from faq_pipeline.quickstart.seeds import DEVELOPMENT
-from faq_pipeline.quickstart.written_files import Journal
+from faq_pipeline.quickstart.written_files import WrittenFiles
 from faq_pipeline.regeneration.seeds import load_seeds
 from faq_pipeline.regeneration.traces import load_development
 from faq_pipeline.settings import REPOSITORY, Settings
@@ -80,14 +80,16 @@ def test_a_size_makes_a_bit_plan_and_names_the_folder(settings: Settings, llama:
 
 
 def test_an_interrupted_call_puts_back_what_it_wrote_and_nothing_else(tmp_path: Path) -> None:
-    journal, (kept, new, other) = Journal(), (tmp_path / name for name in "kno")
+    record, (kept, new, other, same) = WrittenFiles(), (tmp_path / name for name in "knos")
     kept.write_text("1")
-    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), journal:
-        for path in (kept, new, other, kept):
-            journal.write(path, "2")
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), record:
+        for path in (kept, new, other, same, kept):
+            record.write(path, "2")
         other.write_text("3")
+        same.unlink()
+        same.write_text("2")  # another call's, which needs it
         os.kill(os.getpid(), signal.SIGTERM)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"k": "1", "o": "3"}
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"k": "1", "o": "3", "s": "2"}
 
 
 def test_notes_tell_the_count_that_was_set_and_that_nothing_is_judged(

@@ -158,6 +158,8 @@ def test_domain_source_and_licence_are_kept() -> None:
     (seed,) = converted(row).seeds
     assert (seed.domain, seed.source, seed.licence, seed.kind) == ("why", "a book", "MIT", "question")
     assert [seed.domain for seed in converted({**row, "category": 3}).seeds] == ["3"]
+    (empty,) = converted({"prompt": "Why?", "category": float("nan"), "license": float("nan")}).seeds
+    assert (empty.domain, empty.licence) == ("general", "unknown")
     (text,) = converted({"passage": "It rains."}).seeds
     assert (text.domain, text.source, text.licence, text.kind) == ("general", "file.jsonl", "unknown", "text")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from faq_pipeline.core import stage_names
 from faq_pipeline.errors import FaqError, library_errors
 from faq_pipeline.evaluation.bootstrap import Array
-from faq_pipeline.evaluation.figures import SHORT_REPLY
+from faq_pipeline.evaluation.figures import are_short
 from faq_pipeline.evaluation.stage import ANSWERS, SEQUENCES
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.fingerprint import short_hash
@@ -58,7 +58,7 @@ class Scores:
             answered no questions.
         questions: the identity of each question.
         short_replies: share of replies less than half as long as the reference's to the same question;
-            None if the cell answered no questions.
+            None if the cell wrote no replies.
         kl, kl_prose: KL in nats, summed over each sequence.
         tokens, tokens_prose: number of tokens of each of these sequences.
         fitness: fitness of the calibration set; None without one.
@@ -91,6 +91,15 @@ def read_scores(cells: Iterable[StudyCell], results: Mapping[str, Result], store
     return [scores for scores in found if scores is not None]
 
 
+class _Answers(NamedTuple):
+    """Identities of the questions; scores, tokens, and tokens of the replies that were not cut, else 0."""
+
+    questions: tuple[Any, ...]
+    correct: Array
+    tokens: Array
+    whole: Array
+
+
 @dataclass(frozen=True)
 class _Reader:
     store: Store
@@ -104,19 +113,20 @@ class _Reader:
             return None
         calibration = made.get(stage_names.CALIBRATION_SET) if has_draws(cell.cell.recipe) else None
         traces, prose = (_sequences(last, scope) for scope in ("traces", "prose"))
-        questions, correct, length = _answers(last) if cell.judged else ((), None, None)
+        answers = _answers(last) if cell.judged else None
         reference = short = None
-        if length is not None:
-            asked, reference, full = _answers(_reference(made[stage_names.REFERENCE_EVAL], cell))
-            if asked != questions:
+        if answers is not None:
+            theirs = _answers(_reference(made[stage_names.REFERENCE_EVAL], cell))
+            if theirs.questions != answers.questions:
                 raise FaqError(f"{cell.id} and its reference were evaluated on different questions")
-            short = float(np.mean(length < SHORT_REPLY * full))
+            reference, found = theirs.correct, are_short(theirs.whole, answers.tokens)
+            short = float(np.mean(found)) if found else None
         return Scores(
             cell=cell,
             result=result,
             reference=reference,
-            correct=correct,
-            questions=questions,
+            correct=None if answers is None else answers.correct,
+            questions=() if answers is None else answers.questions,
             short_replies=short,
             kl=traces[0],
             tokens=traces[1],
@@ -184,13 +194,13 @@ def _named(questions: tuple[Any, ...]) -> str:
     return f"questions {short_hash(repr(questions).encode())}"
 
 
-def _answers(artifact: Artifact) -> tuple[tuple[Any, ...], Array, Array]:
-    """The identities of all questions, the scores of the replies, and their lengths in tokens."""
+def _answers(artifact: Artifact) -> _Answers:
     identity = ["task", "doc_hash", "filter", "doc_id", "prompt_hash"]
-    table = _table(artifact.file(ANSWERS), columns=[*identity, "correct", "tokens"])
+    table = _table(artifact.file(ANSWERS), columns=[*identity, "correct", "tokens", "truncated"])
     questions = [table.column(name).to_pylist() for name in identity]
     correct, tokens = (np.array(table.column(name), dtype=np.float64) for name in ("correct", "tokens"))
-    return tuple(zip(*questions, strict=True)), correct, tokens
+    whole = np.where(np.array(table.column("truncated"), dtype=bool), 0.0, tokens)
+    return _Answers(tuple(zip(*questions, strict=True)), correct, tokens, whole)
 
 
 def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:

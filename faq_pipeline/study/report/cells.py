@@ -8,7 +8,7 @@ from faq_pipeline.study.analysis.analysis import Analysis, ArmUnderCondition
 from faq_pipeline.study.analysis.outcomes import Condition
 from faq_pipeline.study.report.block import Block, kl, points
 
-SHORT = 0.02
+UNFILLED = 0.02
 """A calibration set is marked as short if it misses its token budget by more than this share."""
 
 
@@ -17,8 +17,8 @@ def conditions(analysis: Analysis) -> Iterator[Block]:
     yield Block(
         heading="Each target and quantizer",
         text=[
-            "Short replies are those less than half as long as the unquantized model's to the same question;"
-            " lowest and highest share of the draws. Where there are many, the model may skip its reasoning."
+            "Short replies are those less than half as long as the unquantized model's whole reply to the same"
+            " question; lowest and highest share of the draws. Where there are many, the model may skip its reasoning."
         ],
     )
     by_condition: dict[Condition, list[ArmUnderCondition]] = {}
@@ -68,7 +68,7 @@ def _tokens(analysis: Analysis, arm: ArmUnderCondition) -> str:
         return "-"
     cell = next(c for c in analysis.design.cells if c.arm == arm.key.arm and c.member == arm.key.member)
     budget = cell.cell.recipe.calibration.tokens
-    short = " (short)" if arm.calibration_tokens < (1 - SHORT) * budget else ""
+    short = " (short)" if arm.calibration_tokens < (1 - UNFILLED) * budget else ""
     return f"{arm.calibration_tokens:,.0f}{short}"
 
 
