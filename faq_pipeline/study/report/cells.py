@@ -17,8 +17,9 @@ def conditions(analysis: Analysis) -> Iterator[Block]:
     yield Block(
         heading="Each target and quantizer",
         text=[
-            "Short replies are those less than half as long as the unquantized model's whole reply to the same"
-            " question; lowest and highest share of the draws. Where there are many, the model may skip its reasoning."
+            "Short replies are those less than half as long as the unquantized model's whole reply to the"
+            " same question; lowest and highest share of the draws. Where there are many, the model may skip"
+            " its reasoning."
         ],
     )
     by_condition: dict[Condition, list[ArmUnderCondition]] = {}
