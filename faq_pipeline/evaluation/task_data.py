@@ -15,7 +15,7 @@ def with_absolute_files(tree: CommentedMap, path: Path, cache: Path) -> Commente
     """Make the local data files in the tree of the YAML `path` absolute, and set the datasets cache.
 
     Raises:
-        FaqError: a data file does not exist.
+        FaqError: a data file does not exist or is empty.
     """
     section = tree.get("dataset_kwargs")
     if isinstance(section, dict) and "data_files" in section:
@@ -28,7 +28,7 @@ def data_files(tree: CommentedMap, path: Path) -> list[Path]:
     """The local data files that the YAML `path` names, with patterns expanded.
 
     Raises:
-        FaqError: a data file does not exist.
+        FaqError: a data file does not exist or is empty.
     """
     return _listed(with_absolute_files(tree, path, path.parent).get("dataset_kwargs"))
 
@@ -60,9 +60,11 @@ def _located(name: str, path: Path, section: Any) -> str:
     if "://" in name:
         return name
     found = (path.parent / name).resolve()
+    line = section.lc.line + 1 if isinstance(section, CommentedMap) else None
     if not found.is_file() and not _is_pattern(name):
-        line = section.lc.line + 1 if isinstance(section, CommentedMap) else None
         raise FaqError(f"data file {name!r} does not exist", hint=f"expected {found}", file=path, line=line)
+    if found.is_file() and not found.stat().st_size:
+        raise FaqError(f"data file {name!r} is empty", hint=f"it is {found}", file=path, line=line)
     return str(found)
 
 

@@ -103,6 +103,9 @@ def test_a_missing_data_file_is_named_with_its_line(folder: Path) -> None:
     (folder / "sums/data/rows.jsonl").unlink()
     with pytest.raises(FaqError, match=r"_base\.yaml:4: data file 'data/rows\.jsonl' does not exist"):
         TaskFolder(folder).digests(["easy"])
+    (folder / "sums/data/rows.jsonl").touch()
+    with pytest.raises(FaqError, match=r"_base\.yaml:4: data file 'data/rows\.jsonl' is empty"):
+        TaskFolder(folder).digests(["easy"])
 
 
 def test_patterns_and_lists_of_data_files(folder: Path) -> None:
