@@ -60,7 +60,7 @@ def write_weights(model: Any, source: str, folder: Path) -> None:
         if isinstance(layer, torch.nn.Linear):
             found = theirs[name]
             packed = getattr(found, "dequantize_weight", None)
-            layer.weight.copy_(found.weight if packed is None else packed().T)  # from any device
+            layer.weight.copy_(found.weight if packed is None else packed().T)  # also from a GPU
     # Some models are published with generation settings that transformers refuses to save.
     dense.generation_config = GenerationConfig.from_model_config(dense.config)
     dense.save_pretrained(folder)

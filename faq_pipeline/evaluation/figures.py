@@ -103,8 +103,9 @@ def short_reply_notes(reference: Sequence[Answer], quantized: Sequence[Answer]) 
     Args:
         reference, quantized: answers to the same questions, in any order.
     """
-    full = {(a.task, a.doc_id): 0 if a.truncated else a.tokens for a in reference}
-    short = are_short([full[a.task, a.doc_id] for a in quantized], [a.tokens for a in quantized])
+    theirs = {(a.task, a.doc_id): a for a in reference}
+    whole = [theirs[a.task, a.doc_id] for a in quantized]
+    short = are_short([a.tokens for a in whole], [a.truncated for a in whole], [a.tokens for a in quantized])
     if not short or sum(short) <= MOST_SHORT * len(short):
         return []
     return [
@@ -113,15 +114,15 @@ def short_reply_notes(reference: Sequence[Answer], quantized: Sequence[Answer]) 
     ]
 
 
-def are_short(full: Iterable[float], tokens: Iterable[float]) -> list[bool]:
+def are_short(reference: Iterable[float], cut: Iterable[bool], quantized: Iterable[float]) -> list[bool]:
     """Whether replies are short, for the questions to which the reference wrote a whole reply.
 
     Args:
-        full: tokens of the reference's reply to each question; 0 where it chose an option or was cut, so that
-            its length says nothing.
-        tokens: tokens of the quantized model's reply to each question.
+        reference, quantized: tokens of each model's reply to each question; 0 where an option was chosen.
+        cut: whether the reference's reply was truncated, so that its length says nothing.
     """
-    return [one < SHORT_REPLY * whole for whole, one in zip(full, tokens, strict=True) if whole]
+    rows = zip(reference, cut, quantized, strict=True)
+    return [ours < SHORT_REPLY * theirs for theirs, is_cut, ours in rows if theirs and not is_cut]
 
 
 def by_label(answers: Sequence[Answer]) -> dict[str, list[Answer]]:

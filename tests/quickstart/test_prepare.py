@@ -134,6 +134,9 @@ def test_integer_and_equal_ids_are_replaced(settings: Settings, llama: Path, tmp
     made = recipe(settings, QuantizeOptions(str(llama), seeds=str(path))).seeds.path
     assert made is not None
     assert [seed.id for seed in load_seeds(made, 3)] == ["7", "a", "own-00003"]
+    path.write_text(json.dumps({**rows[1], "domian": "x"}))
+    with pytest.raises(FaqError, match=r"own\.jsonl:1: unknown key 'domian' \(did you mean 'domain'\?\)"):
+        prepare(settings, QuantizeOptions(str(llama), seeds=str(path)))
 
 
 class Served(BaseHTTPRequestHandler):

@@ -217,6 +217,7 @@ def test_nobody_s_seeds_are_the_shipped_ones(faq: Run, nowhere: Path, llama: Pat
         (("{llama}", "--tasks", "none.yaml"), "none.yaml: no such file"),
         (("{llama}", "--out", "{llama}"), "this folder is not empty"),
         (("{llama}", "--out", "{llama}/config.json/new"), "/config.json is a file"),
+        (("{llama}", "--out", "{llama}", "--dry-run"), "this folder is not empty"),
     ],
 )
 def test_a_mistake_is_one_line_before_any_work(

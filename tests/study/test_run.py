@@ -19,6 +19,8 @@ from typing import Any
 
 import dagster as dg
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from faq_pipeline.definitions import build_study_defs
@@ -28,6 +30,7 @@ from faq_pipeline.quantization.stage import QUANTIZED_CHECKPOINT
 from faq_pipeline.settings import REPOSITORY, Settings
 from faq_pipeline.store.artifact import Artifact
 from faq_pipeline.store.store import Store
+from faq_pipeline.study.analysis.outcomes import read_scores
 from faq_pipeline.study.design.cells import Design
 from faq_pipeline.study.execution.results import FOLDER, read_results
 from faq_pipeline.study.execution.run import run_study
@@ -238,6 +241,33 @@ def test_a_copied_store_is_reported_where_nothing_was_made(killed: Killed, tmp_p
     assert "report.md" in files
     for name in files:
         assert (tmp_path / "here/out" / name).read_bytes() == (tmp_path / "there/out" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_short_replies_are_a_share_of_those_whose_reference_is_whole(killed: Killed, tmp_path: Path) -> None:
+    shutil.copytree(
+        killed.faq.home / "store", tmp_path / "store", ignore=shutil.ignore_patterns("checkpoint")
+    )
+    store = Store(tmp_path / "store")
+    design = designed(killed.faq.data, tmp_path / "digests")
+    cell = next(one for one in design.cells if one.judged and one.arm == "faq")
+    result = read_results(store, "trial")[cell.id]
+
+    def rewrite(stage: str, tokens: list[int], cut: list[bool]) -> None:
+        made = store.get(stage, result.artifacts[stage])
+        assert made is not None
+        table = pq.read_table(file := made.file("answers.parquet"))
+        for name, values in (("tokens", tokens), ("truncated", cut)):
+            at = table.column_names.index(name)
+            table = table.set_column(at, table.field(name), pa.array(values, table.field(name).type))
+        pq.write_table(table, file)
+
+    (whole,) = read_scores([cell], {cell.id: result}, store)
+    more = len(whole.questions) - 3
+    rewrite("reference_eval", [10] * (more + 3), [True, False, False, *[False] * more])
+    rewrite("eval_report", [1, 4, 4, *[5] * more], [False] * (more + 3))
+    (scores,) = read_scores([cell], {cell.id: result}, store)
+    assert scores.short_replies == pytest.approx(2 / (more + 2))
 
 
 @pytest.mark.slow

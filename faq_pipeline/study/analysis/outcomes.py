@@ -92,12 +92,12 @@ def read_scores(cells: Iterable[StudyCell], results: Mapping[str, Result], store
 
 
 class _Answers(NamedTuple):
-    """Identities of the questions; scores, tokens, and tokens of the replies that were not cut, else 0."""
+    """Identities of the questions; scores and tokens of the replies, and whether they were cut."""
 
     questions: tuple[Any, ...]
     correct: Array
     tokens: Array
-    whole: Array
+    truncated: list[bool]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Reader:
             theirs = _answers(_reference(made[stage_names.REFERENCE_EVAL], cell))
             if theirs.questions != answers.questions:
                 raise FaqError(f"{cell.id} and its reference were evaluated on different questions")
-            reference, found = theirs.correct, are_short(theirs.whole, answers.tokens)
+            reference, found = theirs.correct, are_short(theirs.tokens, theirs.truncated, answers.tokens)
             short = float(np.mean(found)) if found else None
         return Scores(
             cell=cell,
@@ -199,8 +199,8 @@ def _answers(artifact: Artifact) -> _Answers:
     table = _table(artifact.file(ANSWERS), columns=[*identity, "correct", "tokens", "truncated"])
     questions = [table.column(name).to_pylist() for name in identity]
     correct, tokens = (np.array(table.column(name), dtype=np.float64) for name in ("correct", "tokens"))
-    whole = np.where(np.array(table.column("truncated"), dtype=bool), 0.0, tokens)
-    return _Answers(tuple(zip(*questions, strict=True)), correct, tokens, whole)
+    cut = table.column("truncated").to_pylist()
+    return _Answers(tuple(zip(*questions, strict=True)), correct, tokens, cut)
 
 
 def _sequences(artifact: Artifact, scope: str) -> tuple[Array, Array]:
